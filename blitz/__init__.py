@@ -1,0 +1,1 @@
+"""A minimal implementation of what the notes teach."""

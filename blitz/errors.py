@@ -1,0 +1,13 @@
+"""What a person can put right: raised with one sentence, shown without a traceback."""
+
+
+class BlitzError(Exception):
+    """Base of the errors below; the command line prints the sentence and exits with status 1."""
+
+
+class DataError(BlitzError):
+    """The data set cannot be used as it is."""
+
+
+class CheckpointError(BlitzError):
+    """A checkpoint cannot be used as it is."""

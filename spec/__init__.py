@@ -1,0 +1,1 @@
+"""The specification: the notes' claims, section by section."""

@@ -1,0 +1,79 @@
+"""The catalogue of claims: read from the tests, told one by one, printed as docs/claims.md."""
+
+import difflib
+import importlib
+import inspect
+from pathlib import Path
+
+from blitz.errors import BlitzError
+from spec.harness.claims import HOLDS, SECTIONS, VERDICTS, Claim
+
+SPEC = Path(__file__).parents[1]
+
+
+def claims() -> list[Claim]:
+    """Return every claim of spec/test_*.py, in the order of the notes."""
+    found = []
+    for path in sorted(SPEC.glob("test_*.py")):
+        module = importlib.import_module(f"spec.{path.stem}")
+        members = [module, *(member for member in vars(module).values() if inspect.isclass(member))]
+        tests = [test for member in members for test in vars(member).values()]
+        found += [test.claim for test in tests if isinstance(getattr(test, "claim", None), Claim)]
+    order = list(SECTIONS.values())
+    return sorted(found, key=lambda claim: order.index(claim.section))  # stable: file order within a section
+
+
+def explain(id: str) -> str:
+    """Tell one claim: what is true, what the notes say, its test and its sabotages.
+
+    Raises:
+        BlitzError: there is no such claim; the message names the nearest ones.
+    """
+    catalogue = {claim.id: claim for claim in claims()}
+    if id not in catalogue:
+        near = difflib.get_close_matches(id, catalogue, n=3, cutoff=0.4)
+        hint = f"; did you mean {', '.join(near)}?" if near else "; `blitz claims` lists them all"
+        raise BlitzError(f"no claim is called {id!r}{hint}")
+    claim = catalogue[id]
+    lines = [
+        f"{claim.id}: {claim.sentence}",
+        "",
+        f"notes     {claim.section}, {claim.notes}",
+        f"verdict   {claim.verdict}: {VERDICTS[claim.verdict]}",
+    ]
+    if claim.says:
+        lines.append(f"they say  {claim.says}")
+    if claim.since:
+        lines.append(f"since     PyTorch {claim.since}")
+    lines.append(f"caught    {', '.join(claim.sabotage_names)}")
+    file = Path(inspect.getsourcefile(claim.test) or "").relative_to(SPEC.parent)
+    lines += ["", f"# {file}, line {inspect.getsourcelines(claim.test)[1]}", "", inspect.getsource(claim.test)]
+    return "\n".join(lines).rstrip()
+
+
+def page() -> str:
+    """Return docs/claims.md."""
+    catalogue = claims()
+    lines = [
+        "# The claims",
+        "",
+        "Every statement of the notes that is held to PyTorch, in their order. Generated from the tests by",
+        "`blitz claims > docs/claims.md`; `blitz explain CLAIM` shows a claim with its proof.",
+        "",
+        "| verdict | means | claims |",
+        "| --- | --- | --- |",
+        *(f"| {v} | {text} | {sum(c.verdict == v for c in catalogue)} |" for v, text in VERDICTS.items()),
+    ]
+    for section in SECTIONS.values():
+        here = [claim for claim in catalogue if claim.section == section]
+        if here:
+            lines += ["", f"## {section}", ""]
+            lines += [_entry(claim) for claim in here]
+    return "\n".join(lines) + "\n"
+
+
+def _entry(claim: Claim) -> str:
+    since = f", true since PyTorch {claim.since}" if claim.since else ""
+    says = f" *The notes say: {(claim.says or '').rstrip('.')}.*" if claim.verdict != HOLDS else ""
+    broken = ", ".join(f"`{name}`" for name in claim.sabotage_names)
+    return f"- **`{claim.id}`** ({claim.notes}; {claim.verdict}{since}): {claim.sentence}{says} Seen to fail with {broken} broken."

@@ -1,0 +1,132 @@
+"""Which checks a test executed, and whether a failure is one of its own checks.
+
+A check is an executed `assert`, a `torch.testing.assert_close`, a `pytest.raises` or a `pytest.warns`.
+"""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+import _pytest
+import numpy.testing
+import pluggy
+import pytest
+import torch
+
+# Source: the table of default tolerances in the documentation of torch.testing.assert_close.
+TOLERANCES = {
+    torch.float16: (1e-3, 1e-5),
+    torch.bfloat16: (1.6e-2, 1e-5),
+    torch.float32: (1.3e-6, 1e-5),
+    torch.float64: (1e-7, 1e-7),
+    torch.complex64: (1.3e-6, 1e-5),
+    torch.complex128: (1e-7, 1e-7),
+}
+
+
+def _folder(module: ModuleType) -> Path:
+    return Path(module.__file__ or "").parent
+
+
+HARNESS = Path(__file__).parent
+CHECKERS = [HARNESS, *map(_folder, (_pytest, pluggy, torch.testing, numpy.testing))]
+
+
+@dataclass
+class Tally:
+    """What the running test has checked so far."""
+
+    executed: int = 0
+    tolerance_used: float | None = None
+
+    def note(self, share_of_tolerance: float | None = None) -> None:
+        """Count one executed check."""
+        self.executed += 1
+        if share_of_tolerance is not None:
+            self.tolerance_used = max(share_of_tolerance, self.tolerance_used or 0.0)
+
+    @contextmanager
+    def of_its_own(self) -> Iterator["Tally"]:
+        """Give one test a tally of its own, filled when it ends; a run inside a run counts for itself."""
+        mine, around = Tally(), (self.executed, self.tolerance_used)
+        self.executed, self.tolerance_used = 0, None
+        try:
+            yield mine
+        finally:
+            mine.executed, mine.tolerance_used = self.executed, self.tolerance_used
+            self.executed, self.tolerance_used = around
+
+
+tally = Tally()
+
+
+def count_checks() -> None:
+    """Have `assert_close`, `pytest.raises` and `pytest.warns` counted; asserts are counted by pytest."""
+    if hasattr(torch.testing.assert_close, "__wrapped__"):
+        return  # a run inside a run, as the harness's own tests make
+    torch.testing.assert_close = _counted_assert_close(torch.testing.assert_close)
+    for context in (pytest.RaisesExc, type(pytest.warns(UserWarning))):
+        context.__exit__ = _counted_exit(context.__exit__)  # type: ignore[method-assign,assignment]
+
+
+def _counted_assert_close(real: Any) -> Any:
+    @functools.wraps(real)
+    def assert_close(actual: Any, expected: Any, **options: Any) -> None:
+        __tracebackhide__ = True
+        real(actual, expected, **options)
+        tally.note(_share_of_tolerance(actual, expected, options.get("rtol"), options.get("atol")))
+
+    return assert_close
+
+
+def _counted_exit(real: Any) -> Any:
+    @functools.wraps(real)
+    def __exit__(self: Any, *raised: Any) -> Any:
+        __tracebackhide__ = True
+        swallowed = real(self, *raised)
+        tally.note()
+        return swallowed
+
+    return __exit__
+
+
+def _share_of_tolerance(actual: Any, expected: Any, rtol: float | None, atol: float | None) -> float | None:
+    """Return the largest |actual - expected| / (atol + rtol |expected|), None where there is no such thing."""
+    if not (isinstance(actual, torch.Tensor) and isinstance(expected, torch.Tensor)):
+        return None
+    if expected.dtype not in TOLERANCES or not expected.numel() or expected.is_meta:
+        return None
+    if rtol is None or atol is None:
+        pairs = [TOLERANCES[t.dtype] for t in (actual, expected) if t.dtype in TOLERANCES]
+        rtol, atol = (max(values) for values in zip(*pairs, strict=True))
+    expected = expected.detach()
+    error = (actual.detach().to(expected.device) - expected).abs().nan_to_num(0.0).double()
+    share = (error / (atol + rtol * expected.abs().double())).nan_to_num(0.0).max()
+    return float(share)
+
+
+def is_own_check(error: BaseException, folder: Path) -> bool:
+    """Tell whether `error` is a failed check made in `folder`, and not an accident on the way to one.
+
+    An AssertionError out of PyTorch's own code, or a timeout, is no check of the claim.
+    """
+    if not isinstance(error, (AssertionError, pytest.fail.Exception)):
+        return False
+    raised_in = raising_file(error)
+    return raised_in is not None and raised_in.is_relative_to(folder)
+
+
+def raising_file(error: BaseException) -> Path | None:
+    """Return the file that raised `error`, the checkers that it called left out."""
+    frame: TracebackType | None = error.__traceback__
+    found = None
+    while frame is not None:
+        file = Path(frame.tb_frame.f_code.co_filename)
+        if not any(file.is_relative_to(checker) for checker in CHECKERS):
+            found = file
+        frame = frame.tb_next
+    return found

@@ -1,0 +1,63 @@
+"""The command `blitz`: verify, explain, claims, train, evaluate."""
+
+import argparse
+import sys
+
+from blitz.commands import add_commands
+from blitz.errors import BlitzError
+from spec.harness import catalogue
+from spec.harness.verify import verify
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; a problem that a person can put right is one sentence and status 1."""
+    arguments = parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except BlitzError as error:
+        print(f"blitz: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read the output has left: `blitz claims | head`
+    return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(prog="blitz", description="The 60 Minute Blitz, held to your PyTorch.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    check = commands.add_parser("verify", help="run every claim and tell which statements of the notes hold here")
+    check.add_argument("--data", metavar="PATH", help="CIFAR-10 to check on; else BLITZ_DATA, else the user's cache")
+    check.add_argument("--require", metavar="WHAT", action="append", default=[], help="cuda, cuda:N or cifar10")
+    check.add_argument("--verdicts", metavar="PATH", help="write a verdict file (JSON lines)")
+    check.set_defaults(run=_verify)
+
+    tell = commands.add_parser("explain", help="tell one claim: its sentence, its proof, its sabotages")
+    tell.add_argument("claim", metavar="CLAIM", help="such as nn.net-print")
+    tell.set_defaults(run=_explain)
+
+    every = commands.add_parser("claims", help="print all claims as Markdown (docs/claims.md)")
+    every.set_defaults(run=_claims)
+
+    add_commands(commands)
+    return top
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    options = [f"--require={what}" for what in arguments.require]
+    options += [f"--{name}={value}" for name in ("data", "verdicts") if (value := getattr(arguments, name))]
+    return verify(options)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    print(catalogue.explain(arguments.claim))
+    return 0
+
+
+def _claims(arguments: argparse.Namespace) -> int:
+    print(catalogue.page(), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""What a machine cannot check, by a closed list of reasons, and what a run may require of it."""
+
+from collections.abc import Iterable
+from typing import NoReturn
+
+import pytest
+import torch
+
+from blitz import data
+from blitz.errors import DataError
+
+GET_CIFAR10 = "fetch it with `blitz train --download`, or name a copy with --data PATH or BLITZ_DATA"
+
+REASONS = {
+    "no-accelerator": "PyTorch sees no accelerator on this machine",
+    "too-few-devices": "this machine has fewer CUDA devices than the claim needs",
+    "no-cifar10": f"no CIFAR-10 at hand: {GET_CIFAR10}",
+    "torch-too-old": "the claim is about a newer PyTorch than this one",
+    "slow": "it trains for longer than a few seconds: run with --slow",
+}
+
+
+def not_checked(reason: str, detail: str = "") -> NoReturn:
+    """End the running test as not checked, for one of REASONS."""
+    if reason not in REASONS:
+        raise ValueError(f"expected a reason among {', '.join(REASONS)}, got {reason!r}")
+    raise NotChecked(reason, detail or REASONS[reason])
+
+
+class NotChecked(pytest.skip.Exception):
+    """A skip with a reason from the closed list."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}", _use_item_location=True)
+        self.reason = reason
+
+
+def check_requirements(requirements: Iterable[str]) -> set[str]:
+    """Hold this machine to `requirements`; return the reasons that no claim may give any more.
+
+    Raises:
+        pytest.UsageError: a requirement is unknown, or this machine does not meet it.
+    """
+    forbidden: set[str] = set()
+    for requirement in requirements:
+        name, _, count = requirement.partition(":")
+        if name == "cifar10" and not count:
+            _require_cifar10()
+            forbidden.add("no-cifar10")
+        elif name == "cuda" and (not count or count.isdecimal() and int(count) > 0):
+            _require_cuda(int(count or 1))
+            forbidden |= {"no-accelerator"} if int(count or 1) < 2 else {"no-accelerator", "too-few-devices"}
+        else:
+            raise pytest.UsageError(
+                f"unknown requirement {requirement!r}: expected cuda, cuda:N (N devices) or cifar10"
+            )
+    return forbidden
+
+
+def _require_cifar10() -> None:
+    try:
+        origin, _ = data.find()
+    except DataError as error:
+        raise pytest.UsageError(f"--require cifar10: {error}") from None
+    if origin == "stand-in":
+        raise pytest.UsageError(f"--require cifar10: {REASONS['no-cifar10']}")
+
+
+def _require_cuda(count: int) -> None:
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if found < count:
+        raise pytest.UsageError(
+            f"--require cuda{f':{count}' if count > 1 else ''}: this machine shows {found} CUDA devices to "
+            f"PyTorch {torch.__version__}; look at nvidia-smi, at CUDA_VISIBLE_DEVICES, and whether "
+            "torch.version.cuda names a CUDA build that the driver supports"
+        )

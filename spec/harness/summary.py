@@ -1,0 +1,73 @@
+"""What a run found, in words: a table in the order of the notes, and a paragraph for each refuted claim."""
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable
+
+from spec.harness.claims import SECTIONS
+from spec.harness.contract import REASONS
+from spec.harness.verdicts import CONFIRMED, CRASHED, ERROR, NOT_CHECKED, REFUTED, TIMEOUT, Record
+
+BROKEN = (ERROR, TIMEOUT, CRASHED)
+WORST_FIRST = (REFUTED, *BROKEN, CONFIRMED, NOT_CHECKED)
+
+
+def outcomes(records: Iterable[Record]) -> dict[str, Record]:
+    """Return for each claim the record that decides: the worst one that was checked."""
+    deciding: dict[str, Record] = {}
+    for record in records:
+        rival = deciding.setdefault(record["id"], record)
+        if WORST_FIRST.index(record["outcome"]) < WORST_FIRST.index(rival["outcome"]):
+            deciding[record["id"]] = record
+    return deciding
+
+
+def table(records: Iterable[Record]) -> list[str]:
+    """Return the table, a row a section in the order of the notes and one for all."""
+    decided = list(outcomes(records).values())
+    columns = ["claims", CONFIRMED, REFUTED, NOT_CHECKED]
+    if any(record["outcome"] in BROKEN for record in decided):
+        columns.append("error")
+    rows = [["section of the notes", *columns]]
+    for section in [*SECTIONS.values(), "in all"]:
+        here = [r["outcome"] for r in decided if section in (r["section"], "in all")]
+        if here:
+            tally = Counter("error" if outcome in BROKEN else outcome for outcome in here)
+            rows.append([section, str(len(here)), *(str(tally[column]) for column in columns[1:])])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(_cells(row, widths)) for row in rows]
+
+
+def _cells(row: list[str], widths: list[int]) -> list[str]:
+    first, *numbers = row
+    return [first.ljust(widths[0]), *(n.rjust(w) for n, w in zip(numbers, widths[1:], strict=True))]
+
+
+def paragraphs(records: Iterable[Record]) -> list[str]:
+    """Return for each case that was refuted or went wrong: what the notes say, what should be true, what was seen."""
+    return [_paragraph(record) for record in records if record["outcome"] in (REFUTED, *BROKEN)]
+
+
+def _paragraph(record: Record) -> str:
+    case = ", ".join([*(f"{k} {v}" for k, v in record["params"].items() if k != "device"), record["device"]])
+    says = record["says"] or record["sentence"]
+    text = (
+        f"{record['id']} ({case}): {record['outcome']}. The notes (section {record['notes']}) say: {says.rstrip('.')}. "
+        f"Should be true: {record['sentence']} Seen: {' '.join((record['seen'] or 'nothing').split())}"
+    )
+    return textwrap.fill(text, 110, subsequent_indent="    ", break_long_words=False)
+
+
+def gaps(records: Iterable[Record]) -> list[str]:
+    """Return one line a reason: how many claims have a case that was not checked, and why."""
+    records = list(records)
+    lines = []
+    gpu = {r["id"] for r in records if r["gpu"]}
+    if gpu:
+        checked = {r["id"] for r in records if r["gpu"] and r["outcome"] != NOT_CHECKED}
+        lines.append(f"{len(checked)} of {len(gpu)} GPU claims were checked")
+    for reason, text in REASONS.items():
+        count = len({r["id"] for r in records if r["reason"] == reason})
+        if count:
+            lines.append(f"not checked: {count} {'claims' if count > 1 else 'claim'}, {reason}: {text}")
+    return lines

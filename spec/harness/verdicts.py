@@ -1,0 +1,139 @@
+"""The verdict file: JSON lines, a header with the environment, then a record per claim, case and device."""
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from blitz import data
+from spec.harness.devices import accelerator
+
+SCHEMA_VERSION = 1
+SCHEMA = Path(__file__).with_name("verdicts.schema.json")
+
+CONFIRMED = "confirmed"
+REFUTED = "refuted"
+NOT_CHECKED = "not checked"
+ERROR = "error"
+TIMEOUT = "timeout"
+CRASHED = "crashed"
+OUTCOMES = [CONFIRMED, REFUTED, NOT_CHECKED, ERROR, TIMEOUT, CRASHED]
+
+Record = dict[str, Any]
+
+
+class VerdictFile:
+    """A file that holds whole lines only, whenever the process that writes it ends."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise pytest.UsageError(f"--verdicts {path}: cannot write there: {error.strerror}") from None
+
+    def write(self, record: Record) -> None:
+        """Append `record` as one line, by one call, so that no reader sees half of it."""
+        os.write(self.file, (json.dumps(plain(record), ensure_ascii=False) + "\n").encode())
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self.file)
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as JSON can hold it: numbers that JSON lacks, and tensors, become text and lists."""
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    if isinstance(value, torch.Tensor):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def read(path: Path) -> tuple[Record, list[Record]]:
+    """Return the header and the records of a verdict file.
+
+    Raises:
+        ValueError: the file is no verdict file of this schema version.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        header, *records = map(json.loads, lines)
+    except ValueError:
+        raise ValueError(f"{path}: expected JSON lines that begin with a header") from None
+    if not isinstance(header, dict) or header.get("schema") != SCHEMA_VERSION:
+        raise ValueError(f"{path}: expected a header of schema version {SCHEMA_VERSION}, got {lines[0][:80]}")
+    return header, records
+
+
+def header(root: Path) -> Record:
+    """Describe the environment, without initialising CUDA."""
+    device = accelerator()
+    return {
+        "kind": "header",
+        "schema": SCHEMA_VERSION,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "torch": str(torch.__version__),
+        "torchvision": importlib.metadata.version("torchvision"),
+        "numpy": importlib.metadata.version("numpy"),
+        "python": platform.python_version(),
+        "os": platform.platform(),
+        "cpu": _cpu(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "accelerator": device and str(device),
+        "devices": _nvidia_devices() if device and device.type == "cuda" else [],
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
+        "precision": {
+            "default_dtype": str(torch.get_default_dtype()),
+            "float32_matmul": torch.get_float32_matmul_precision(),
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+        },
+        "commit": _commit(root),
+        "data": data.find()[0],
+    }
+
+
+def _output(*command: str, cwd: Path | None = None) -> str | None:
+    """Return what `command` prints, None where it is missing or fails."""
+    try:
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True, timeout=20).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _commit(root: Path) -> str | None:
+    """Return the commit of the sources, with a + where they were changed since."""
+    commit = _output("git", "rev-parse", "HEAD", cwd=root)
+    changed = _output("git", "status", "--porcelain", "--untracked-files=no", cwd=root)
+    return commit and commit.strip() + ("+" if changed else "")
+
+
+def _cpu() -> str:
+    """Return the model of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+def _nvidia_devices() -> list[Record]:
+    """Return name, memory and driver of each NVIDIA device, asked of the driver and not of CUDA."""
+    rows = _output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
+    keys = ("name", "memory_mib", "driver")
+    devices = [dict(zip(keys, row.split(", "), strict=True)) for row in (rows or "").splitlines()]
+    return [{**device, "memory_mib": int(device["memory_mib"])} for device in devices]

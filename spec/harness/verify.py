@@ -1,0 +1,102 @@
+"""`blitz verify`: run the claims with a progress bar, and tell in plain words what they came to."""
+
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tqdm import tqdm
+
+from blitz import data
+from spec.harness import summary
+from spec.harness.claims import VERDICTS
+from spec.harness.contract import REASONS
+from spec.harness.devices import accelerator
+from spec.harness.plugin import Findings
+from spec.harness.verdicts import CONFIRMED, NOT_CHECKED, Record
+
+ROOT = Path(__file__).parents[2]
+
+
+def verify(options: list[str]) -> int:
+    """Run every claim, the slow ones too, with pytest's `options`; return the exit status."""
+    tests = [str(path) for path in sorted((ROOT / "spec").glob("test_*.py"))]
+    fixed = [f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}", "--slow"]
+    return int(pytest.main([*fixed, *options, *tests], plugins=[Narrator()]))
+
+
+class Narrator:
+    """Stands in for pytest's own terminal output."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm[Any] | None = None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Silence pytest, and say what is being held to what."""
+        config.pluginmanager.unregister(name="terminalreporter")
+        print(f"Holding PyTorch {torch.__version__} on {accelerator() or 'the CPU'} to the notes.")
+        origin, folder = data.find()
+        if origin == "stand-in":
+            print(f"The claims about CIFAR-10 itself cannot be checked: {REASONS['no-cifar10']}.")
+        else:
+            print(f"CIFAR-10: {origin} in {folder}.")
+        sys.stdout.flush()
+
+    def pytest_collectreport(self, report: Any) -> None:
+        """Show what keeps the claims from being collected."""
+        if report.failed:
+            print(report.longreprtext, file=sys.stderr)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Start the progress bar."""
+        self.bar = tqdm(total=len(session.items), unit="check", leave=False, dynamic_ncols=True)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Name the test that runs."""
+        if self.bar:
+            self.bar.set_postfix_str(nodeid.split("::")[-1].removeprefix("test_")[:40], refresh=False)
+
+    def pytest_runtest_logfinish(self) -> None:
+        """Advance the progress bar."""
+        if self.bar:
+            self.bar.update()
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Tell what was found."""
+        if self.bar:
+            self.bar.close()
+        findings: Findings = session.config.pluginmanager.getplugin("blitz-findings")
+        if findings.records:
+            print("\n".join(story(findings.records)))
+
+
+def story(records: list[Record]) -> list[str]:
+    """Return the findings as a person reads them: each claim, the table, what went wrong, what is missing."""
+    width = shutil.get_terminal_size((110, 24)).columns
+    decided = summary.outcomes(records)
+    lines: list[str] = []
+    section = ""
+    for record in decided.values():
+        if record["section"] != section:
+            section = record["section"]
+            lines += ["", section]
+        line = f"  {record['outcome']:<11}  {record['verdict']:<9}  {record['id']}: {record['sentence']}"
+        lines.append(line if len(line) <= width else line[: width - 1] + "…")
+    lines += ["", *summary.table(records)]
+    for text in [*summary.paragraphs(records), *summary.gaps(records)]:
+        lines += ["", text]
+    return [*lines, "", *verdict_words(decided)]
+
+
+def verdict_words(decided: dict[str, Record]) -> list[str]:
+    """Return what the outcomes mean for the notes."""
+    confirmed = [record["verdict"] for record in decided.values() if record["outcome"] == CONFIRMED]
+    tally = Counter(confirmed)
+    checked = sum(record["outcome"] != NOT_CHECKED for record in decided.values())
+    lines = [f"{len(confirmed)} of the {checked} claims that were checked are true on this machine. Of these,"]
+    lines += [f"  in {tally[verdict]:>3} {meaning} ({verdict})" for verdict, meaning in VERDICTS.items()]
+    return [*lines, "`blitz explain CLAIM` tells the whole of one."]

@@ -1,0 +1,1 @@
+"""What blitz itself promises, file by file."""
