@@ -80,7 +80,7 @@ class CifarNet(nn.Module):
         return self.fc3(x)  # (N, 10)
 
 
-def _expect_images(net: nn.Module, inputs: tuple[Any, ...]) -> None:
+def _expect_images(net: "Net | CifarNet", inputs: tuple[Any, ...]) -> None:
     """Refuse what the net would misread: some wrong sizes run, and mix samples (see the claims)."""
     expected = net.image_shape
     images = inputs[0]

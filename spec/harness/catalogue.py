@@ -47,7 +47,12 @@ def explain(id: str) -> str:
         lines.append(f"since     PyTorch {claim.since}")
     lines.append(f"caught    {', '.join(claim.sabotage_names)}")
     file = Path(inspect.getsourcefile(claim.test) or "").relative_to(SPEC.parent)
-    lines += ["", f"# {file}, line {inspect.getsourcelines(claim.test)[1]}", "", inspect.getsource(claim.test)]
+    lines += [
+        "",
+        f"# {file}, line {inspect.getsourcelines(claim.test)[1]}",
+        "",
+        inspect.getsource(claim.test),
+    ]
     return "\n".join(lines).rstrip()
 
 
@@ -76,4 +81,5 @@ def _entry(claim: Claim) -> str:
     since = f", true since PyTorch {claim.since}" if claim.since else ""
     says = f" *The notes say: {(claim.says or '').rstrip('.')}.*" if claim.verdict != HOLDS else ""
     broken = ", ".join(f"`{name}`" for name in claim.sabotage_names)
-    return f"- **`{claim.id}`** ({claim.notes}; {claim.verdict}{since}): {claim.sentence}{says} Seen to fail with {broken} broken."
+    head = f"- **`{claim.id}`** ({claim.notes}; {claim.verdict}{since}): {claim.sentence}"
+    return f"{head}{says} Seen to fail with {broken} broken."

@@ -4,11 +4,12 @@ A check is an executed `assert`, a `torch.testing.assert_close`, a `pytest.raise
 """
 
 import functools
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import FrameType, ModuleType, TracebackType
 from typing import Any
 
 import _pytest
@@ -33,7 +34,11 @@ def _folder(module: ModuleType) -> Path:
 
 
 HARNESS = Path(__file__).parent
-CHECKERS = [HARNESS, *map(_folder, (_pytest, pluggy, torch.testing, numpy.testing))]
+CHECKERS = list(map(_folder, (_pytest, pluggy, torch.testing, numpy.testing)))
+
+
+def _is_checker(file: Path) -> bool:
+    return file.parent == HARNESS or any(file.is_relative_to(checker) for checker in CHECKERS)
 
 
 @dataclass
@@ -69,8 +74,16 @@ def count_checks() -> None:
     if hasattr(torch.testing.assert_close, "__wrapped__"):
         return  # a run inside a run, as the harness's own tests make
     torch.testing.assert_close = _counted_assert_close(torch.testing.assert_close)
-    for context in (pytest.RaisesExc, type(pytest.warns(UserWarning))):
+    for context in (pytest.RaisesExc, type(pytest.warns())):
         context.__exit__ = _counted_exit(context.__exit__)  # type: ignore[method-assign,assignment]
+
+
+def asserting_file() -> Path:
+    """Return the file of the assert that has just passed: the innermost caller that is no plugin."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame and _is_checker(Path(frame.f_code.co_filename)):
+        frame = frame.f_back
+    return Path(frame.f_code.co_filename) if frame else Path()
 
 
 def _counted_assert_close(real: Any) -> Any:
@@ -85,17 +98,17 @@ def _counted_assert_close(real: Any) -> Any:
 
 def _counted_exit(real: Any) -> Any:
     @functools.wraps(real)
-    def __exit__(self: Any, *raised: Any) -> Any:
+    def leave(self: Any, *raised: Any) -> Any:
         __tracebackhide__ = True
         swallowed = real(self, *raised)
         tally.note()
         return swallowed
 
-    return __exit__
+    return leave
 
 
 def _share_of_tolerance(actual: Any, expected: Any, rtol: float | None, atol: float | None) -> float | None:
-    """Return the largest |actual - expected| / (atol + rtol |expected|), None where there is no such thing."""
+    """Return the largest |actual - expected| / (atol + rtol |expected|), None for what has no tolerance."""
     if not (isinstance(actual, torch.Tensor) and isinstance(expected, torch.Tensor)):
         return None
     if expected.dtype not in TOLERANCES or not expected.numel() or expected.is_meta:
@@ -126,7 +139,7 @@ def raising_file(error: BaseException) -> Path | None:
     found = None
     while frame is not None:
         file = Path(frame.tb_frame.f_code.co_filename)
-        if not any(file.is_relative_to(checker) for checker in CHECKERS):
+        if not _is_checker(file):
             found = file
         frame = frame.tb_next
     return found

@@ -26,9 +26,15 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="blitz", description="The 60 Minute Blitz, held to your PyTorch.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    check = commands.add_parser("verify", help="run every claim and tell which statements of the notes hold here")
-    check.add_argument("--data", metavar="PATH", help="CIFAR-10 to check on; else BLITZ_DATA, else the user's cache")
-    check.add_argument("--require", metavar="WHAT", action="append", default=[], help="cuda, cuda:N or cifar10")
+    check = commands.add_parser(
+        "verify", help="run every claim and tell which statements of the notes hold here"
+    )
+    check.add_argument(
+        "--data", metavar="PATH", help="CIFAR-10 to check on; else BLITZ_DATA, else the user's cache"
+    )
+    check.add_argument(
+        "--require", metavar="WHAT", action="append", default=[], help="cuda, cuda:N or cifar10"
+    )
     check.add_argument("--verdicts", metavar="PATH", help="write a verdict file (JSON lines)")
     check.set_defaults(run=_verify)
 

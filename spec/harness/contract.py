@@ -27,7 +27,7 @@ def not_checked(reason: str, detail: str = "") -> NoReturn:
     raise NotChecked(reason, detail or REASONS[reason])
 
 
-class NotChecked(pytest.skip.Exception):
+class NotChecked(pytest.skip.Exception):  # type: ignore[misc,name-defined]
     """A skip with a reason from the closed list."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -47,7 +47,7 @@ def check_requirements(requirements: Iterable[str]) -> set[str]:
         if name == "cifar10" and not count:
             _require_cifar10()
             forbidden.add("no-cifar10")
-        elif name == "cuda" and (not count or count.isdecimal() and int(count) > 0):
+        elif name == "cuda" and (not count or (count.isdecimal() and int(count) > 0)):
             _require_cuda(int(count or 1))
             forbidden |= {"no-accelerator"} if int(count or 1) < 2 else {"no-accelerator", "too-few-devices"}
         else:

@@ -1,7 +1,6 @@
 """The pytest plugin: claims are collected, run, sabotaged, recorded and summed up."""
 
 import os
-from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,14 @@ import torch
 
 from blitz import data
 from blitz.errors import DataError
-from spec.harness import sabotage, summary
-from spec.harness.checks import count_checks, is_own_check, raising_file, tally
+from spec.harness import outcomes, sabotage
+from spec.harness.checks import asserting_file, count_checks, tally
 from spec.harness.claims import claim_of, problems
 from spec.harness.contract import NotChecked, check_requirements, not_checked
 from spec.harness.devices import accelerator, device
-from spec.harness.seeds import cases, seed_of, sow
-from spec.harness.verdicts import (
-    CONFIRMED,
-    CRASHED,
-    ERROR,
-    NOT_CHECKED,
-    REFUTED,
-    TIMEOUT,
-    Record,
-    VerdictFile,
-    header,
-)
+from spec.harness.findings import Findings
+from spec.harness.outcomes import Record
+from spec.harness.seeds import seed_of, sow
 
 __all__ = ["cifar10", "device", "measured", "start_from_own_seed"]
 
@@ -48,13 +38,15 @@ SEEN_IDS = pytest.StashKey[dict[str, str]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the harness."""
     group = parser.getgroup("blitz")
-    group.addoption("--data", metavar="PATH", help="CIFAR-10 to check on; else BLITZ_DATA, else the user's cache")
+    group.addoption(
+        "--data", metavar="PATH", help="CIFAR-10 to check on; else BLITZ_DATA, else the user's cache"
+    )
     group.addoption(
         "--require",
         action="append",
         default=[],
         metavar="WHAT",
-        help="cuda, cuda:N or cifar10: stop at once where it is missing, and fail what is not checked for it; "
+        help="cuda, cuda:N or cifar10: stop at once where it is missing, fail what is not checked for it; "
         "may be repeated; also BLITZ_REQUIRE, separated by spaces",
     )
     group.addoption("--slow", action="store_true", help="run the claims that train for longer, too")
@@ -138,29 +130,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     item.stash[MEASURED] = {}
     claim = claim_of(item)
     if claim is not None:
-        params = cases(item)
         on_accelerator = item.get_closest_marker("gpu") or item.get_closest_marker("multi_gpu")
-        item.stash[RECORD] = {
-            "kind": "result",
-            "id": claim.id,
-            "section": claim.section,
-            "notes": claim.notes,
-            "verdict": claim.verdict,
-            "says": claim.says,
-            "sentence": claim.sentence,
-            "node": item.nodeid,
-            "params": params,
-            "device": "accelerator" if on_accelerator else "cpu",
-            "gpu": bool(on_accelerator),
-            "outcome": CRASHED,  # until the test has ended
-            "reason": None,
-            "seen": "the process that ran the test ended without a report",
-            "measured": {},
-            "tolerance_used": None,
-            "checks": 0,
-            "seconds": 0.0,
-            "seed": seed_of(item),
-        }
+        item.stash[RECORD] = outcomes.begin(claim, item, gpu=bool(on_accelerator))
     if claim is not None and claim.since and torch.__version__ < claim.since:
         not_checked("torch-too-old", f"true since PyTorch {claim.since}, this is {torch.__version__}")
     if item.get_closest_marker("slow") and not item.config.option.slow:
@@ -177,7 +148,9 @@ def _check_devices(item: pytest.Item) -> None:
             item.stash[RECORD]["device"] = str(device)
     several = item.get_closest_marker("multi_gpu")
     if several and torch.cuda.device_count() < several.args[0]:
-        not_checked("too-few-devices", f"needs {several.args[0]}, this machine has {torch.cuda.device_count()}")
+        not_checked(
+            "too-few-devices", f"needs {several.args[0]}, this machine has {torch.cuda.device_count()}"
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -202,15 +175,17 @@ def cifar10() -> data.Cifar10:
 
 
 def pytest_assertion_pass(item: pytest.Item, lineno: int, orig: str, expl: str) -> None:
-    """Count an executed assert."""
-    tally.note()
+    """Count an executed assert of the specification; pytest's own plugins assert, too."""
+    if asserting_file().is_relative_to(item.config.rootpath / "spec"):
+        tally.note()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
     """Run a claim under its sabotage, if there is one; fail a test that ends without an executed check."""
     if pyfuncitem.config.option.sabotage:
-        return (yield from sabotage.under(pyfuncitem, pyfuncitem.callspec.params["sabotage"]))
+        planted: Any = pyfuncitem.callspec.params["sabotage"]
+        return (yield from sabotage.under(pyfuncitem, planted))
     with tally.of_its_own() as mine:
         result = yield
     if RECORD in pyfuncitem.stash:
@@ -238,69 +213,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         return report
     record = item.stash[RECORD]
     if call.when == "call" or error is not None:
-        record["outcome"], record["reason"], record["seen"] = _outcome(item, error, report)
-        record["measured"] = dict(item.stash[MEASURED])
+        outcome, reason, seen = outcomes.outcome_of(error, item, required=report.failed)
+        record.update(outcome=outcome, reason=reason, seen=seen, measured=dict(item.stash[MEASURED]))
         record["seconds"] = round(record["seconds"] + call.duration, 6)
     report.record = record
     return report
-
-
-def _outcome(item: pytest.Item, error: BaseException | None, report: Any) -> tuple[str, str | None, str | None]:
-    """Return outcome, reason and what was seen instead."""
-    if error is None:
-        return CONFIRMED, None, None
-    if isinstance(error, NotChecked) and not report.failed:
-        return NOT_CHECKED, error.reason, None
-    seen = str(error)[:1000] or type(error).__name__
-    if is_own_check(error, item.path.parent):
-        return REFUTED, None, seen
-    raised_in = raising_file(error)
-    if raised_in is not None and raised_in.name == "pytest_timeout.py":
-        return TIMEOUT, None, seen
-    return ERROR, None, f"{type(error).__name__}: {seen}"
-
-
-# Reporting
-
-
-class Findings:
-    """Gathers the records of a run, in the process that the user started."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self.records: list[Record] = []
-        self.sabotages: Counter[str] = Counter()
-        self.open: dict[str, Record] = {}
-        self.file = VerdictFile(Path(config.option.verdicts)) if config.option.verdicts else None
-        if self.file:
-            self.file.write(header(config.rootpath))
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        """Note what became of a claim; write it down once the test is over."""
-        if report.when == "call" and hasattr(report, "sabotage"):
-            self.sabotages[report.sabotage] += 1
-        if hasattr(report, "record"):
-            self.open[report.nodeid] = report.record
-        if report.when in ("teardown", "???") and report.nodeid in self.open:  # ???: its worker is gone
-            record = self.open.pop(report.nodeid)
-            self.records.append(record)
-            if self.file:
-                self.file.write(record)
-
-    def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
-        """Print the table, the refuted claims and what was not checked."""
-        if config.option.sabotage:
-            kinds = (sabotage.CAUGHT, sabotage.SURVIVED, sabotage.ACCIDENT, sabotage.MISSING)
-            terminalreporter.section("sabotages")
-            terminalreporter.line(", ".join(f"{self.sabotages[kind]} {kind}" for kind in kinds))
-        elif self.records:
-            terminalreporter.section("the notes, held to this machine")
-            for line in summary.table(self.records):
-                terminalreporter.line(line)
-            for text in [*summary.paragraphs(self.records), *summary.gaps(self.records)]:
-                terminalreporter.line("")
-                terminalreporter.line(text)
-
-    def pytest_unconfigure(self) -> None:
-        """Close the verdict file."""
-        if self.file:
-            self.file.close()

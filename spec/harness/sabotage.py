@@ -17,7 +17,7 @@ MISSING = "missing"
 RESULT = pytest.StashKey[str]()
 
 
-def under(item: pytest.Function, sabotage: Sabotage | None) -> Generator[None, object, object]:
+def under(item: pytest.Function, sabotage: Sabotage | None) -> Generator[None, Any, Any]:
     """Run the claim `item` under `sabotage`; pass only if a check of its own fails."""
     if sabotage is None:
         item.stash[RESULT] = MISSING

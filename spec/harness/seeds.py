@@ -10,11 +10,8 @@ import torch
 
 def seed_of(item: pytest.Item) -> int:
     """Return a seed in [0, 2**32) from the node id, the same on every device and under every sabotage."""
-    name = item.nodeid.split("[")[0]
-    callspec = getattr(item, "callspec", None)
-    if callspec is not None:
-        ids = {key: value for key, value in cases(item).items() if key != "device"}
-        name += str(sorted(ids.items()))
+    case = sorted((key, value) for key, value in cases(item).items() if key != "device")
+    name = f"{item.nodeid.split('[')[0]}{case}"
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
 

@@ -6,10 +6,18 @@ from collections.abc import Iterable
 
 from spec.harness.claims import SECTIONS
 from spec.harness.contract import REASONS
-from spec.harness.verdicts import CONFIRMED, CRASHED, ERROR, NOT_CHECKED, REFUTED, TIMEOUT, Record
+from spec.harness.outcomes import CONFIRMED, CRASHED, ERROR, NOT_CHECKED, REFUTED, TIMEOUT, Record
 
 BROKEN = (ERROR, TIMEOUT, CRASHED)
 WORST_FIRST = (REFUTED, *BROKEN, CONFIRMED, NOT_CHECKED)
+
+
+def report(records: list[Record]) -> list[str]:
+    """Return the lines of the whole: the table, a paragraph for what went wrong, what was not checked."""
+    lines = table(records)
+    for text in [*paragraphs(records), *gaps(records)]:
+        lines += ["", text]
+    return lines
 
 
 def outcomes(records: Iterable[Record]) -> dict[str, Record]:
@@ -44,7 +52,7 @@ def _cells(row: list[str], widths: list[int]) -> list[str]:
 
 
 def paragraphs(records: Iterable[Record]) -> list[str]:
-    """Return for each case that was refuted or went wrong: what the notes say, what should be true, what was seen."""
+    """Tell each case that was refuted or went wrong: what the notes say, what is true, what was seen."""
     return [_paragraph(record) for record in records if record["outcome"] in (REFUTED, *BROKEN)]
 
 
@@ -52,7 +60,8 @@ def _paragraph(record: Record) -> str:
     case = ", ".join([*(f"{k} {v}" for k, v in record["params"].items() if k != "device"), record["device"]])
     says = record["says"] or record["sentence"]
     text = (
-        f"{record['id']} ({case}): {record['outcome']}. The notes (section {record['notes']}) say: {says.rstrip('.')}. "
+        f"{record['id']} ({case}): {record['outcome']}. "
+        f"The notes (section {record['notes']}) say: {says.rstrip('.')}. "
         f"Should be true: {record['sentence']} Seen: {' '.join((record['seen'] or 'nothing').split())}"
     )
     return textwrap.fill(text, 110, subsequent_indent="    ", break_long_words=False)

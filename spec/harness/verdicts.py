@@ -15,19 +15,10 @@ import torch
 
 from blitz import data
 from spec.harness.devices import accelerator
+from spec.harness.outcomes import Record
 
 SCHEMA_VERSION = 1
 SCHEMA = Path(__file__).with_name("verdicts.schema.json")
-
-CONFIRMED = "confirmed"
-REFUTED = "refuted"
-NOT_CHECKED = "not checked"
-ERROR = "error"
-TIMEOUT = "timeout"
-CRASHED = "crashed"
-OUTCOMES = [CONFIRMED, REFUTED, NOT_CHECKED, ERROR, TIMEOUT, CRASHED]
-
-Record = dict[str, Any]
 
 
 class VerdictFile:
@@ -133,7 +124,9 @@ def _cpu() -> str:
 
 def _nvidia_devices() -> list[Record]:
     """Return name, memory and driver of each NVIDIA device, asked of the driver and not of CUDA."""
-    rows = _output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
+    rows = _output(
+        "nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"
+    )
     keys = ("name", "memory_mib", "driver")
     devices = [dict(zip(keys, row.split(", "), strict=True)) for row in (rows or "").splitlines()]
     return [{**device, "memory_mib": int(device["memory_mib"])} for device in devices]

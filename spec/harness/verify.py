@@ -15,8 +15,8 @@ from spec.harness import summary
 from spec.harness.claims import VERDICTS
 from spec.harness.contract import REASONS
 from spec.harness.devices import accelerator
-from spec.harness.plugin import Findings
-from spec.harness.verdicts import CONFIRMED, NOT_CHECKED, Record
+from spec.harness.findings import Findings
+from spec.harness.outcomes import CONFIRMED, NOT_CHECKED, Record
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,7 +53,7 @@ class Narrator:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Start the progress bar."""
-        self.bar = tqdm(total=len(session.items), unit="check", leave=False, dynamic_ncols=True)
+        self.bar = tqdm(total=len(session.items), unit="check", dynamic_ncols=True)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Name the test that runs."""
@@ -86,10 +86,7 @@ def story(records: list[Record]) -> list[str]:
             lines += ["", section]
         line = f"  {record['outcome']:<11}  {record['verdict']:<9}  {record['id']}: {record['sentence']}"
         lines.append(line if len(line) <= width else line[: width - 1] + "…")
-    lines += ["", *summary.table(records)]
-    for text in [*summary.paragraphs(records), *summary.gaps(records)]:
-        lines += ["", text]
-    return [*lines, "", *verdict_words(decided)]
+    return [*lines, "", *summary.report(records), "", *verdict_words(decided)]
 
 
 def verdict_words(decided: dict[str, Record]) -> list[str]:
@@ -97,6 +94,8 @@ def verdict_words(decided: dict[str, Record]) -> list[str]:
     confirmed = [record["verdict"] for record in decided.values() if record["outcome"] == CONFIRMED]
     tally = Counter(confirmed)
     checked = sum(record["outcome"] != NOT_CHECKED for record in decided.values())
-    lines = [f"{len(confirmed)} of the {checked} claims that were checked are true on this machine. Of these,"]
+    lines = [
+        f"{len(confirmed)} of the {checked} claims that were checked are true on this machine. Of these,"
+    ]
     lines += [f"  in {tally[verdict]:>3} {meaning} ({verdict})" for verdict, meaning in VERDICTS.items()]
     return [*lines, "`blitz explain CLAIM` tells the whole of one."]

@@ -1,0 +1,62 @@
+"""What became of a claim: the closed list of outcomes, and the record of one case on one device."""
+
+from typing import Any
+
+import pytest
+
+from spec.harness.checks import is_own_check, raising_file
+from spec.harness.claims import Claim
+from spec.harness.contract import NotChecked
+from spec.harness.seeds import cases, seed_of
+
+CONFIRMED = "confirmed"
+REFUTED = "refuted"
+NOT_CHECKED = "not checked"
+ERROR = "error"
+TIMEOUT = "timeout"
+CRASHED = "crashed"
+OUTCOMES = [CONFIRMED, REFUTED, NOT_CHECKED, ERROR, TIMEOUT, CRASHED]
+
+Record = dict[str, Any]
+
+
+def begin(claim: Claim, item: pytest.Item, *, gpu: bool) -> Record:
+    """Return the record of a claim that is about to run; it counts as crashed until the test has ended."""
+    return {
+        "kind": "result",
+        "id": claim.id,
+        "section": claim.section,
+        "notes": claim.notes,
+        "verdict": claim.verdict,
+        "says": claim.says,
+        "sentence": claim.sentence,
+        "node": item.nodeid,
+        "params": cases(item),
+        "device": "accelerator" if gpu else "cpu",
+        "gpu": gpu,
+        "outcome": CRASHED,
+        "reason": None,
+        "seen": "the process that ran the test ended without a report",
+        "measured": {},
+        "tolerance_used": None,
+        "checks": 0,
+        "seconds": 0.0,
+        "seed": seed_of(item),
+    }
+
+
+def outcome_of(
+    error: BaseException | None, item: pytest.Item, *, required: bool
+) -> tuple[str, str | None, str | None]:
+    """Return outcome, reason and what was seen instead, for a test that ended with `error`."""
+    if error is None:
+        return CONFIRMED, None, None
+    if isinstance(error, NotChecked) and not required:
+        return NOT_CHECKED, error.reason, None
+    seen = str(error)[:1000] or type(error).__name__
+    if is_own_check(error, item.path.parent):
+        return REFUTED, None, seen
+    raised_in = raising_file(error)
+    if raised_in is not None and raised_in.name == "pytest_timeout.py":
+        return TIMEOUT, None, seen
+    return ERROR, None, f"{type(error).__name__}: {seen}"

@@ -1,0 +1,1 @@
+"""The harness's own rules, each broken on purpose."""

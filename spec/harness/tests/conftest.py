@@ -1,0 +1,73 @@
+"""A specification made for one test, and run inside it."""
+
+import sys
+
+import pytest
+
+from spec.harness import plugin
+
+HEADER = """
+import pytest, torch
+from spec.harness import ANSWERED, HOLDS, OUTDATED, QUALIFIED, WRONG, broken_by, claim
+zeros = lambda real: torch.zeros
+"""
+SETTINGS = """
+[tool.pytest]
+strict = true
+enable_assertion_pass_hook = true
+filterwarnings = ["error"]
+"""
+
+# Plugins that an inner run has no use for; Hypothesis's imports the whole library at the end of each run.
+QUICK = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:benchmark"]
+
+
+@pytest.fixture
+def make_spec(pytester, monkeypatch):
+    """Write spec/test_3_example.py, or another file, of a repository of its own."""
+    monkeypatch.setenv("BLITZ_DATA", "stand-in")
+    monkeypatch.delenv("BLITZ_REQUIRE", raising=False)
+    pytester.path.joinpath("pyproject.toml").write_text(SETTINGS)
+
+    def make(source, file="spec/test_3_example.py"):
+        path = pytester.path / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(HEADER + source)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def run_spec(make_spec, pytester):
+    """Write a specification and run it in this process."""
+
+    def run(source, *options, file="spec/test_3_example.py"):
+        make_spec(source, file)
+        return pytester.runpytest_inprocess(*QUICK, *options, plugins=[plugin])
+
+    return run
+
+
+@pytest.fixture
+def run_spec_on_workers(make_spec, pytester):
+    """Write a specification and run it under xdist; only the workers are processes of their own."""
+
+    def run(source, *options):
+        make_spec(source)
+        pytester.path.joinpath("conftest.py").write_text('pytest_plugins = ["spec.harness.plugin"]')
+        return pytester.runpytest_inprocess(*QUICK, *options)
+
+    return run
+
+
+@pytest.fixture
+def run_spec_apart(make_spec, pytester):
+    """Write a specification and run it in a process of its own, which may be killed."""
+
+    def run(source, *options):
+        make_spec(source)
+        command = [sys.executable, "-m", "pytest", "-p", "spec.harness.plugin", *QUICK]
+        return pytester.run(*command, *options)
+
+    return run

@@ -1,0 +1,109 @@
+"""The command `blitz`: words, exit statuses, and one sentence where something is wrong."""
+
+import pytest
+
+from spec.harness import catalogue, verify
+from spec.harness.command_line import main
+
+TRUE = """
+@claim("nn.a", notes="3", verdict=WRONG, says="one is two")
+@broken_by(torch, "ones", zeros)
+def test_a():
+    "One is one."
+    assert torch.ones(1) == 1
+
+@claim("nn.real", notes="3")
+def test_real(cifar10):
+    "There are ten classes."
+    assert len(cifar10.classes) == 10
+"""
+FALSE = '\n@claim("nn.b", notes="3")\ndef test_b():\n    "One is two."\n    assert 1 == 2\n'
+
+
+@pytest.fixture
+def run_verify(make_spec, pytester, monkeypatch, capfd):
+    """Run `blitz verify` on a specification of its own; return status, output and errors."""
+    monkeypatch.setattr(verify, "ROOT", pytester.path)
+
+    def run(source, *options):
+        make_spec(source)
+        pytester.path.joinpath("conftest.py").write_text('pytest_plugins = ["spec.harness.plugin"]')
+        status = main(["verify", *options])
+        return status, *capfd.readouterr()
+
+    return run
+
+
+def test_verify_tells_each_claim_the_table_and_what_is_missing(run_verify):
+    """A run without a refuted claim tells its claims in plain words and exits with 0."""
+    status, output, _ = run_verify(TRUE)
+
+    assert status == 0
+    assert "The claims about CIFAR-10 itself cannot be checked: no CIFAR-10 at hand: fetch it with" in output
+    assert "  confirmed    wrong      nn.a: One is one." in output
+    assert "1 of the 1 claims that were checked are true on this machine." in output
+    assert "in   1 not true, on any release (wrong)" in output
+    assert "test session starts" not in output
+
+
+def test_verify_exits_with_1_on_a_refuted_claim(run_verify):
+    """A claim that is not true here is told in a paragraph, and the status says so."""
+    status, output, _ = run_verify(TRUE + FALSE)
+
+    assert status == 1
+    assert "nn.b (cpu): refuted. The notes (section 3) say: One is two." in output
+
+
+def test_verify_shows_a_progress_bar(run_verify):
+    """Progress goes to standard error, so that the output can be kept."""
+    _, output, errors = run_verify(TRUE)
+
+    assert "2/2" in errors
+    assert "2/2" not in output
+
+
+def test_verify_stops_on_an_unmet_requirement(run_verify):
+    """--require is passed on; the sentence is pytest's usage error."""
+    status, _, errors = run_verify(TRUE, "--require", "cifar10")
+
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert "--require cifar10: no CIFAR-10 at hand" in errors
+
+
+def test_verify_shows_a_broken_rule_of_claims(run_verify):
+    """A specification that cannot be collected says why."""
+    status, _, errors = run_verify("def test_a():\n    assert True")
+
+    assert status == pytest.ExitCode.INTERRUPTED
+    assert "test_a is not a claim" in errors
+
+
+def test_verify_writes_a_verdict_file(run_verify, pytester):
+    """--verdicts is passed on."""
+    run_verify(TRUE, "--verdicts", "v.jsonl")
+
+    assert len((pytester.path / "v.jsonl").read_text().splitlines()) == 3
+
+
+def test_explain_and_claims_print_the_catalogue(capsys):
+    """`blitz claims` prints the page, `blitz explain` one claim."""
+    assert main(["claims"]) == 0
+    assert capsys.readouterr().out == catalogue.page()
+
+    assert main(["explain", "nn.net-print"]) == 0
+    assert capsys.readouterr().out.startswith("nn.net-print: ")
+
+
+def test_what_a_person_can_put_right_is_one_sentence(capsys):
+    """An unknown claim is a sentence on standard error and status 1, not a traceback."""
+    assert main(["explain", "nn.netprint"]) == 1
+
+    assert capsys.readouterr().err.startswith("blitz: no claim is called 'nn.netprint'; did you mean")
+
+
+def test_a_missing_command_lists_the_commands(capsys):
+    """`blitz` alone shows its usage and exits with 2."""
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+
+    assert "COMMAND" in capsys.readouterr().err

@@ -1,0 +1,128 @@
+"""What is not checked has a reason from a closed list, and a run can require that nothing is missing."""
+
+import pytest
+import torch
+
+from spec.harness.contract import REASONS, check_requirements, not_checked
+
+CLAIM = """
+@claim("nn.a", notes="3"{options})
+def test_a({fixtures}):
+    '''One is one.'''
+    {body}
+    assert 1 == 1
+"""
+PLAIN = CLAIM.format(options="", fixtures="", body="")
+
+NOT_CHECKED = {
+    "no-accelerator": "@pytest.mark.gpu" + PLAIN,
+    "too-few-devices": "@pytest.mark.multi_gpu(99)" + PLAIN,
+    "no-cifar10": CLAIM.format(options="", fixtures="cifar10", body=""),
+    "torch-too-old": CLAIM.format(options=", since='99.0'", fixtures="", body=""),
+    "slow": "@pytest.mark.slow" + PLAIN,
+}
+
+
+@pytest.mark.parametrize(("reason", "source"), NOT_CHECKED.items(), ids=NOT_CHECKED)
+def test_each_reason_is_given_where_it_applies(run_spec, monkeypatch, reason, source):
+    """A claim that this machine cannot check is skipped, with the reason in the last lines."""
+    if reason == "too-few-devices":
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda *args, **kwargs: True)
+        monkeypatch.setattr(
+            torch.accelerator, "current_accelerator", lambda *args, **kwargs: torch.device("meta")
+        )
+        monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: 0)
+
+    result = run_spec(source)
+
+    assert result.parseoutcomes() == {"skipped": 1}
+    result.stdout.fnmatch_lines([f"not checked: 1 claim, {reason}: *"])
+
+
+def test_the_list_of_reasons_is_closed():
+    """A reason that is not on the list is an error of the test, not a skip."""
+    with pytest.raises(ValueError, match=r"expected a reason among no-accelerator, .*, got 'tired'"):
+        not_checked("tired")
+
+    assert set(NOT_CHECKED) == set(REASONS)
+
+
+def test_a_claim_skipped_without_a_reason_fails(run_spec):
+    """A bare pytest.skip in a claim is no verdict."""
+    result = run_spec(CLAIM.format(options="", fixtures="", body="pytest.skip('not today')"))
+
+    assert result.parseoutcomes() == {"failed": 1}
+    result.stdout.fnmatch_lines(["skipped without a reason from the closed list*not today*"])
+
+
+def test_slow_claims_run_with_slow(run_spec):
+    """What trains for longer runs when it is asked for."""
+    assert run_spec(NOT_CHECKED["slow"], "--slow").parseoutcomes() == {"passed": 1}
+
+
+UNMET = {
+    "cuda": ["--require cuda: this machine shows 0 CUDA devices*CUDA_VISIBLE_DEVICES*"],
+    "cuda:2": ["--require cuda:2: this machine shows 0 CUDA devices*"],
+    "cifar10": [
+        "--require cifar10: no CIFAR-10 at hand: fetch it with `blitz train --download`*--data PATH*"
+    ],
+    "gpu": ["unknown requirement 'gpu': expected cuda, cuda:N (N devices) or cifar10"],
+    "cuda:0": ["unknown requirement 'cuda:0'*"],
+}
+
+
+@pytest.mark.parametrize(("requirement", "lines"), UNMET.items(), ids=UNMET)
+def test_an_unmet_requirement_stops_the_run_at_once(run_spec, monkeypatch, requirement, lines):
+    """The run ends before collection, with what is missing and how to provide it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    result = run_spec(PLAIN, f"--require={requirement}")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{line}" for line in lines])
+    result.stdout.no_fnmatch_line("*collected*")
+
+
+def test_requirements_may_come_from_the_environment(run_spec, monkeypatch):
+    """BLITZ_REQUIRE holds requirements separated by spaces; each of them counts."""
+    run_spec(PLAIN)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("BLITZ_REQUIRE", "cuda cifar10")
+
+    result = run_spec(PLAIN)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--require cifar10: no CIFAR-10 at hand*"])
+
+
+def test_a_required_reason_is_a_failure(run_spec, monkeypatch):
+    """Under --require cuda a claim that still finds no accelerator fails."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda *args, **kwargs: False)
+
+    result = run_spec(NOT_CHECKED["no-accelerator"], "--require=cuda")
+
+    assert result.parseoutcomes() == {"errors": 1}
+    result.stdout.fnmatch_lines(["*required, but not checked: no-accelerator*"])
+
+
+def test_two_devices_required_forbid_too_few_devices(monkeypatch):
+    """cuda:2 makes a failure of too-few-devices as well; cuda alone does not."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    assert check_requirements(["cuda"]) == {"no-accelerator"}
+    assert check_requirements(["cuda:2"]) == {"no-accelerator", "too-few-devices"}
+
+
+def test_a_data_folder_that_cannot_be_used_stops_the_run(run_spec, monkeypatch):
+    """--data with a folder that is not there is one sentence, before any test."""
+    monkeypatch.setenv("BLITZ_DATA", "stand-in")  # put back what --data sets
+
+    result = run_spec(PLAIN, "--data=no/such/folder")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*no/such/folder*"])
+    result.stdout.no_fnmatch_line("*Traceback*")

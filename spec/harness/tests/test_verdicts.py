@@ -1,0 +1,184 @@
+"""The verdict file: schema, outcomes, and what a killed run leaves behind."""
+
+import json
+
+import jsonschema
+import pytest
+import torch
+
+from spec.harness import verdicts
+from spec.harness.contract import REASONS
+from spec.harness.outcomes import OUTCOMES
+
+CLAIMS = """
+import os, time
+
+@claim("nn.confirmed", notes="3")
+def test_confirmed(device, measured):
+    "One is one."
+    measured["accuracy"] = 0.54
+    measured["loss"] = float("nan")
+    torch.testing.assert_close(torch.tensor(1.5), torch.tensor(1.0), atol=1.0, rtol=0.0)
+
+@claim("nn.refuted", notes="3", verdict=WRONG, says="one is two")
+def test_refuted():
+    "One is three."
+    assert 1 == 3
+
+@claim("nn.error", notes="3")
+def test_error():
+    "Division works."
+    1 / 0
+
+@claim("nn.vacuous", notes="3")
+def test_vacuous():
+    "Nothing."
+
+@claim("nn.timeout", notes="3")
+@pytest.mark.timeout(0.2)
+def test_timeout():
+    "It ends."
+    time.sleep(60)
+    assert True
+
+@claim("nn.case", notes="3")
+@pytest.mark.parametrize("n", [7])
+def test_case(n):
+    "Seven is seven."
+    assert n == 7
+"""
+DEADLY = """
+@claim("nn.deadly", notes="3")
+def test_deadly():
+    "The process survives."
+    os.kill(os.getpid(), 9)
+    assert True
+
+@claim("nn.later", notes="3")
+def test_later():
+    "One is one."
+    assert 1 == 1
+"""
+
+
+def validate(path):
+    """Return header and records by id of a file whose every line fits the schema."""
+    schema = json.loads(verdicts.SCHEMA.read_text())
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        jsonschema.validate(line, schema)
+    assert [line["kind"] for line in lines] == ["header"] + ["result"] * (len(lines) - 1)
+    return lines[0], {line["node"].split("::")[1]: line for line in lines[1:]}
+
+
+def test_every_outcome_is_recorded_by_the_schema(run_spec, pytester):
+    """Each way in which a claim can end has its outcome, and every line fits the JSON Schema."""
+    run_spec(CLAIMS, "--verdicts=v.jsonl")
+    _, records = validate(pytester.path / "v.jsonl")
+
+    assert {name: record["outcome"] for name, record in records.items()} == {
+        "test_confirmed[cpu]": "confirmed",
+        "test_confirmed[accelerator]": "not checked" if not torch.accelerator.is_available() else "confirmed",
+        "test_refuted": "refuted",
+        "test_error": "error",
+        "test_vacuous": "error",
+        "test_timeout": "timeout",
+        "test_case[7]": "confirmed",
+    }
+
+
+def test_a_record_tells_what_was_measured(run_spec, pytester):
+    """Measured values, tolerance used, checks, case, seconds and what was seen stand in the record."""
+    run_spec(CLAIMS, "--verdicts=v.jsonl")
+    _, records = validate(pytester.path / "v.jsonl")
+
+    confirmed = records["test_confirmed[cpu]"]
+    assert confirmed["measured"] == {"accuracy": 0.54, "loss": "nan"}
+    assert confirmed["tolerance_used"] == 0.5
+    assert confirmed["checks"] == 1
+    assert records["test_case[7]"]["params"] == {"n": "7"}
+    assert records["test_refuted"]["seen"].startswith("assert 1 == 3")
+    assert records["test_error"]["seen"] == "ZeroDivisionError: division by zero"
+    assert records["test_timeout"]["seconds"] > 0.1
+
+
+def test_a_header_describes_the_environment(run_spec, pytester):
+    """The first line names PyTorch, the processor and the data."""
+    run_spec(CLAIMS, "--verdicts=v.jsonl", "-k", "case")
+    header, _ = validate(pytester.path / "v.jsonl")
+
+    assert header["torch"] == torch.__version__
+    assert header["threads"] == 1
+    assert header["data"] == "stand-in"
+    assert header["cpu"]
+
+
+def test_a_killed_run_leaves_whole_lines(run_spec_apart, pytester):
+    """After a SIGKILL the file holds the header and every claim that had ended."""
+    result = run_spec_apart(CLAIMS + DEADLY, "--verdicts=v.jsonl", "-k", "case or deadly or later")
+    _, records = validate(pytester.path / "v.jsonl")
+
+    assert result.ret == -9
+    assert list(records) == ["test_case[7]"]
+
+
+def test_workers_record_checks_and_a_killed_one_is_a_crash(run_spec_on_workers, pytester):
+    """Under xdist checks are counted, and the claim that took its worker down is a crash."""
+    wanted = "confirmed or vacuous or case or deadly or later"
+    run_spec_on_workers(CLAIMS + DEADLY, "--verdicts=v.jsonl", "-n1", "-k", wanted)
+    _, records = validate(pytester.path / "v.jsonl")
+
+    assert {name: (record["outcome"], record["checks"]) for name, record in records.items()} == {
+        "test_confirmed[cpu]": ("confirmed", 1),
+        "test_confirmed[accelerator]": ("not checked", 0),
+        "test_vacuous": ("error", 0),
+        "test_case[7]": ("confirmed", 1),
+        "test_deadly": ("crashed", 0),
+        "test_later": ("confirmed", 1),
+    }
+
+
+def test_read_returns_header_and_records(run_spec, pytester):
+    """What was written can be read back."""
+    run_spec(CLAIMS, "--verdicts=v.jsonl", "-k", "case")
+    header, records = verdicts.read(pytester.path / "v.jsonl")
+
+    assert header["schema"] == 1
+    assert [record["id"] for record in records] == ["nn.case"]
+
+
+FOREIGN = {
+    "empty": ("", "expected JSON lines"),
+    "text": ("hello\n", "expected JSON lines"),
+    "another version": ('{"kind": "header", "schema": 99}\n', "expected a header of schema version 1"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), FOREIGN.values(), ids=FOREIGN)
+def test_read_refuses_what_is_no_verdict_file(tmp_path, text, message):
+    """A foreign file is refused in one sentence that names it."""
+    path = tmp_path / "v.jsonl"
+    path.write_text(text)
+
+    with pytest.raises(ValueError, match=f"v.jsonl: {message}"):
+        verdicts.read(path)
+
+
+def test_a_path_that_cannot_be_written_stops_the_run(run_spec):
+    """A verdict file that cannot be opened is said before any test runs."""
+    result = run_spec(CLAIMS, "--verdicts=no/such/folder/v.jsonl")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["*--verdicts no/such/folder/v.jsonl: cannot write there: No such file or directory*"]
+    )
+
+
+def test_the_schema_is_a_schema_and_knows_every_outcome():
+    """The JSON Schema is valid, and its list of outcomes and reasons is the harness's own."""
+    schema = json.loads(verdicts.SCHEMA.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    result = schema["$defs"]["result"]["properties"]
+
+    assert result["outcome"]["enum"] == OUTCOMES
+    assert result["reason"]["enum"][1:] == list(REASONS)
