@@ -1,11 +1,12 @@
-"""The command `blitz`: verify, explain, claims, train, evaluate."""
+"""The command `blitz`: verify, summary, explain, claims, train, evaluate."""
 
 import argparse
 import sys
+from pathlib import Path
 
 from blitz.commands import add_commands
 from blitz.errors import BlitzError
-from spec.harness import catalogue
+from spec.harness import catalogue, summary, verdicts
 from spec.harness.verify import verify
 
 
@@ -38,6 +39,10 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--verdicts", metavar="PATH", help="write a verdict file (JSON lines)")
     check.set_defaults(run=_verify)
 
+    words = commands.add_parser("summary", help="tell in words what a verdict file holds")
+    words.add_argument("verdicts", type=Path, metavar="VERDICTS", help="a file that --verdicts wrote")
+    words.set_defaults(run=_summary)
+
     tell = commands.add_parser("explain", help="tell one claim: its sentence, its proof, its sabotages")
     tell.add_argument("claim", metavar="CLAIM", help="such as nn.net-print")
     tell.set_defaults(run=_explain)
@@ -53,6 +58,14 @@ def _verify(arguments: argparse.Namespace) -> int:
     options = [f"--require={what}" for what in arguments.require]
     options += [f"--{name}={value}" for name in ("data", "verdicts") if (value := getattr(arguments, name))]
     return verify(options)
+
+
+def _summary(arguments: argparse.Namespace) -> int:
+    header, records = verdicts.read(arguments.verdicts)
+    device = header["accelerator"] or header["cpu"]
+    print(f"PyTorch {header['torch']}, Python {header['python']}, {device}, data: {header['data']}\n")
+    print("\n".join(summary.report(records)))
+    return 0
 
 
 def _explain(arguments: argparse.Namespace) -> int:

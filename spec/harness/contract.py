@@ -30,6 +30,8 @@ def not_checked(reason: str, detail: str = "") -> NoReturn:
 class NotChecked(pytest.skip.Exception):  # type: ignore[misc,name-defined]
     """A skip with a reason from the closed list."""
 
+    __module__ = "builtins"  # as for pytest's own: the report then shows the name alone
+
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}", _use_item_location=True)
         self.reason = reason

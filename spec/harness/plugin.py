@@ -189,7 +189,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
     with tally.of_its_own() as mine:
         result = yield
     if RECORD in pyfuncitem.stash:
-        pyfuncitem.stash[RECORD].update(checks=mine.executed, tolerance_used=mine.tolerance_used)
+        record = pyfuncitem.stash[RECORD]
+        record["checks"], record["tolerance_used"] = mine.executed, mine.tolerance_used
     if not mine.executed:
         pytest.fail("vacuous: the test ended without one executed check", pytrace=False)
     return result

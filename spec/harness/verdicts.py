@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from blitz import data
+from blitz.errors import BlitzError
 from spec.harness.devices import accelerator
 from spec.harness.outcomes import Record
 
@@ -56,15 +57,18 @@ def read(path: Path) -> tuple[Record, list[Record]]:
     """Return the header and the records of a verdict file.
 
     Raises:
-        ValueError: the file is no verdict file of this schema version.
+        BlitzError: the file cannot be read, or is no verdict file of this schema version.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
     try:
-        header, *records = map(json.loads, lines)
+        header, *records = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    except OSError as error:
+        raise BlitzError(f"{path}: cannot read it: {error.strerror}") from None
     except ValueError:
-        raise ValueError(f"{path}: expected JSON lines that begin with a header") from None
+        raise BlitzError(f"{path}: expected JSON lines that begin with a header") from None
     if not isinstance(header, dict) or header.get("schema") != SCHEMA_VERSION:
-        raise ValueError(f"{path}: expected a header of schema version {SCHEMA_VERSION}, got {lines[0][:80]}")
+        raise BlitzError(
+            f"{path}: expected a header of schema version {SCHEMA_VERSION}, got {str(header)[:80]}"
+        )
     return header, records
 
 

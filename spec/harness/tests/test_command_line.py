@@ -85,6 +85,24 @@ def test_verify_writes_a_verdict_file(run_verify, pytester):
     assert len((pytester.path / "v.jsonl").read_text().splitlines()) == 3
 
 
+def test_summary_tells_what_a_verdict_file_holds(run_verify, capsys):
+    """The table of a run can be had again from its verdict file, on any machine."""
+    _, output, _ = run_verify(TRUE, "--verdicts", "v.jsonl")
+
+    assert main(["summary", "v.jsonl"]) == 0
+
+    summary = capsys.readouterr().out
+    assert "in all                     2          1        0            1" in summary
+    assert summary.split("\n\n", 1)[1].strip() in output
+
+
+def test_summary_of_a_file_that_is_not_there_is_one_sentence(capsys):
+    """A missing verdict file is said in one sentence."""
+    assert main(["summary", "no/such.jsonl"]) == 1
+
+    assert capsys.readouterr().err == "blitz: no/such.jsonl: cannot read it: No such file or directory\n"
+
+
 def test_explain_and_claims_print_the_catalogue(capsys):
     """`blitz claims` prints the page, `blitz explain` one claim."""
     assert main(["claims"]) == 0

@@ -6,6 +6,7 @@ import jsonschema
 import pytest
 import torch
 
+from blitz.errors import BlitzError
 from spec.harness import verdicts
 from spec.harness.contract import REASONS
 from spec.harness.outcomes import OUTCOMES
@@ -160,7 +161,7 @@ def test_read_refuses_what_is_no_verdict_file(tmp_path, text, message):
     path = tmp_path / "v.jsonl"
     path.write_text(text)
 
-    with pytest.raises(ValueError, match=f"v.jsonl: {message}"):
+    with pytest.raises(BlitzError, match=f"v.jsonl: {message}"):
         verdicts.read(path)
 
 

@@ -1,0 +1,66 @@
+"""Run every command of the README, letter for letter, in the order in which it stands there.
+
+A block marked `sh` has to succeed. `sh gpu` has to succeed on a machine with CUDA, and elsewhere to stop at
+once with pytest's usage error (status 4). `sh network` may fail for want of a network, but only with blitz's
+own sentence (status 1). Blocks of Python are run as doctests by pytest.
+"""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCK = re.compile(r"^```sh *(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def main() -> int:
+    """Run the blocks; return 1 at the first that does not do what the README promises."""
+    blocks = BLOCK.findall(README.read_text(encoding="utf-8"))
+    if not blocks:
+        print(f"{README}: expected blocks marked sh, found none")
+        return 1
+    for kind, commands in blocks:
+        print(f"\n$ {commands.strip()}", flush=True)
+        start = time.monotonic()
+        status, output = run(commands)
+        print(f"[status {status}, {time.monotonic() - start:.0f} s]", flush=True)
+        if not as_promised(kind, status, output):
+            print(f"{README.name}: this block, marked sh {kind}, did not do what it promises")
+            return 1
+    return 0
+
+
+def run(commands: str) -> tuple[int, str]:
+    """Run a block in bash, showing what it prints; return its status and its output."""
+    shell = subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=README.parent,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    assert shell.stdout is not None
+    lines = []
+    for line in shell.stdout:
+        print(line, end="", flush=True)
+        lines.append(line)
+    return shell.wait(), "".join(lines)
+
+
+def as_promised(kind: str, status: int, output: str) -> bool:
+    """Tell whether a block of this kind may end so."""
+    if status == 0:
+        return True
+    if kind == "gpu":
+        return status == 4 and "--require cuda: this machine shows 0 CUDA devices" in output
+    if kind == "network":
+        return status == 1 and "blitz: " in output and "Traceback" not in output
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""blitz/nets.py: the shapes inside the two Nets, and what they refuse."""
+
+import pytest
+import torch
+from torch import nn
+
+from blitz.nets import CifarNet, Net, shapes
+
+SHAPES = {
+    "Net": (
+        Net(),
+        [
+            ("conv1", (2, 6, 30, 30)),
+            ("relu", (2, 6, 30, 30)),
+            ("max_pool2d", (2, 6, 15, 15)),
+            ("conv2", (2, 16, 13, 13)),
+            ("relu", (2, 16, 13, 13)),
+            ("max_pool2d", (2, 16, 6, 6)),
+            ("view", (2, 576)),
+        ],
+    ),
+    "CifarNet": (
+        CifarNet(),
+        [
+            ("conv1", (2, 6, 28, 28)),
+            ("relu", (2, 6, 28, 28)),
+            ("pool", (2, 6, 14, 14)),
+            ("conv2", (2, 16, 10, 10)),
+            ("relu", (2, 16, 10, 10)),
+            ("pool", (2, 16, 5, 5)),
+            ("view", (2, 400)),
+        ],
+    ),
+}
+HEAD = [("fc1", (2, 120)), ("relu", (2, 120)), ("fc2", (2, 84)), ("relu", (2, 84)), ("fc3", (2, 10))]
+NETS = {"Net": (Net, 1), "CifarNet": (CifarNet, 3)}
+
+
+@pytest.mark.parametrize(("net", "body"), SHAPES.values(), ids=SHAPES)
+def test_shapes_lists_each_layer_and_function_in_order(net, body):
+    """What comes out of each step of the two Nets, layers and functions between them alike."""
+    assert shapes(net, torch.zeros(2, *net.image_shape)) == body + HEAD
+
+
+def test_shapes_leaves_the_net_as_it_was():
+    """The listing takes its hooks away again, also where the net refuses the input."""
+    net = CifarNet()
+    with pytest.raises(ValueError, match="expected images"):
+        shapes(net, torch.zeros(1))
+
+    assert not any(layer._forward_hooks for layer in net.modules())
+    assert [len(layer._forward_pre_hooks) for layer in net.modules()] == [1, 0, 0, 0, 0, 0, 0]
+
+
+def test_shapes_takes_any_module():
+    """A net of one's own is listed by the names of its layers."""
+    net = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+
+    assert shapes(net, torch.zeros(5, 3)) == [("0", (5, 2)), ("1", (5, 2))]
+
+
+@pytest.mark.parametrize(("make_net", "channels"), NETS.values(), ids=NETS)
+def test_scores_come_one_row_an_image(make_net, channels, device):
+    """A batch of N images gives (N, 10), on every device."""
+    scores = make_net().to(device)(torch.zeros(3, channels, 32, 32, device=device))
+
+    assert scores.shape == (3, 10)
+
+
+@pytest.mark.parametrize(("make_net", "channels"), NETS.values(), ids=NETS)
+def test_a_missing_batch_axis_is_refused_with_the_way_to_add_it(make_net, channels):
+    """One image without a batch axis is named as that, since PyTorch itself would let it pass."""
+    message = (
+        rf"expected images \(N, {channels}, 32, 32\), got \({channels}, 32, 32\): the batch axis is missing"
+    )
+
+    with pytest.raises(ValueError, match=message + r", add it with images\.unsqueeze\(0\)"):
+        make_net()(torch.zeros(channels, 32, 32))
+
+
+REFUSED = {
+    "another size": (torch.zeros(1, 3, 28, 28), r"got \(1, 3, 28, 28\)$"),
+    "a size that mixes samples": (torch.zeros(1, 3, 54, 54), r"got \(1, 3, 54, 54\)$"),
+    "another number of channels": (torch.zeros(1, 1, 32, 32), r"got \(1, 1, 32, 32\)$"),
+    "channels last": (torch.zeros(1, 32, 32, 3), r"got \(1, 32, 32, 3\)$"),
+    "bytes": (
+        torch.zeros(1, 3, 32, 32, dtype=torch.uint8),
+        "floating-point type, got torch.uint8; see blitz",
+    ),
+    "no tensor": ([[0.0]], "as a tensor, got list"),
+}
+
+
+@pytest.mark.parametrize(("images", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_are_no_images_is_refused_in_a_sentence(images, message):
+    """A wrong input says what was expected and what came."""
+    with pytest.raises(ValueError, match=r"^expected images \(N, 3, 32, 32\).*" + message):
+        CifarNet()(images)
+
+
+def test_forward_is_the_notes_own_unguarded_code():
+    """`net.forward` runs what `net(...)` refuses, so that the claims can show what comes of it."""
+    assert CifarNet().forward(torch.zeros(1, 3, 54, 54)).shape == (4, 10)
