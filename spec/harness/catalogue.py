@@ -18,7 +18,8 @@ def claims() -> list[Claim]:
         module = importlib.import_module(f"spec.{path.stem}")
         members = [module, *(member for member in vars(module).values() if inspect.isclass(member))]
         tests = [test for member in members for test in vars(member).values()]
-        found += [test.claim for test in tests if isinstance(getattr(test, "claim", None), Claim)]
+        here = [test.claim for test in tests if isinstance(getattr(test, "claim", None), Claim)]
+        found += sorted(here, key=lambda claim: claim.test.__code__.co_firstlineno)
     order = list(SECTIONS.values())
     return sorted(found, key=lambda claim: order.index(claim.section))  # stable: file order within a section
 
@@ -80,6 +81,7 @@ def page() -> str:
 def _entry(claim: Claim) -> str:
     since = f", true since PyTorch {claim.since}" if claim.since else ""
     says = f" *The notes say: {(claim.says or '').rstrip('.')}.*" if claim.verdict != HOLDS else ""
-    broken = ", ".join(f"`{name}`" for name in claim.sabotage_names)
+    broken = ", ".join(f"`{name}`" for name in dict.fromkeys(map(str, claim.sabotages)))
+    faults = f"{len(claim.sabotages)} {'fault' if len(claim.sabotages) == 1 else 'faults'} in {broken}"
     head = f"- **`{claim.id}`** ({claim.notes}; {claim.verdict}{since}): {claim.sentence}"
-    return f"{head}{says} Seen to fail with {broken} broken."
+    return f"{head}{says} Seen to fail under {faults}."

@@ -36,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--require", metavar="WHAT", action="append", default=[], help="cuda, cuda:N or cifar10"
     )
-    check.add_argument("--verdicts", metavar="PATH", help="write a verdict file (JSON lines)")
+    check.add_argument(
+        "--verdicts", metavar="PATH", default="verdicts.jsonl", help="verdict file to write; default: %(default)s"
+    )
     check.set_defaults(run=_verify)
 
     words = commands.add_parser("summary", help="tell in words what a verdict file holds")
@@ -56,8 +58,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _verify(arguments: argparse.Namespace) -> int:
     options = [f"--require={what}" for what in arguments.require]
-    options += [f"--{name}={value}" for name in ("data", "verdicts") if (value := getattr(arguments, name))]
-    return verify(options)
+    if arguments.data:
+        options.append(f"--data={arguments.data}")
+    return verify([*options, f"--verdicts={arguments.verdicts}"])
 
 
 def _summary(arguments: argparse.Namespace) -> int:

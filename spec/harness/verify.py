@@ -72,6 +72,7 @@ class Narrator:
         findings: Findings = session.config.pluginmanager.getplugin("blitz-findings")
         if findings.records:
             print("\n".join(story(findings.records)))
+            print(f"Written down in {session.config.option.verdicts}: `blitz summary` tells it again.")
 
 
 def story(records: list[Record]) -> list[str]:

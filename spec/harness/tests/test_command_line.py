@@ -79,10 +79,13 @@ def test_verify_shows_a_broken_rule_of_claims(run_verify):
 
 
 def test_verify_writes_a_verdict_file(run_verify, pytester):
-    """--verdicts is passed on."""
+    """The run is kept in verdicts.jsonl, or where --verdicts says."""
+    _, output, _ = run_verify(TRUE)
     run_verify(TRUE, "--verdicts", "v.jsonl")
 
-    assert len((pytester.path / "v.jsonl").read_text().splitlines()) == 3
+    assert "Written down in verdicts.jsonl" in output
+    for name in ("verdicts.jsonl", "v.jsonl"):
+        assert len((pytester.path / name).read_text().splitlines()) == 3
 
 
 def test_summary_tells_what_a_verdict_file_holds(run_verify, capsys):

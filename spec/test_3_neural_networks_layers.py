@@ -1,0 +1,162 @@
+"""Section 3 of the notes, "Define the network": what its layers compute, and the sizes that follow."""
+
+from itertools import product
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from blitz import nets
+from blitz.nets import Net
+from spec.harness import QUALIFIED, broken_by, claim
+
+
+class TestConvolution:
+    """Comments on nn.Conv2d, and the sizes 30 and 13."""
+
+    @claim(
+        "nn.conv-is-2d-convolution",
+        notes="3 code comments",
+        verdict=QUALIFIED,
+        says="Conv2d applies a 2-D convolution",
+    )
+    @broken_by(F, "conv2d", lambda real: lambda x, kernel: real(x, kernel.flip(-1, -2)))
+    @broken_by(F, "conv2d", lambda real: lambda x, kernel: real(x, kernel.mT))
+    def test_conv2d_does_not_flip_its_kernel(self, device):
+        """Conv2d slides its kernel unflipped, which mathematics calls cross-correlation, not convolution."""
+        image = torch.arange(9.0, device=device).view(1, 1, 3, 3)
+        kernel = torch.tensor([[[[1.0, 10.0], [0.0, 0.0]]]], device=device)
+
+        output = F.conv2d(image, kernel)
+
+        assert output.tolist() == [[[[0 + 10, 1 + 20], [3 + 40, 4 + 50]]]]
+
+    @claim("nn.conv-is-2d-convolution-planes", notes="3 code comments")
+    @broken_by(F, "conv2d", lambda real: lambda x, weight, bias, *rest: real(x, weight, None, *rest))
+    @broken_by(F, "conv2d", lambda real: lambda x, *rest: real(x, *rest) / x.shape[1])
+    @broken_by(F, "conv2d", lambda real: lambda x, *rest: real(x.flip(1), *rest))
+    @broken_by(F, "conv2d", lambda real: lambda x, weight, *rest: real(x, weight.flip(-1, -2), *rest))
+    def test_conv2d_sums_over_input_planes_and_adds_a_bias(self, device):
+        """Each output value is a bias plus the sum over all input planes of what lies under the kernel."""
+        images = torch.randn(2, 3, 5, 6, dtype=torch.float64, device=device)
+        conv = nn.Conv2d(3, 4, (2, 3)).double().to(device)
+
+        output = conv(images)
+
+        for row, column in product(range(4), range(4)):
+            patch = images[:, None, :, row : row + 2, column : column + 3]  # (N, 1, 3, 2, 3)
+            expected = (patch * conv.weight).sum((2, 3, 4)) + conv.bias
+            torch.testing.assert_close(output[:, :, row, column], expected)
+
+    @claim("nn.conv-is-2d-convolution-misfits", notes="3 code comments")
+    @broken_by(
+        F, "conv2d", lambda real: lambda x, weight, *rest: real(x[:, : weight.shape[1]], weight, *rest)
+    )
+    @broken_by(F, "conv2d", lambda real: lambda x, *rest: real(F.pad(x, (0, 1, 0, 1)), *rest))
+    def test_conv2d_refuses_other_planes_and_smaller_images(self, device):
+        """A wrong number of planes is a RuntimeError, and so is an image smaller than the kernel."""
+        conv = nn.Conv2d(1, 6, 3).to(device)
+
+        with pytest.raises(RuntimeError, match="to have 1 channels, but got 2 channels"):
+            conv(torch.ones(1, 2, 32, 32, device=device))
+        with pytest.raises(RuntimeError, match="Kernel size can't be greater than actual input size"):
+            conv(torch.ones(1, 1, 2, 2, device=device))
+
+    @claim("nn.conv-output-size", notes="3 code comments")
+    @broken_by(nets, "max_pool2d", lambda real: lambda x, size: real(x, size)[..., :12, :12])
+    @broken_by(F, "conv2d", lambda real: lambda x, weight, bias, *rest: real(x, weight, bias, padding=1))
+    @broken_by(F, "conv2d", lambda real: lambda x, weight, bias, *rest: real(x, weight, bias)[..., 1:, :])
+    def test_images_shrink_from_32_to_30_to_15_to_13_to_6(self, device):
+        """The maps of Net are 6x30x30, pooled 6x15x15, then 16x13x13, pooled 16x6x6, as the comments say."""
+        net = Net().to(device)
+
+        first = net.conv1(torch.zeros(1, 1, 32, 32, device=device))
+        first_pooled = nets.max_pool2d(first, (2, 2))
+        second = net.conv2(first_pooled)
+        second_pooled = nets.max_pool2d(second, 2)
+
+        assert first.shape == (1, 6, 30, 30)
+        assert first_pooled.shape == (1, 6, 15, 15)
+        assert second.shape == (1, 16, 13, 13)
+        assert second_pooled.shape == (1, 16, 6, 6)
+
+    @claim("nn.conv-output-size-formula", notes="3 code comments")
+    @broken_by(F, "conv2d", lambda real: lambda x, weight, stride, padding: real(x, weight, stride=stride))
+    @broken_by(
+        F,
+        "conv2d",
+        lambda real: (
+            lambda x, *rest, stride, padding: real(
+                F.pad(x, (0, 0, 0, stride - 1)), *rest, stride=stride, padding=padding
+            )
+        ),
+    )
+    def test_output_size_counts_the_places_where_the_kernel_fits(self):
+        """For height H, padding p, kernel k and stride s the output has floor((H + 2p - k) / s) + 1 rows."""
+        for height, kernel, stride, padding in product([8, 9, 13, 32], [1, 3, 5], [1, 2, 3], [0, 2]):
+            image, weight = torch.ones(1, 1, height, 9), torch.ones(1, 1, kernel, kernel)
+
+            output = F.conv2d(image, weight, stride=stride, padding=padding)
+
+            assert output.shape[2] == (height + 2 * padding - kernel) // stride + 1
+
+    @claim("nn.conv-output-size-pooling-floors", notes="3 code comments")
+    @broken_by(F, "max_pool2d", lambda real: lambda x, size, **options: real(x, size, ceil_mode=True))
+    @broken_by(F, "max_pool2d", lambda real: lambda x, size, **options: real(x[..., 1:, 1:], size, **options))
+    def test_pooling_13_by_2_leaves_out_the_last_row_and_column(self, device):
+        """A 13x13 map pools to 6x6: its last row and column get no gradient; ceil_mode=True gives 7x7."""
+        maps = torch.randn(1, 1, 13, 13, device=device, requires_grad=True)
+
+        pooled = F.max_pool2d(maps, 2)
+        pooled.sum().backward()
+
+        assert pooled.shape[2:] == (6, 6)
+        assert F.max_pool2d(maps, 2, ceil_mode=True).shape[2:] == (7, 7)
+        assert maps.grad[..., :12, :12].sum() == 36
+        assert not maps.grad[..., 12, :].any()
+        assert not maps.grad[..., :, 12].any()
+
+
+class TestLinearAndPooling:
+    """Comments on nn.Linear and max_pool2d."""
+
+    @claim("nn.linear-is-affine", notes="3 code comments")
+    @broken_by(F, "linear", lambda real: lambda x, weight, bias: real(x, weight))
+    @broken_by(F, "linear", lambda real: lambda x, weight, bias: real(x, weight.T, bias))
+    @broken_by(F, "linear", lambda real: lambda x, weight, bias: real(x.transpose(0, 1), weight, bias))
+    def test_linear_is_wx_plus_b_on_the_last_axis(self, device):
+        """Linear maps each vector x on the last axis to Wx + b, where the weight W is stored (out, in)."""
+        x = torch.randn(2, 2, 3, dtype=torch.float64, device=device)
+        linear = nn.Linear(3, 3).double().to(device)
+
+        output = linear(x)
+
+        for i, j in [(0, 0), (0, 1), (1, 0), (1, 1)]:
+            expected = [row @ x[i, j] + bias for row, bias in zip(linear.weight, linear.bias, strict=True)]
+            torch.testing.assert_close(output[i, j], torch.stack(expected))
+
+    @claim("nn.linear-is-affine-init", notes="3 code comments")
+    @broken_by(nn.init, "kaiming_uniform_", lambda real: lambda weight, a: real(weight))
+    @broken_by(nn.init, "uniform_", lambda real: lambda tensor, low, high: real(tensor, 2 * low, 2 * high))
+    @broken_by(nn.init, "uniform_", lambda real: lambda tensor, low, high: nn.init.zeros_(tensor))
+    def test_linear_starts_within_one_over_the_root_of_its_inputs(self):
+        """A new Linear with n inputs has weights and biases spread evenly over ±1/sqrt(n)."""
+        linear = nn.Linear(100, 1000)
+
+        for parameter in linear.parameters():
+            assert parameter.abs().max() <= 0.1
+            # of 1,000 or more even draws, none beyond 0.098 would have a chance of 0.98**1000, 2e-9
+            assert parameter.abs().max() > 0.098
+
+    @claim("nn.max-pool-single-number", notes="3 code comments")
+    @broken_by(F, "max_pool2d", lambda real: lambda x, size: real(x, size, 1 if size == 2 else None))
+    @broken_by(F, "max_pool2d", lambda real: lambda x, size: real(x, (size, 1) if size == 2 else size))
+    @broken_by(F, "max_pool2d", lambda real: lambda x, size: F.avg_pool2d(x, size))
+    def test_one_number_is_a_square_pooling_window(self, device):
+        """For a square window one number is enough: 2 and (2, 2) both take the maximum of each 2x2 block."""
+        maps = torch.randn(2, 3, 4, 6, device=device)
+        expected = maps.unflatten(3, (3, 2)).unflatten(2, (2, 2)).amax((3, 5))
+
+        assert F.max_pool2d(maps, (2, 2)).equal(expected)
+        assert F.max_pool2d(maps, 2).equal(expected)

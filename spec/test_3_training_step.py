@@ -1,0 +1,202 @@
+"""Section 3 of the notes, "Update the weights"."""
+
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import LRScheduler, StepLR
+
+from blitz.nets import Net
+from spec.harness import broken_by, claim
+
+
+def make_step(device):
+    """Return a net, an image and a target, float64, so that TF32 plays no part on a GPU."""
+    image, target = torch.randn(1, 1, 32, 32), torch.randn(1, 10)
+    return Net().double().to(device), image.double().to(device), target.double().to(device)
+
+
+def with_options(**forced):
+    """Return a replacement for an optimizer's __init__ that forces some of its options."""
+    return lambda real: (
+        lambda optimizer, parameters, **options: real(optimizer, parameters, **options | forced)
+    )
+
+
+def in_list(weights):
+    """Return `weights` in a list, if they are not in one."""
+    return weights if isinstance(weights, list) else [weights]
+
+
+def at_first_rate(step):
+    """Return a step() that takes the learning rate of the start, whatever a scheduler says."""
+
+    def stubborn(optimizer):
+        group = optimizer.param_groups[0]
+        scheduled, group["lr"] = group["lr"], optimizer.defaults["lr"]
+        step(optimizer)
+        group["lr"] = scheduled
+
+    return stubborn
+
+
+class SgdByHand:
+    """SGD as the notebook writes it, with the interface of an optimizer."""
+
+    def __init__(self, parameters, lr):
+        self.weights, self.lr = list(parameters), lr
+
+    def zero_grad(self):
+        """Forget the gradients."""
+        for weight in self.weights:
+            weight.grad = None
+
+    def step(self):
+        """Move every weight against its gradient."""
+        for weight in self.weights:
+            weight.data.sub_(weight.grad * self.lr)
+
+
+def train(net, optimizer, image, target, count):
+    """Take `count` steps of the notes' loop on one image; return the losses."""
+    losses = []
+    for _ in range(count):
+        optimizer.zero_grad()
+        loss = nn.MSELoss()(net(image), target)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+class TestOptimizer:
+    """optimizer = optim.SGD(net.parameters(), lr=0.01) and the training loop."""
+
+    @claim("nn.sgd-learning-rate", notes="3 update the weights")
+    @broken_by(SGD, "__init__", with_options(lr=1.0))
+    @broken_by(SGD, "__init__", with_options(maximize=True))
+    @broken_by(SGD, "__init__", with_options(weight_decay=0.01))
+    def test_sgd_subtracts_learning_rate_times_gradient(self, device):
+        """A step of SGD makes weight - learning rate * gradient of each weight."""
+        weight = torch.tensor([1.0, 2.0], device=device, requires_grad=True)
+        weight.grad = torch.tensor([3.0, -4.0], device=device)
+
+        SGD([weight], lr=0.25).step()
+
+        assert weight.tolist() == [1 - 0.25 * 3, 2 + 0.25 * 4]
+
+    @claim("nn.sgd-learning-rate-default", notes="3 update the weights", since="2.4")
+    @broken_by(SGD, "__init__", with_options(lr=0.01))
+    def test_sgd_has_a_default_learning_rate(self):
+        """Without lr, SGD takes 0.001."""
+        assert SGD([torch.zeros(1)]).param_groups[0]["lr"] == 1e-3
+
+    @claim("nn.sgd-learning-rate-refused", notes="3 update the weights")
+    @broken_by(
+        SGD, "__init__", lambda real: lambda optimizer, weights, lr: real(optimizer, weights, lr=abs(lr))
+    )
+    @broken_by(
+        SGD,
+        "__init__",
+        lambda real: lambda optimizer, weights, lr: real(optimizer, in_list(weights), lr=lr),
+    )
+    @broken_by(
+        SGD,
+        "__init__",
+        lambda real: lambda optimizer, weights, lr: real(optimizer, [w.detach() for w in weights], lr=lr),
+    )
+    def test_sgd_refuses_what_it_cannot_train(self):
+        """A negative learning rate, a result of other tensors, and one tensor outside a list are refused."""
+        weight = torch.zeros(1, requires_grad=True)
+
+        with pytest.raises(ValueError, match="Invalid learning rate"):
+            SGD([weight], lr=-0.1)
+        with pytest.raises(ValueError, match="can't optimize a non-leaf Tensor"):
+            SGD([2 * weight], lr=0.1)
+        with pytest.raises(TypeError, match="should be an iterable of Tensors or dicts"):
+            SGD(weight, lr=0.1)
+
+    @claim("nn.manual-sgd", notes="notebook nn")
+    @broken_by(SGD, "__init__", with_options(momentum=0.9))
+    @broken_by(SGD, "__init__", with_options(momentum=0.9, nesterov=True))
+    @broken_by(SGD, "__init__", with_options(weight_decay=5e-4))
+    def test_sgd_is_one_line_by_hand(self, device):
+        """Three steps of SGD equal three times `weight.data.sub_(weight.grad * lr)` for every weight."""
+        net, image, target = make_step(device)
+        twin = copy.deepcopy(net)
+
+        train(net, SGD(net.parameters(), lr=0.01), image, target, count=3)
+        train(twin, SgdByHand(twin.parameters(), lr=0.01), image, target, count=3)
+
+        torch.testing.assert_close([*net.parameters()], [*twin.parameters()])
+
+    @claim("nn.training-loop-order", notes="3 update the weights")
+    @broken_by(SGD, "step", lambda real: lambda optimizer: optimizer.zero_grad() or real(optimizer))
+    @broken_by(torch.optim.Optimizer, "zero_grad", lambda real: lambda optimizer: None)
+    @broken_by(SGD, "__init__", with_options(maximize=True))
+    def test_training_loop_lowers_the_loss_at_every_step(self, device):
+        """On one sample, each of 30 steps of the notes' loop with lr=0.01 lowers the loss."""
+        net, image, target = make_step(device)
+
+        losses = train(net, SGD(net.parameters(), lr=0.01), image, target, count=30)
+
+        assert all(after < before for before, after in pairwise(losses))
+
+    @claim("nn.training-loop-order-matters", notes="3 update the weights")
+    @broken_by(torch.optim.Optimizer, "zero_grad", lambda real: lambda optimizer: None)
+    def test_zero_grad_between_backward_and_step_prevents_learning(self, device):
+        """With zero_grad() between backward() and step() no weight moves."""
+        net, image, target = make_step(device)
+        optimizer = SGD(net.parameters(), lr=0.01)
+        before = [weight.tolist() for weight in net.parameters()]
+
+        nn.MSELoss()(net(image), target).backward()
+        optimizer.zero_grad()
+        optimizer.step()
+
+        assert [weight.tolist() for weight in net.parameters()] == before
+
+
+class TestScheduler:
+    """torch.optim.lr_scheduler."""
+
+    @claim("nn.lr-scheduler", notes="3 update the weights, footnote 2")
+    @broken_by(LRScheduler, "step", lambda real: lambda scheduler: None)
+    @broken_by(
+        StepLR, "__init__", lambda real: lambda scheduler, *rest, gamma: real(scheduler, *rest, gamma=1.0)
+    )
+    @broken_by(SGD, "step", at_first_rate)
+    def test_scheduler_sets_the_learning_rate_of_the_next_step(self, device):
+        """optimizer.step() takes the rate that scheduler.step() put into param_groups before it."""
+        weight = torch.zeros(1, device=device, requires_grad=True)
+        weight.grad = torch.ones(1, device=device)
+        optimizer = SGD([weight], lr=0.5)
+        scheduler = StepLR(optimizer, 1, gamma=0.5)
+        rates, weights = [], []
+
+        for _ in range(3):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+            weights.append(weight.item())
+
+        assert rates == [0.5, 0.25, 0.125]
+        assert weights == [-0.5, -0.75, -0.875]
+
+    @claim("nn.lr-scheduler-order", notes="3 update the weights, footnote 2")
+    @broken_by(LRScheduler, "step", lambda real: lambda scheduler: None)
+    def test_scheduler_before_optimizer_skips_the_first_rate(self, device):
+        """scheduler.step() before optimizer.step() warns, and the first rate is never used."""
+        weight = torch.zeros(1, device=device, requires_grad=True)
+        weight.grad = torch.ones(1, device=device)
+        optimizer = SGD([weight], lr=0.5)
+        scheduler = StepLR(optimizer, 1, gamma=0.5)
+
+        with pytest.warns(UserWarning, match=r"`lr_scheduler.step\(\)` before `optimizer.step\(\)`"):
+            scheduler.step()
+        optimizer.step()
+
+        assert weight.item() == -0.25
