@@ -1,0 +1,118 @@
+"""One decoded copy of a data set on disk: written whole or not at all, and read back only if it is sound.
+
+Each source has one file, named after its path. The file holds the fingerprint of what it was decoded from
+and a checksum, so a changed source and a damaged file are both noticed, and both lead to a new file.
+"""
+
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+
+from blitz.errors import DataError
+from blitz.sources import Cifar10, Split
+
+FORMAT = 1  # count up when what is written changes
+
+
+def cache_folder() -> Path:
+    """Return the user's cache: $BLITZ_CACHE, else $XDG_CACHE_HOME/blitz, else ~/.cache/blitz."""
+    if named := os.environ.get("BLITZ_CACHE"):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blitz"
+
+
+def fingerprint(folder: Path, parts: Sequence[str]) -> str:
+    """Digest name, size and time of every file below `parts` of `folder`, without opening any.
+
+    Raises:
+        DataError: a file or folder cannot be looked at.
+    """
+    lines = [str(FORMAT)]
+    try:
+        for part in parts:
+            _list(str(folder / part), part, lines)
+    except OSError as error:
+        raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
+    lines.sort()
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def _list(folder: str, name: str, lines: list[str]) -> None:
+    # Called for 60,000 files on every load: one string a file, no objects for the garbage collector to walk.
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                _list(entry.path, f"{name}/{entry.name}", lines)
+            else:
+                status = entry.stat()
+                lines.append(f"{name}/{entry.name} {status.st_size} {status.st_mtime_ns}")
+
+
+def cached(source: Path, parts: Sequence[str], read: Callable[[], Cifar10]) -> Cifar10:
+    """Return what `read` gives for `parts` of the folder `source`, from the cache if it is there and sound.
+
+    Of several processes that ask at once one reads and the others wait. The tensors are mapped from the
+    file: processes share their memory, and changing them changes no file.
+
+    Raises:
+        DataError: the cache cannot be written; if its folder cannot, this is noticed before `read` is called.
+    """
+    key = fingerprint(source, parts)
+    folder = cache_folder()
+    place = hashlib.sha256(str(source.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
+    path = folder / f"{source.name[:40]}-{place}.pt"
+    if kept := _open(path, key):
+        return kept
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if kept := _open(path, key):  # another process has just written it
+                return kept
+            _write(path, key, read)
+    except OSError as error:
+        why = error.strerror or error
+        raise DataError(
+            f"cannot write the cache in {folder}, set BLITZ_CACHE to another folder: {why}"
+        ) from error
+    return _open(path, key) or read()
+
+
+def _open(path: Path, key: str) -> Cifar10 | None:
+    """Map the file, or return None if it is absent, damaged, foreign, or of another fingerprint."""
+    try:
+        kept = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        data = Cifar10(Split(*kept["train"]), Split(*kept["test"]), tuple(kept["classes"]), kept["origin"])
+        return data if kept["key"] == key and kept["checksum"] == _checksum(data) else None
+    except Exception:  # torch.load fails in many ways; whatever it was, a new file puts it right
+        return None
+
+
+def _write(path: Path, key: str, read: Callable[[], Cifar10]) -> None:
+    """Write a whole file and flush it to the disk, then give it its name; the caller holds the lock."""
+    temporary = path.with_suffix(".tmp")  # one name: what a killed process left is written over
+    try:
+        with open(temporary, "wb") as file:
+            data = read()
+            content: dict[str, Any] = data._asdict() | {"train": tuple(data.train), "test": tuple(data.test)}
+            try:
+                torch.save(content | {"key": key, "checksum": _checksum(data)}, file)
+            except RuntimeError as error:  # closing its archive fails too, and hides why
+                raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _checksum(data: Cifar10) -> int:
+    checksum = zlib.crc32(repr((data.classes, data.origin)).encode())
+    for tensor in (*data.train, *data.test):
+        checksum = zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy().data, checksum)
+    return checksum

@@ -1,0 +1,58 @@
+"""Small copies of CIFAR-10 in both layouts, for the tests of blitz.sources, blitz.cache and blitz.data."""
+
+import hashlib
+import pickle
+
+import numpy as np
+from PIL import Image
+from torchvision.datasets import CIFAR10
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def pixels(*, count, seed):
+    """Draw `count` noise images, uint8 (count, 3, 32, 32)."""
+    return np.random.RandomState(seed).randint(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+
+
+def write_image_folder(folder):
+    """Write ten classes of two training images and one test image, as PNG, which loses nothing."""
+    for part, count in (("train", 2), ("test", 1)):
+        for label, name in enumerate(CLASSES):
+            place = folder / part / name
+            place.mkdir(parents=True)
+            for index, image in enumerate(pixels(count=count, seed=label)):
+                Image.fromarray(image.transpose(1, 2, 0)).save(place / f"{index}.png")
+    return folder
+
+
+def write_official(folder, monkeypatch):
+    """Write official batches of ten images each, pickled as in 2009, and have torchvision expect them."""
+    place = folder / CIFAR10.base_folder
+    place.mkdir(parents=True)
+    names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+    checksums = [write_batch(place / name, seed=seed) for seed, name in enumerate(names)]
+    (place / "batches.meta").write_bytes(pickle.dumps({"label_names": list(CLASSES)}, protocol=2))
+    monkeypatch.setattr(
+        CIFAR10, "train_list", [list(each) for each in zip(names, checksums, strict=True)][:5]
+    )
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", checksums[5]]])
+    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": md5(place / "batches.meta")})
+    return folder
+
+
+def write_batch(path, *, seed, labels=range(10)):
+    """Write one official batch of ten images and return its checksum."""
+    data = pixels(count=10, seed=seed).reshape(10, 3072)
+    content = pickle.dumps({"data": data, "labels": list(labels)}, protocol=2)
+    for today, then in ((b"numpy._core", b"numpy.core"), (b"\x89\x88\x87", b"K\x00K\x01\x87")):
+        content = content.replace(
+            today, then
+        )  # NumPy's modules, and dtype("u1", 0, 1) for (..., False, True)
+    path.write_bytes(content)
+    return md5(path)
+
+
+def md5(path):
+    """Return the checksum that torchvision compares."""
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,263 @@
+"""blitz.cache: one decoded copy on disk, written whole or not at all, and read back only if it is sound."""
+
+import multiprocessing
+import os
+import pickle
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from blitz import cache
+from blitz.data import load
+from blitz.errors import DataError
+from spec.library.data_folders import write_image_folder
+
+IMAGES = 30  # in the folder below
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path, monkeypatch):
+    """An empty cache of this test's own."""
+    monkeypatch.setenv("BLITZ_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A whole image folder."""
+    return write_image_folder(tmp_path / "images")
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The images that Pillow has opened so far."""
+    files = []
+    monkeypatch.setattr(Image, "open", lambda file, real=Image.open: files.append(file) or real(file))
+    return files
+
+
+def cache_file(folder):
+    """Return the one cache file."""
+    (file,) = folder.glob("*.pt")
+    return file
+
+
+def test_second_load_decodes_nothing(source, opened):
+    """What is cached is read from the cache, and is the same."""
+    first = load(source)
+    second = load(source)
+
+    assert len(opened) == IMAGES
+    assert torch.equal(first.train.images, second.train.images)
+    assert first.classes == second.classes
+
+
+def test_cached_tensors_change_without_changing_the_cache(source):
+    """The tensors are a private map of the file: writing to them is allowed and stays in this process."""
+    load(source).train.images.zero_()
+
+    assert load(source).train.images.any()
+
+
+CHANGES = {
+    "a file added": lambda f: (f / "train/cat/note.txt").write_text("hello"),
+    "a file removed": lambda f: (f / "train/cat/1.png").unlink(),
+    "a file renamed": lambda f: (f / "train/cat/1.png").rename(f / "train/cat/2.png"),
+    "another time": lambda f: os.utime(f / "train/cat/1.png", ns=(0, 0)),
+    "another size": lambda f: resize(f / "train/cat/1.png"),
+}
+
+
+def resize(path):
+    """Lengthen a file by a byte and keep its time."""
+    before = path.stat()
+    path.write_bytes(path.read_bytes() + b"\0")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_changed_source_is_decoded_again(source, opened, cache_folder, change):
+    """A change of the source is noticed, and the new cache file takes the place of the old."""
+    load(source)
+    change(source)
+    opened.clear()
+
+    load(source)
+
+    assert opened
+    assert cache_file(cache_folder)
+
+
+def flip(path):
+    """Change a byte in the middle of the pixels."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "a flipped bit": flip,
+    "a file cut short": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "an empty file": lambda path: os.truncate(path, 0),
+    "text": lambda path: path.write_text("hello"),
+    "a foreign pickle": lambda path: path.write_bytes(pickle.dumps(print)),
+    "a foreign checkpoint": lambda path: torch.save({"weight": torch.ones(3)}, path),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damaged_or_foreign_cache_file_is_written_anew(source, opened, cache_folder, damage):
+    """A cache file that is not what was written is neither trusted nor an error."""
+    intact = load(source).train.images.clone()
+    damage(cache_file(cache_folder))
+
+    assert torch.equal(load(source).train.images, intact)
+    assert len(opened) == 2 * IMAGES
+    load(source)
+    assert len(opened) == 2 * IMAGES
+
+
+class Planted:
+    """A pickle that runs code when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_code_in_a_cache_file_is_not_run(source, tmp_path, cache_folder):
+    """A cache file into which someone has planted code is written anew, and the code does not run."""
+    load(source)
+    torch.save(Planted(tmp_path / "ran"), cache_file(cache_folder))
+
+    load(source)
+
+    assert not (tmp_path / "ran").exists()
+
+
+def test_sources_do_not_share_a_cache_file(source, tmp_path, cache_folder):
+    """Two folders of the same name have a cache file each."""
+    other = write_image_folder(tmp_path / "elsewhere" / source.name)
+
+    load(source)
+    load(other)
+
+    assert len(list(cache_folder.glob("*.pt"))) == 2
+
+
+def test_failed_read_leaves_no_cache_file(source, cache_folder):
+    """A source that cannot be read leaves nothing half-written."""
+    (source / "test/truck/0.png").write_bytes(b"")
+
+    with pytest.raises(DataError, match=r"cannot decode"):
+        load(source)
+
+    assert not [path for path in cache_folder.iterdir() if path.suffix != ".lock"]
+
+
+def test_unwritable_cache_is_noticed_before_decoding(source, opened, cache_folder):
+    """A file where the cache folder should be is one sentence, and no image is decoded for nothing."""
+    cache_folder.write_text("in the way")
+
+    with pytest.raises(
+        DataError,
+        match=r"^cannot write the cache in .*cache, set BLITZ_CACHE to another folder: File exists$",
+    ):
+        load(source)
+
+    assert not opened
+
+
+def test_full_disk_is_one_sentence_and_leaves_no_file(source, cache_folder):
+    """When the disk takes no more, here by the limit on a file's size, nothing half-written stays."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(DataError, match=r"^cannot write the cache in .*: File too large$"):
+            load(source)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert not [path for path in cache_folder.iterdir() if path.suffix != ".lock"]
+
+
+PLACES = {
+    "BLITZ_CACHE": ({"BLITZ_CACHE": "/a", "XDG_CACHE_HOME": "/b", "HOME": "/c"}, "/a"),
+    "XDG_CACHE_HOME": ({"XDG_CACHE_HOME": "/b", "HOME": "/c"}, "/b/blitz"),
+    "home": ({"HOME": "/c"}, "/c/.cache/blitz"),
+}
+
+
+@pytest.mark.parametrize(("environment", "place"), PLACES.values(), ids=PLACES)
+def test_cache_is_where_the_environment_says(monkeypatch, environment, place):
+    """BLITZ_CACHE goes before XDG_CACHE_HOME, which goes before the home folder."""
+    monkeypatch.delenv("BLITZ_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert str(cache.cache_folder()) == place
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Processes that start in an instant: forked from one that has imported torch and nothing more."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["blitz.data", __name__])
+    return context
+
+
+def load_and_count(source, cache_folder, results):
+    """Load, and report how many images were decoded for it."""
+    os.environ["BLITZ_CACHE"] = str(cache_folder)
+    decoded = []
+    real = Image.open
+    Image.open = lambda file: decoded.append(file) or real(file)
+    total = int(load(source).train.images.sum())
+    results.put((len(decoded), total))
+
+
+def test_eight_processes_at_once_decode_once(source, processes, cache_folder):
+    """Of eight processes that ask at the same time one decodes; the others wait, and read the same."""
+    results = processes.Queue()
+    workers = [
+        processes.Process(target=load_and_count, args=(source, cache_folder, results)) for _ in range(8)
+    ]
+    for worker in workers:
+        worker.start()
+
+    answers = [results.get(timeout=30) for _ in workers]
+    for worker in workers:
+        worker.join()
+
+    assert sorted(decoded for decoded, _ in answers) == [0] * 7 + [IMAGES]
+    assert len({total for _, total in answers}) == 1
+
+
+def load_and_die(source, cache_folder):
+    """Load, and be killed when the cache file is written but has not got its name."""
+    os.environ["BLITZ_CACHE"] = str(cache_folder)
+    os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+    load(source)
+
+
+def test_process_killed_while_writing_leaves_no_cache_file(source, processes, opened, cache_folder):
+    """What a killed process leaves is not trusted, hinders no one, and is gone after the next load."""
+    worker = processes.Process(target=load_and_die, args=(source, cache_folder))
+    worker.start()
+    worker.join()
+    left = [path.suffix for path in cache_folder.iterdir()]
+
+    load(source)
+
+    assert worker.exitcode == -signal.SIGKILL
+    assert ".tmp" in left
+    assert ".pt" not in left
+    assert len(opened) == IMAGES
+    assert not list(cache_folder.glob("*.tmp"))
