@@ -66,7 +66,7 @@ def page() -> str:
         "Every statement of the notes that is held to PyTorch, in their order. Generated from the tests by",
         "`blitz claims > docs/claims.md`; `blitz explain CLAIM` shows a claim with its proof.",
         "",
-        "| verdict | means | claims |",
+        "| verdict | the notes | claims |",
         "| --- | --- | --- |",
         *(f"| {v} | {text} | {sum(c.verdict == v for c in catalogue)} |" for v, text in VERDICTS.items()),
     ]

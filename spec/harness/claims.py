@@ -14,11 +14,11 @@ WRONG = "wrong"
 ANSWERED = "answered"
 
 VERDICTS = {
-    HOLDS: "the notes are right",
-    QUALIFIED: "true under conditions that the notes leave out",
-    OUTDATED: "true once, not any more",
-    WRONG: "not true, on any release",
-    ANSWERED: "an open question of the notes, settled here",
+    HOLDS: "they are right",
+    QUALIFIED: "right under conditions that the notes leave out",
+    OUTDATED: "right once, not any more",
+    WRONG: "not right on any release",
+    ANSWERED: "they left it open; it is settled here",
 }
 
 SECTIONS = {

@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         "--require", metavar="WHAT", action="append", default=[], help="cuda, cuda:N or cifar10"
     )
     check.add_argument(
-        "--verdicts", metavar="PATH", default="verdicts.jsonl", help="verdict file to write; default: %(default)s"
+        "--verdicts", metavar="PATH", default="verdicts.jsonl", help="file to write; default: %(default)s"
     )
     check.set_defaults(run=_verify)
 

@@ -59,6 +59,13 @@ def check_requirements(requirements: Iterable[str]) -> set[str]:
     return forbidden
 
 
+def is_cifar10(found: data.Cifar10) -> bool:
+    """Tell whether a data set has CIFAR-10's classes, in their order, and as many images of each."""
+    classes = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    counts = [split.labels.bincount(minlength=10).tolist() for split in (found.train, found.test)]
+    return list(found.classes) == classes and counts == [[5000] * 10, [1000] * 10]
+
+
 def _require_cifar10() -> None:
     try:
         origin, _ = data.find()

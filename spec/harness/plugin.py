@@ -13,7 +13,7 @@ from blitz.errors import DataError
 from spec.harness import outcomes, sabotage
 from spec.harness.checks import asserting_file, count_checks, tally
 from spec.harness.claims import claim_of, problems
-from spec.harness.contract import NotChecked, check_requirements, not_checked
+from spec.harness.contract import GET_CIFAR10, NotChecked, check_requirements, is_cifar10, not_checked
 from spec.harness.devices import accelerator, device
 from spec.harness.findings import Findings
 from spec.harness.outcomes import Record
@@ -168,10 +168,13 @@ def measured(request: pytest.FixtureRequest) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def cifar10() -> data.Cifar10:
     """Real CIFAR-10; without it the claim is not checked, and never confirmed on the stand-in."""
-    origin, _ = data.find()
+    origin, folder = data.find()
     if origin == "stand-in":
         not_checked("no-cifar10")
-    return data.load()
+    found = data.load()
+    if not is_cifar10(found):
+        not_checked("no-cifar10", f"{folder} holds other images than CIFAR-10's 60,000: {GET_CIFAR10}")
+    return found
 
 
 def pytest_assertion_pass(item: pytest.Item, lineno: int, orig: str, expl: str) -> None:

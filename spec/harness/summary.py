@@ -15,9 +15,9 @@ WORST_FIRST = (REFUTED, *BROKEN, CONFIRMED, NOT_CHECKED)
 def report(records: list[Record]) -> list[str]:
     """Return the lines of the whole: the table, a paragraph for what went wrong, what was not checked."""
     lines = table(records)
-    for text in [*paragraphs(records), *gaps(records)]:
+    for text in paragraphs(records):
         lines += ["", text]
-    return lines
+    return [*lines, "", *gaps(records)]
 
 
 def outcomes(records: Iterable[Record]) -> dict[str, Record]:

@@ -95,8 +95,7 @@ def verdict_words(decided: dict[str, Record]) -> list[str]:
     confirmed = [record["verdict"] for record in decided.values() if record["outcome"] == CONFIRMED]
     tally = Counter(confirmed)
     checked = sum(record["outcome"] != NOT_CHECKED for record in decided.values())
-    lines = [
-        f"{len(confirmed)} of the {checked} claims that were checked are true on this machine. Of these,"
-    ]
-    lines += [f"  in {tally[verdict]:>3} {meaning} ({verdict})" for verdict, meaning in VERDICTS.items()]
+    lines = [f"{len(confirmed)} of the {checked} claims that were checked are true on this machine."]
+    lines += ["What the notes say there:"]
+    lines += [f"{tally[verdict]:>5}  {verdict:<9}  {meaning}" for verdict, meaning in VERDICTS.items()]
     return [*lines, "`blitz explain CLAIM` tells the whole of one."]

@@ -28,7 +28,7 @@ def test_explain_tells_sentence_source_and_sabotages():
     text = catalogue.explain("nn.only-mini-batches")
 
     assert text.startswith("nn.only-mini-batches: ")
-    assert "verdict   outdated: true once, not any more" in text
+    assert "verdict   outdated: right once, not any more" in text
     assert "they say  " in text
     assert "# spec/test_3_" in text
     assert '@claim("nn.only-mini-batches"' in text

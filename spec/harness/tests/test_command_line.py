@@ -42,7 +42,7 @@ def test_verify_tells_each_claim_the_table_and_what_is_missing(run_verify):
     assert "The claims about CIFAR-10 itself cannot be checked: no CIFAR-10 at hand: fetch it with" in output
     assert "  confirmed    wrong      nn.a: One is one." in output
     assert "1 of the 1 claims that were checked are true on this machine." in output
-    assert "in   1 not true, on any release (wrong)" in output
+    assert "    1  wrong      not right on any release" in output
     assert "test session starts" not in output
 
 
@@ -88,13 +88,13 @@ def test_verify_writes_a_verdict_file(run_verify, pytester):
         assert len((pytester.path / name).read_text().splitlines()) == 3
 
 
-def test_summary_tells_what_a_verdict_file_holds(run_verify, capsys):
+def test_summary_tells_what_a_verdict_file_holds(run_verify, capfd):
     """The table of a run can be had again from its verdict file, on any machine."""
     _, output, _ = run_verify(TRUE, "--verdicts", "v.jsonl")
 
     assert main(["summary", "v.jsonl"]) == 0
 
-    summary = capsys.readouterr().out
+    summary = capfd.readouterr().out
     assert "in all                     2          1        0            1" in summary
     assert summary.split("\n\n", 1)[1].strip() in output
 

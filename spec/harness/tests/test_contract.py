@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from spec.harness.contract import REASONS, check_requirements, not_checked
+from blitz import data, stand_in
+from spec.harness.contract import REASONS, check_requirements, is_cifar10, not_checked
 
 CLAIM = """
 @claim("nn.a", notes="3"{options})
@@ -37,6 +38,28 @@ def test_each_reason_is_given_where_it_applies(run_spec, monkeypatch, reason, so
 
     assert result.parseoutcomes() == {"skipped": 1}
     result.stdout.fnmatch_lines([f"not checked: 1 claim, {reason}: *"])
+
+
+def test_images_of_other_classes_are_not_taken_for_cifar10(run_spec, monkeypatch, tmp_path):
+    """A folder of ten other classes confirms nothing about CIFAR-10, and fails a run that requires it."""
+    monkeypatch.setattr(data, "find", lambda source=None: ("image folder", tmp_path))
+    monkeypatch.setattr(data, "load", lambda source=None: stand_in.draw())
+
+    assert run_spec(NOT_CHECKED["no-cifar10"]).parseoutcomes() == {"skipped": 1}
+    assert run_spec(NOT_CHECKED["no-cifar10"], "--require=cifar10").parseoutcomes() == {"errors": 1}
+
+
+def test_cifar10_is_known_by_classes_and_counts():
+    """Sixty thousand images of the ten classes, in their order, are CIFAR-10; one fewer is not."""
+    train, test = (torch.arange(10).repeat_interleave(n) for n in (5000, 1000))
+    classes = tuple(
+        ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    )
+    whole = data.Cifar10(data.Split(None, train), data.Split(None, test), classes, "official")
+
+    assert is_cifar10(whole)
+    assert not is_cifar10(whole._replace(test=data.Split(None, test[1:])))
+    assert not is_cifar10(whole._replace(classes=classes[::-1]))
 
 
 def test_the_list_of_reasons_is_closed():
