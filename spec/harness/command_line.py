@@ -17,6 +17,9 @@ def main(argv: list[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except BlitzError as error:
         print(f"blitz: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("blitz: stopped", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the output has left: `blitz claims | head`
     return 1

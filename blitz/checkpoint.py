@@ -1,0 +1,219 @@
+"""Saving and loading: a file is complete or not there, and is checked as a whole before it is believed.
+
+Each file is one that plain `torch.load(PATH)` reads. The SHA-256 of all before it stands at its end, as the
+comment every zip archive may close with: PyTorch itself overlooks a flipped bit in a tensor.
+"""
+
+import hashlib
+import io
+import os
+import pickle
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from blitz.errors import CheckpointError
+from blitz.training import check_weights
+
+_SEAL = 64  # hexadecimal digits of a SHA-256
+_END = b"PK\x05\x06"  # begins the 22 bytes that close a zip archive; the last two are the comment's length
+
+
+def save_weights(net: nn.Module, path: str | Path) -> None:
+    """Save the weights as the notes do, `torch.save(net.state_dict(), PATH)`, but whole or not at all.
+
+    Raises:
+        CheckpointError: the file cannot be written; what was there before still is.
+
+    Source: notes 4, step 4.
+    """
+    write(_sealed(net.state_dict()), path)
+
+
+def load_weights(net: nn.Module, path: str | Path) -> None:
+    """Load the weights in `path` into `net`: of save_weights(), of save() or of plain `torch.save`.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, of another kind or of another net; `net` is unchanged.
+
+    Source: notes 4, step 5.
+    """
+    path = Path(path)
+    state = _read(path)
+    weights = state["model"] if isinstance(state, Mapping) and _is_training(state) else state
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(each, torch.Tensor) for each in weights.values()
+    ):
+        raise CheckpointError(f"{path} holds no weights: expected a state_dict, got {type(weights).__name__}")
+    try:
+        check_weights(net, weights)
+    except ValueError as error:
+        raise CheckpointError(f"{path} does not fit: {error}") from error
+    net.load_state_dict(weights)
+
+
+def save(state: Mapping[str, Any], path: str | Path) -> None:
+    """Save a training's state_dict(), and keep the file it replaces as `<stem>.previous<suffix>`.
+
+    At every moment, also of a power cut, a complete file is at `path` once this returned for the first time.
+
+    Raises:
+        CheckpointError: the file cannot be written; what was there before still is.
+    """
+    path = Path(path)
+    data = _sealed(dict(state))
+    try:
+        if _is_intact(path):  # a damaged file must not push out the good one before it
+            _link(path, previous(path))
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    write(data, path)
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """Return the state that save() wrote, on the CPU; only plain values and tensors are ever unpickled.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or no training state; the sentence names the save
+            before it, if that one is intact.
+    """
+    path = Path(path)
+    try:
+        state = _read(path)
+        if not isinstance(state, dict) or not _is_training(state):
+            what = "weights only" if isinstance(state, Mapping) else f"a {type(state).__name__}"
+            raise CheckpointError(f"{path} holds {what}, not the state of a training that could go on")
+    except CheckpointError as error:
+        before = previous(path)
+        if path != before and _is_intact(before):
+            raise CheckpointError(
+                f"{error}; the save before it is intact: go on with --resume {before}"
+            ) from error
+        raise
+    return state
+
+
+def previous(path: str | Path) -> Path:
+    """Return where save() keeps the file it replaces.
+
+    >>> previous("runs/checkpoint.pt").name
+    'checkpoint.previous.pt'
+    """
+    path = Path(path)
+    return path if path.stem.endswith(".previous") else path.with_stem(f"{path.stem}.previous")
+
+
+def write(data: bytes, path: str | Path) -> None:
+    """Write `data` so that `path` holds it whole or stays as it was, and survives a power cut.
+
+    Raises:
+        CheckpointError: the file cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(
+        f".{path.name}.tmp"
+    )  # one fixed name: the next save takes over what a kill left
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _sealed(state: Mapping[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    body = buffer.getvalue()[:-2] + _SEAL.to_bytes(2, "little")
+    return body + hashlib.sha256(body).hexdigest().encode()
+
+
+def _read(path: Path) -> Any:
+    """Return what the file holds, once it is known to be whole."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint {path}") from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    if fault := _fault(data):
+        raise CheckpointError(f"{path} {fault}")
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors and plain values, and was not loaded: that could run code"
+        ) from error
+    except Exception as error:  # a file made to deceive can raise anything
+        raise CheckpointError(f"{path} is not a file that torch.save wrote") from error
+
+
+def _fault(data: bytes) -> str | None:
+    """Return what is wrong with a file's bytes, None if nothing is."""
+    if not data:
+        return "is empty"
+    if not data.startswith(b"PK\x03\x04"):
+        return "is not a file that torch.save wrote"
+    body, seal = data[:-_SEAL], data[-_SEAL:]
+    if body[-22:-18] == _END:
+        whole = body[-2:] == _SEAL.to_bytes(2, "little") and hashlib.sha256(body).hexdigest().encode() == seal
+    else:  # written by plain torch.save: the checksums of the archive's members have to do
+        whole = data[-22:-18] == _END and data[-2:] == b"\0\0" and _members_are_intact(data)
+    return None if whole else "is damaged: it was cut off or changed since it was saved"
+
+
+def _members_are_intact(data: bytes) -> bool:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            # what is marked as a folder PyTorch does not read, and leaves a tensor of any values there
+            folders = [member for member in archive.infolist() if member.external_attr & 0x10]
+            return not folders and archive.testzip() is None
+    except Exception:  # zipfile raises a dozen kinds of error on damaged headers
+        return False
+
+
+def _is_training(state: Mapping[str, Any]) -> bool:
+    return isinstance(state.get("model"), Mapping) and {"settings", "optimizer", "step"} <= state.keys()
+
+
+def _is_intact(path: Path) -> bool:
+    try:
+        return _fault(path.read_bytes()) is None
+    except OSError:
+        return False
+
+
+def _link(path: Path, to: Path) -> None:
+    """Make `to` a second name of the file at `path`, replacing what it named before in one step."""
+    temporary = to.with_name(f".{to.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(path, temporary)
+    except OSError:  # some file systems have no second names
+        shutil.copyfile(path, temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+    os.replace(temporary, to)
+    temporary.unlink(missing_ok=True)  # rename() leaves it where both names already meant the same file
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unwritable(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(f"cannot write {path}: {error.strerror or error}")

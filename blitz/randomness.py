@@ -1,0 +1,51 @@
+"""Where chance comes from: the order of samples, and the states of the global generators."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def epoch_order(length: int, *, seed: int, epoch: int) -> Tensor:
+    """Return the order of the samples in an epoch, counted from 0, by seed and epoch alone: int64 (length,).
+
+    >>> epoch_order(5, seed=0, epoch=1).sort().values
+    tensor([0, 1, 2, 3, 4])
+    """
+    # the CPU generator reads 32 bits of its seed; the prime keeps a million epochs of two seeds apart
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**32)
+    return torch.randperm(length, generator=generator)
+
+
+def random_states(device: torch.device) -> dict[str, Any]:
+    """Return the states of Python's, NumPy's, PyTorch's and the device's generators, as plain values."""
+    numpy_state = np.random.get_state(legacy=False)
+    words = numpy_state["state"]
+    key = words["key"].tolist()  # torch.load(weights_only=True) reads no arrays
+    return {
+        "python": random.getstate(),
+        "numpy": {**numpy_state, "state": {**words, "key": key}},
+        "torch": torch.get_rng_state(),
+        **({} if device.type == "cpu" else {device.type: _device_state(device, "get")}),
+    }
+
+
+def restore_random_states(states: Mapping[str, Any], device: torch.device) -> None:
+    """Put the generators back to where random_states() found them; another device's state is passed over."""
+    words = states["numpy"]["state"]
+    random.setstate(states["python"])
+    np.random.set_state(
+        {**states["numpy"], "state": {**words, "key": np.array(words["key"], dtype=np.uint32)}}
+    )
+    torch.set_rng_state(states["torch"])
+    if device.type != "cpu" and device.type in states:
+        _device_state(device, "set", states[device.type])
+
+
+def _device_state(device: torch.device, verb: str, *state: Tensor) -> Any:
+    # cuda, xpu and the like name the device; mps has only one and takes no name for it
+    where = () if device.type == "mps" else (device,)
+    return getattr(torch.get_device_module(device), f"{verb}_rng_state")(*state, *where)

@@ -1,0 +1,294 @@
+"""Training and evaluating a net by recipes of plain values; nothing here knows of files."""
+
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from blitz.data import Split, batches, normalize
+from blitz.errors import BlitzError
+from blitz.randomness import epoch_order, random_states, restore_random_states
+from blitz.recipes import RECIPES, Recipe, learning_rate
+
+__all__ = ["RECIPES", "Evaluation", "Recipe", "Record", "Training", "check_weights", "evaluate", "fit"]
+
+Record = dict[str, float]
+"""A line of a history: "epoch" and "step" (the mini-batch in its epoch), from 1, and what was measured."""
+
+
+class Training:
+    """A training that can stop after any mini-batch and go on from its state_dict() as if it never had.
+
+    Moves `net` to `device`. `seed` and the epoch decide the order of the samples; what else is drawn
+    (the net's first weights, dropout) comes from the global generators, which the caller seeds.
+
+    Args:
+        net: takes float (N, 3, 32, 32), returns class scores (N, C).
+        split: images, uint8 (N, 3, 32, 32), and labels, int64 (N,) in 0..C-1.
+        recipe: one of RECIPES, or one of your own.
+        seed: together with the epoch it decides the order of the samples.
+        device: where to train.
+
+    Raises:
+        ValueError: the split is empty, not of these shapes and types, or has a label outside 0..C-1.
+
+    Source: notes 4, steps 3 and 4.
+
+    >>> training = Training(net, split, RECIPES["tutorial"])  # doctest: +SKIP
+    >>> for record in training.steps():  # doctest: +SKIP
+    ...     if record:
+    ...         print(record["loss"])
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        split: Split,
+        recipe: Recipe,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        for field in ("batch_size", "epochs", "report_every"):
+            if getattr(recipe, field) < 1:
+                raise ValueError(f"expected a {field} of at least 1, got {getattr(recipe, field)}")
+        self.device = torch.device(device)
+        self.net = net.to(self.device)
+        self.split = _checked(net, split, self.device)
+        self.recipe = recipe
+        self.seed = seed
+        self.criterion = nn.CrossEntropyLoss()
+        self.optimizer = torch.optim.SGD(
+            net.parameters(),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),  # on the CPU 2.4 times faster than the default loop
+        )
+        self.running_loss = torch.zeros((), device=self.device)
+        self.step = 0
+        self.history: list[Record] = []
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of mini-batches in an epoch, the smaller last one included."""
+        return math.ceil(len(self.split.labels) / self.recipe.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """The number of mini-batches in the whole training."""
+        return self.steps_per_epoch * self.recipe.epochs
+
+    @property
+    def epoch(self) -> int:
+        """The number of epochs that are complete."""
+        return self.step // self.steps_per_epoch
+
+    @property
+    def finished(self) -> bool:
+        """Whether no mini-batch is left."""
+        return self.step >= self.total_steps
+
+    def steps(self) -> Iterator[Record | None]:
+        """Train on what is left, and pause after each mini-batch: for its report, if one is due, or None.
+
+        Raises:
+            BlitzError: the loss is not a finite number, seen at a report or at the end of an epoch.
+        """
+        self.net.train()
+        while not self.finished:
+            order = epoch_order(len(self.split.labels), seed=self.seed, epoch=self.epoch)
+            rest = order[self.step % self.steps_per_epoch * self.recipe.batch_size :]
+            for inputs, labels in batches(self.split, self.recipe.batch_size, order=rest):
+                self._learn(inputs, labels)
+                yield self._report()
+
+    def record(self, **measured: float) -> Record:
+        """Add what was measured after the last mini-batch to the history."""
+        epoch, before = divmod(self.step - 1, self.steps_per_epoch)
+        self.history.append({"epoch": epoch + 1, "step": before + 1, **measured})
+        return self.history[-1]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the rest of the training depends on, in plain values and tensors.
+
+        As everywhere in PyTorch the tensors are the live ones: save them before the next mini-batch.
+        """
+        return {
+            "settings": dict(self._settings),
+            "step": self.step,
+            "model": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "running_loss": self.running_loss,
+            "history": list(self.history),
+            "random": random_states(self.device),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state` was taken; weights, optimizer and random states become those of `state`.
+
+        Raises:
+            ValueError: `state` comes from another recipe, seed, data set or net; nothing has changed then.
+        """
+        if missing := self.state_dict().keys() - state.keys():
+            raise ValueError(f"it is not the state of a training: {', '.join(sorted(missing))} is missing")
+        for setting, value in self._settings.items():
+            if state["settings"].get(setting) != value:
+                raise ValueError(
+                    f"it was trained with {setting} {state['settings'].get(setting)}, not {value}; "
+                    "resume with the recipe, seed and data it began with"
+                )
+        check_weights(self.net, state["model"])
+        self.net.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.running_loss = state["running_loss"].to(self.device)
+        self.step = state["step"]
+        self.history = list(state["history"])
+        restore_random_states(state["random"], self.device)
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        # a checksum, because by their sizes the official CIFAR-10 and its JPEG copy are the same data
+        images, labels = (zlib.crc32(tensor.cpu().contiguous().numpy().data) for tensor in self.split)
+        recipe = self.recipe._asdict()
+        return {
+            "recipe": recipe.pop("name"),
+            "seed": self.seed,
+            **recipe,
+            "images": len(self.split.labels),
+            "checksum of images": f"{images:08x}",
+            "checksum of labels": f"{labels:08x}",
+        }
+
+    def _learn(self, inputs: Tensor, labels: Tensor) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.step, self.total_steps)
+        self.optimizer.zero_grad()
+        loss = self.criterion(self.net(inputs), labels)
+        loss.backward()
+        self.optimizer.step()
+        self.running_loss += loss.detach()  # stays on the device: an .item() here would wait for it each step
+        self.step += 1
+
+    def _report(self) -> Record | None:
+        # an epoch shorter than the interval (the stand-in's) reports once, at its end
+        every = min(self.recipe.report_every, self.steps_per_epoch)
+        before = (self.step - 1) % self.steps_per_epoch + 1
+        due, ends = before % every == 0, before == self.steps_per_epoch
+        if not due and not ends:
+            return None
+        loss = self.running_loss.item() / every
+        self.running_loss.zero_()
+        if not math.isfinite(loss):
+            epoch = (self.step - 1) // self.steps_per_epoch + 1
+            raise BlitzError(
+                f"the loss is {loss} at mini-batch {before} of epoch {epoch}: training has diverged, "
+                f"and a learning rate below {self.recipe.learning_rate} may help"
+            )
+        return self.record(loss=loss) if due else None  # like the notes, leave an epoch's last part out
+
+
+def fit(
+    net: nn.Module, split: Split, recipe: Recipe, *, seed: int = 0, device: torch.device | str = "cpu"
+) -> list[Record]:
+    """Train `net` from beginning to end and return the history of its running loss (see Training)."""
+    training = Training(net, split, recipe, seed=seed, device=device)
+    for _ in training.steps():
+        pass
+    return training.history
+
+
+class Evaluation(NamedTuple):
+    """How a net does on a split; C classes.
+
+    Attributes:
+        accuracy: share of images whose highest score is the right class, in [0, 1].
+        per_class: the same within each class, float64 (C,), nan where a class has no images.
+        confusion: number of images by true class (rows) and prediction (columns), int64 (C, C).
+    """
+
+    accuracy: float
+    per_class: Tensor
+    confusion: Tensor
+
+
+def evaluate(
+    net: nn.Module, split: Split, *, device: torch.device | str = "cpu", batch_size: int = 1000
+) -> Evaluation:
+    """Return how `net` does on `split`, without gradients and in evaluation mode.
+
+    Moves `net` to `device`, and leaves each of its modules in the mode, train or eval, it was in.
+
+    Raises:
+        ValueError: as Training does.
+
+    Source: notes 4, step 5.
+    """
+    net = net.to(device)
+    split = _checked(net, split, torch.device(device))
+    with _evaluating(net):
+        pairs = []
+        for inputs, labels in batches(split, batch_size):
+            scores = net(inputs)  # (N, C)
+            pairs.append(labels * scores.shape[1] + scores.argmax(1))
+    classes = scores.shape[1]
+    confusion = torch.cat(pairs).cpu().bincount(minlength=classes**2).view(classes, classes)
+    right = confusion.diagonal().double()
+    return Evaluation(right.sum().item() / len(split.labels), right / confusion.sum(1), confusion)
+
+
+def check_weights(net: nn.Module, weights: Mapping[str, Any]) -> None:
+    """Refuse `weights` that are not this net's, by name and shape: load_state_dict would load a part of them.
+
+    Raises:
+        ValueError: a name or a shape differs; the message names the first.
+    """
+    own = net.state_dict()
+    name = next((name for name in [*own, *weights] if name not in own or name not in weights), None)
+    if name is not None:
+        where = "is missing" if name in own else "is not a part of this net"
+        raise ValueError(f"it holds the weights of another net: {name} {where}")
+    for name, tensor in own.items():
+        shape = tuple(getattr(weights[name], "shape", ()))
+        if shape != tensor.shape:
+            raise ValueError(
+                f"it holds the weights of another net: {name} has shape {shape}, not {tuple(tensor.shape)}"
+            )
+
+
+@contextmanager
+def _evaluating(net: nn.Module) -> Iterator[None]:
+    """Switch gradients off and every module to evaluation, then each back to the mode it had."""
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _checked(net: nn.Module, split: Split, device: torch.device) -> Split:
+    """Return `split` on `device`, or raise a ValueError before any work is done on it."""
+    images, labels = split
+    if len(images) != len(labels):
+        raise ValueError(f"expected one label per image: {len(images)} images, {len(labels)} labels")
+    if len(images) == 0:
+        raise ValueError("expected at least one image, got an empty split")
+    if images.dtype != torch.uint8 or labels.dtype != torch.int64:
+        raise ValueError(f"expected uint8 images and int64 labels, got {images.dtype} and {labels.dtype}")
+    split = Split(images.to(device), labels.to(device))
+    with _evaluating(net):
+        classes = net(normalize(split.images[:1])).shape[1]
+    # on a GPU a label out of range is no exception but a device assertion, and the process is lost
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise ValueError(f"expected labels in 0..{classes - 1}, got {low}..{high}")
+    return split

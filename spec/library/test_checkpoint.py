@@ -1,0 +1,390 @@
+"""What blitz.checkpoint promises: a file is whole or not there, and is believed only when it is whole."""
+
+import io
+import json
+import os
+import pickle
+import random
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from blitz import checkpoint
+from blitz.data import Split
+from blitz.errors import CheckpointError
+from blitz.nets import CifarNet, Net
+from blitz.training import Recipe, Training
+
+RECIPE = Recipe("short", batch_size=2, epochs=1, learning_rate=0.01, momentum=0.9)
+
+
+def make_net():
+    """Return a small net with fresh weights."""
+    return nn.Sequential(nn.AvgPool2d(16), nn.Flatten(), nn.Linear(12, 10))
+
+
+def make_state():
+    """Return the state of a training after its first mini-batch."""
+    training = Training(
+        make_net(), Split(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.arange(4)), RECIPE
+    )
+    next(training.steps())
+    return training.state_dict()
+
+
+def saved(folder, *, times=1):
+    """Save a state so many times; return the file's path."""
+    state = make_state()
+    for number in range(times):
+        checkpoint.save({**state, "step": number}, folder / "checkpoint.pt")
+    return folder / "checkpoint.pt"
+
+
+class Dangerous:
+    """An object whose unpickling makes a folder."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+class TestWeights:
+    """Saving and loading as the notes do."""
+
+    def test_weights_come_back_bit_by_bit(self, tmp_path):
+        """A new net loads what another one saved."""
+        net, twin = CifarNet(), CifarNet()
+
+        checkpoint.save_weights(net, tmp_path / "cifar_net.pth")
+        checkpoint.load_weights(twin, tmp_path / "cifar_net.pth")
+
+        torch.testing.assert_close(twin.state_dict(), net.state_dict(), rtol=0, atol=0)
+
+    @pytest.mark.parametrize("options", [{}, {"mmap": True}, {"weights_only": False}], ids=str)
+    def test_saved_weights_are_read_by_plain_torch_load(self, tmp_path, options):
+        """The checksum at the end of the file is nothing PyTorch minds."""
+        net = CifarNet()
+        checkpoint.save_weights(net, tmp_path / "cifar_net.pth")
+
+        weights = torch.load(tmp_path / "cifar_net.pth", **options)
+
+        torch.testing.assert_close(weights, net.state_dict(), rtol=0, atol=0)
+
+    def test_weights_of_plain_torch_save_are_loaded(self, tmp_path):
+        """What the notes' own line wrote is as good as ours."""
+        net, twin = CifarNet(), CifarNet()
+        torch.save(net.state_dict(), tmp_path / "cifar_net.pth")
+
+        checkpoint.load_weights(twin, tmp_path / "cifar_net.pth")
+
+        torch.testing.assert_close(twin.state_dict(), net.state_dict(), rtol=0, atol=0)
+
+    def test_weights_are_found_in_a_training_state(self, tmp_path):
+        """A checkpoint.pt serves where weights are asked for."""
+        path, net = saved(tmp_path), make_net()
+
+        checkpoint.load_weights(net, path)
+
+        torch.testing.assert_close(net.state_dict(), torch.load(path)["model"])
+
+    @pytest.mark.parametrize(
+        ("other", "message"),
+        [
+            (CifarNet, r"conv1\.weight has shape \(6, 3, 5, 5\), not \(6, 1, 3, 3\)"),
+            (make_net, r"conv1\.weight is missing"),
+        ],
+        ids=["other shapes", "other names"],
+    )
+    def test_weights_of_another_net_are_refused(self, tmp_path, other, message):
+        """The sentence names the first weight that differs, and the net keeps its own."""
+        net = Net()
+        before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+        checkpoint.save_weights(other(), tmp_path / "other.pth")
+
+        with pytest.raises(CheckpointError, match=rf"other\.pth does not fit: .* another net: {message}"):
+            checkpoint.load_weights(net, tmp_path / "other.pth")
+
+        torch.testing.assert_close(dict(net.state_dict()), before, rtol=0, atol=0)
+
+    @pytest.mark.parametrize(
+        "content", [[1, 2], {"epoch": 3}, torch.ones(2)], ids=["list", "numbers", "tensor"]
+    )
+    def test_file_without_weights_is_refused(self, tmp_path, content):
+        """A file of torch.save may hold anything."""
+        torch.save(content, tmp_path / "odd.pth")
+
+        with pytest.raises(CheckpointError, match=r"odd\.pth holds no weights: expected a state_dict, got"):
+            checkpoint.load_weights(make_net(), tmp_path / "odd.pth")
+
+
+class TestState:
+    """Saving and loading all that a training depends on."""
+
+    def test_state_comes_back(self, tmp_path):
+        """Tensors, numbers, names and nested tuples are what they were."""
+        state = make_state()
+
+        checkpoint.save(state, tmp_path / "checkpoint.pt")
+        loaded = checkpoint.load(tmp_path / "checkpoint.pt")
+
+        assert loaded.keys() == state.keys()
+        assert loaded["random"]["python"] == state["random"]["python"]
+        torch.testing.assert_close(loaded["optimizer"], state["optimizer"], rtol=0, atol=0)
+
+    def test_save_keeps_the_one_before(self, tmp_path):
+        """After three saves the third is there and the second beside it."""
+        path = saved(tmp_path, times=3)
+
+        steps = checkpoint.load(path)["step"], checkpoint.load(checkpoint.previous(path))["step"]
+
+        assert steps == (2, 1)
+        assert sorted(os.listdir(tmp_path)) == ["checkpoint.previous.pt", "checkpoint.pt"]
+
+    def test_save_keeps_the_one_before_where_files_have_one_name_only(self, tmp_path, monkeypatch):
+        """A file system without hard links gets a copy."""
+
+        def refuse(*names):
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+        path = saved(tmp_path, times=3)
+
+        steps = checkpoint.load(path)["step"], checkpoint.load(checkpoint.previous(path))["step"]
+
+        assert steps == (2, 1)
+
+    def test_damaged_checkpoint_does_not_push_out_the_good_one_before_it(self, tmp_path):
+        """Until the next save is complete, the one good file stays."""
+        path = saved(tmp_path, times=2)
+        path.write_bytes(path.read_bytes()[:-100])
+
+        checkpoint.save(make_state(), path)
+
+        assert checkpoint.load(checkpoint.previous(path))["step"] == 0
+        assert checkpoint.load(path)["step"] == 1
+
+    def test_full_disk_is_a_sentence_and_leaves_the_last_save(self, tmp_path, monkeypatch):
+        """A save that fails is as if it had not begun."""
+        path = saved(tmp_path)
+
+        def refuse(descriptor):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", refuse)
+
+        with pytest.raises(CheckpointError, match=r"cannot write .*checkpoint\.pt: No space left on device"):
+            checkpoint.save(make_state(), path)
+        assert checkpoint.load(path)["step"] == 0
+
+
+def cut(data):
+    """Return the first half."""
+    return data[: len(data) // 2]
+
+
+def change_a_weight(data):
+    """Return the file with one bit of the first tensor changed, which plain torch.load does not see."""
+    at = data.index(b"/data/0") + 200
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def plain(content):
+    """Return what plain torch.save writes."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+BAD = {
+    "empty": (lambda data: b"", "is empty"),
+    "one byte": (lambda data: data[:1], "is not a file that torch.save wrote"),
+    "half": (cut, "is damaged: it was cut off or changed since it was saved"),
+    "one byte short": (lambda data: data[:-1], "is damaged: it was cut off or changed since it was saved"),
+    "checksum cut off": (lambda data: data[:-64], "is damaged: it was cut off or changed since it was saved"),
+    "one byte more": (lambda data: data + b"\0", "is damaged: it was cut off or changed since it was saved"),
+    "one bit of a weight": (change_a_weight, "is damaged: it was cut off or changed since it was saved"),
+    "PNG": (lambda data: b"\x89PNG\r\n\x1a\n" + bytes(100), "is not a file that torch.save wrote"),
+    "JSON": (lambda data: b'{"step": 1}', "is not a file that torch.save wrote"),
+    "plain pickle": (lambda data: pickle.dumps({"step": 1}), "is not a file that torch.save wrote"),
+    "plain state_dict": (
+        lambda data: plain(make_net().state_dict()),
+        "holds weights only, not the state of a training that could go on",
+    ),
+    "a list": (lambda data: plain([1]), "holds a list, not the state of a training that could go on"),
+    "a whole net": (
+        lambda data: plain(make_net()),
+        "holds more than tensors and plain values, and was not loaded: that could run code",
+    ),
+    "half a state_dict": (
+        lambda data: cut(plain(make_net().state_dict())),
+        "is damaged: it was cut off or changed",
+    ),
+    "an empty zip": (
+        lambda data: b"PK\x03\x04" + b"PK\x05\x06" + bytes(18),
+        "is (damaged|not a file that torch.save wrote)",
+    ),
+}
+
+
+class TestBadFiles:
+    """What cannot be believed is refused in a sentence that names the file and the way out."""
+
+    @pytest.mark.parametrize(("spoil", "message"), BAD.values(), ids=BAD)
+    def test_bad_checkpoint_is_refused(self, tmp_path, spoil, message):
+        """The sentence says what is wrong, and how to go on from the save before it."""
+        path = saved(tmp_path, times=2)
+        path.write_bytes(spoil(path.read_bytes()))
+        way_out = r"; the save before it is intact: go on with --resume .*checkpoint\.previous\.pt$"
+
+        with pytest.raises(CheckpointError, match=rf"checkpoint\.pt {message}.*{way_out}"):
+            checkpoint.load(path)
+
+    @pytest.mark.parametrize("name", ["no save before", "damaged save before", "is the save before"])
+    def test_no_way_out_is_named_where_there_is_none(self, tmp_path, name):
+        """A save before it is named only if it is another file, and whole."""
+        path = saved(tmp_path, times=2)
+        before = checkpoint.previous(path)
+        path.write_bytes(b"")
+        if name == "no save before":
+            before.unlink()
+        else:
+            before.write_bytes(before.read_bytes()[:-1])
+
+        with pytest.raises(CheckpointError) as caught:
+            checkpoint.load(before if name == "is the save before" else path)
+
+        assert "intact" not in str(caught.value)
+
+    def test_missing_checkpoint_is_refused(self, tmp_path):
+        """The sentence names the path."""
+        with pytest.raises(CheckpointError, match=r"there is no checkpoint .*nowhere\.pt$"):
+            checkpoint.load(tmp_path / "nowhere.pt")
+
+    def test_folder_is_refused(self, tmp_path):
+        """A folder is no checkpoint."""
+        with pytest.raises(CheckpointError, match="cannot be read: Is a directory"):
+            checkpoint.load(tmp_path)
+
+    def test_no_single_bit_can_change_unseen(self, tmp_path):
+        """Of 200 flips all over the file, header, tensors, directory and checksum, each is refused."""
+        path = saved(tmp_path)
+        data = path.read_bytes()
+        chance = random.Random(0)
+        flips = [*range(40), *range(len(data) - 120, len(data))]
+        flips += [chance.randrange(len(data)) for _ in range(40)]
+
+        unseen = []
+        for at in flips:
+            path.write_bytes(data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :])
+            try:
+                checkpoint.load(path)
+            except CheckpointError:
+                continue
+            unseen.append(at)
+
+        assert len(flips) == 200
+        assert unseen == []
+
+    def test_flipped_bit_in_plain_weights_is_seen(self, tmp_path):
+        """A file of plain torch.save has no checksum of the whole, but its tensors have theirs."""
+        path = tmp_path / "cifar_net.pth"
+        path.write_bytes(change_a_weight(plain(make_net().state_dict())))
+
+        with pytest.raises(CheckpointError, match=r"cifar_net\.pth is damaged"):
+            checkpoint.load_weights(make_net(), path)
+
+    def test_weights_marked_as_a_folder_are_seen(self, tmp_path):
+        """One bit of the archive's directory would make PyTorch skip a tensor and load what memory held."""
+        data = plain(make_net().state_dict())
+        at = data.index(b"/data/0", data.index(b"PK\x01\x02"))
+        mark = data.rindex(b"PK\x01\x02", 0, at) + 38
+        path = tmp_path / "cifar_net.pth"
+        path.write_bytes(data[:mark] + bytes([data[mark] | 0x10]) + data[mark + 1 :])
+
+        with pytest.raises(CheckpointError, match=r"cifar_net\.pth is damaged"):
+            checkpoint.load_weights(make_net(), path)
+
+    @pytest.mark.parametrize("sealed", [False, True], ids=["plain", "with a valid checksum"])
+    def test_code_in_a_file_is_not_run(self, tmp_path, sealed):
+        """A pickle that would make a folder is refused, and makes none."""
+        content = {"model": {}, "settings": Dangerous(tmp_path / "trap"), "optimizer": {}, "step": 1}
+        path = tmp_path / "checkpoint.pt"
+        path.write_bytes(plain(content))
+        if sealed:
+            checkpoint.save(content, path)
+
+        with pytest.raises(
+            CheckpointError, match="holds more than tensors and plain values, and was not loaded"
+        ):
+            checkpoint.load(path)
+
+        assert not (tmp_path / "trap").exists()
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """What became of trainings killed and resumed, by a process of its own."""
+    folder = tmp_path_factory.mktemp("kills")
+    done = subprocess.run(
+        [sys.executable, "-m", "spec.library.kills", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def kills(killed):
+    """The table of trainings killed and resumed."""
+    return killed["trainings"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="SIGKILL and fork are POSIX")
+class TestKills:
+    """SIGKILL after every call that touches the disk, in torn writes, and at random moments."""
+
+    def test_trainings_were_killed_where_planned(self, kills):
+        """Each planned kill hit, in all three saves, and so did some of those from outside."""
+        planned = [row for row in kills if not row["moment"].startswith("from outside")]
+        by_chance = [row for row in kills if row["moment"].startswith("from outside")]
+
+        assert {row["status"] for row in planned} == {-9}
+        assert len(planned) == 20
+        assert {row["reported"] for row in planned} == {0, 1, 2, 3}
+        assert any(row["status"] == -9 for row in by_chance)
+
+    def test_what_was_reported_as_saved_is_there(self, kills):
+        """Whatever the moment, the checkpoint is whole and as new as the last report or newer."""
+        lost = [row for row in kills if row["held"] < row["reported"]]
+
+        assert lost == []
+
+    def test_save_before_the_last_is_there_too(self, kills):
+        """From the second report on, the save before it is whole."""
+        lost = [row for row in kills if row["kept"] < row["reported"] - 1]
+
+        assert lost == []
+
+    def test_resumed_trainings_end_with_the_same_bits(self, kills):
+        """Each resume ends with the very file of weights that an undisturbed training wrote."""
+        different = [row for row in kills if row["resumed"] != 0 or not row["same"]]
+
+        assert different == []
+
+    def test_next_save_clears_what_a_kill_left(self, kills):
+        """No temporary file outlives the resumed training."""
+        littered = [row for row in kills if row["left over"]]
+
+        assert littered == []
+
+    def test_command_line_goes_on_with_resume(self, killed):
+        """`blitz train`, killed after its first save, ends with the same bits by `--resume`."""
+        assert killed["command line"] == {"status": -9, "resumed": [0, 0], "same": True}
