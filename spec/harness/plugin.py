@@ -25,7 +25,7 @@ MARKERS = (
     "gpu: needs an accelerator",
     "multi_gpu(n): needs n CUDA devices",
     "cifar10: needs real CIFAR-10",
-    "slow: trains for longer than a few seconds; runs with --slow",
+    "slow: takes longer than a few seconds; runs with --slow",
     "benchmark: measures speed (pytest-benchmark)",
 )
 
@@ -215,10 +215,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     claim = claim_of(item)
     if claim is None or item.config.option.sabotage:
         return report
-    record = item.stash[RECORD]
+    record: Record = item.stash[RECORD]
     if call.when == "call" or error is not None:
         outcome, reason, seen = outcomes.outcome_of(error, item, required=report.failed)
-        record.update(outcome=outcome, reason=reason, seen=seen, measured=dict(item.stash[MEASURED]))
+        record |= {"outcome": outcome, "reason": reason, "seen": seen, "measured": dict(item.stash[MEASURED])}
         record["seconds"] = round(record["seconds"] + call.duration, 6)
     report.record = record
     return report

@@ -1,7 +1,5 @@
 """A specification made for one test, and run inside it."""
 
-import sys
-
 import pytest
 
 from spec.harness import plugin
@@ -57,17 +55,5 @@ def run_spec_on_workers(make_spec, pytester):
         make_spec(source)
         pytester.path.joinpath("conftest.py").write_text('pytest_plugins = ["spec.harness.plugin"]')
         return pytester.runpytest_inprocess(*QUICK, *options)
-
-    return run
-
-
-@pytest.fixture
-def run_spec_apart(make_spec, pytester):
-    """Write a specification and run it in a process of its own, which may be killed."""
-
-    def run(source, *options):
-        make_spec(source)
-        command = [sys.executable, "-m", "pytest", "-p", "spec.harness.plugin", *QUICK]
-        return pytester.run(*command, *options)
 
     return run

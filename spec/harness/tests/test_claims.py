@@ -63,6 +63,7 @@ def test_collection_stops_on_an_id_repeated_in_another_file(make_spec, run_spec)
     )
 
 
+@pytest.mark.slow
 def test_collection_stops_under_xdist_too(run_spec_on_workers):
     """A broken rule is one message under xdist as well."""
     result = run_spec_on_workers("def test_a():\n    assert True", "-n1")

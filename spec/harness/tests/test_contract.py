@@ -52,9 +52,7 @@ def test_images_of_other_classes_are_not_taken_for_cifar10(run_spec, monkeypatch
 def test_cifar10_is_known_by_classes_and_counts():
     """Sixty thousand images of the ten classes, in their order, are CIFAR-10; one fewer is not."""
     train, test = (torch.arange(10).repeat_interleave(n) for n in (5000, 1000))
-    classes = tuple(
-        ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-    )
+    classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     whole = data.Cifar10(data.Split(None, train), data.Split(None, test), classes, "official")
 
     assert is_cifar10(whole)

@@ -130,6 +130,7 @@ def test_a_fault_holds_for_the_call_alone(run_spec):
     result.stdout.fnmatch_lines(["0 caught, 1 survived, 0 caught by accident, 0 missing"])
 
 
+@pytest.mark.slow
 def test_sabotages_run_under_xdist(run_spec_on_workers):
     """Workers run the sabotages, and the counts come together."""
     other = CLAIM.replace("ones", "tens").replace('"tens"', '"ones"').replace("torch.tens", "torch.ones")
