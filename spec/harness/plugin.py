@@ -218,7 +218,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     record: Record = item.stash[RECORD]
     if call.when == "call" or error is not None:
         outcome, reason, seen = outcomes.outcome_of(error, item, required=report.failed)
-        record |= {"outcome": outcome, "reason": reason, "seen": seen, "measured": dict(item.stash[MEASURED])}
+        record["outcome"], record["reason"], record["seen"] = outcome, reason, seen
+        record["measured"] = item.stash[MEASURED]
         record["seconds"] = round(record["seconds"] + call.duration, 6)
     report.record = record
     return report
