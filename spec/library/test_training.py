@@ -13,7 +13,6 @@ from blitz.data import Split, batches, load
 from blitz.errors import BlitzError
 from blitz.nets import CifarNet
 from blitz.randomness import epoch_order
-from blitz.recipes import learning_rate
 from blitz.training import RECIPES, Recipe, Training, evaluate, fit
 
 SHORT = Recipe(
@@ -48,68 +47,6 @@ def make_echo_split(predicted, labels):
     images = torch.zeros(len(predicted), 3, 32, 32, dtype=torch.uint8)
     images[:, 0, 0, 0] = torch.tensor(predicted)
     return Split(images, torch.tensor(labels))
-
-
-class TestRecipes:
-    """What a training depends on, as plain values."""
-
-    def test_tutorial_recipe_is_that_of_the_notes(self):
-        """Batches of 4, two epochs, SGD at 0.001 with momentum 0.9, and a loss every 2,000 mini-batches."""
-        recipe = RECIPES["tutorial"]
-
-        assert recipe[1:5] == (4, 2, 0.001, 0.9)
-        assert recipe[5:] == (False, 0.0, False, 2000)
-
-    def test_one_cycle_is_that_of_pytorch(self):
-        """At each step the rate is what torch's OneCycleLR sets."""
-        recipe = RECIPES["fast"]
-        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, recipe.learning_rate, total_steps=50, cycle_momentum=False
-        )
-        expected = []
-        for _ in range(50):
-            expected += schedule.get_last_lr()
-            optimizer.step()
-            if len(expected) < 50:
-                schedule.step()
-
-        actual = [learning_rate(recipe, step, 50) for step in range(50)]
-
-        assert actual == pytest.approx(expected, rel=1e-12)
-
-    @pytest.mark.parametrize("total", [1, 2, 3, 4])
-    def test_one_cycle_fits_into_a_handful_of_steps(self, total):
-        """However few the steps are, the rates are finite and positive, and the last is the lowest."""
-        rates = [learning_rate(RECIPES["fast"], step, total) for step in range(total)]
-
-        assert all(0 < rate <= 0.05 for rate in rates)
-        assert rates[-1] == min(rates) == pytest.approx(0.05 / 250_000)
-
-
-class TestOrder:
-    """Which sample comes when."""
-
-    def test_order_of_an_epoch_has_each_sample_once(self):
-        """An epoch's order is a permutation."""
-        order = epoch_order(1000, seed=3, epoch=1)
-
-        assert order.sort().values.tolist() == list(range(1000))
-
-    def test_order_changes_with_epoch_and_seed(self):
-        """Two epochs or two seeds have different orders, the same two the same one."""
-        orders = {tuple(epoch_order(100, seed=s, epoch=e).tolist()) for s in (0, 1, 2) for e in (0, 1, 2)}
-
-        assert len(orders) == 9
-        assert tuple(epoch_order(100, seed=2, epoch=2).tolist()) in orders
-
-    def test_order_leaves_the_global_generator_alone(self):
-        """Drawing an order draws nothing from torch's own generator."""
-        before = torch.get_rng_state()
-
-        epoch_order(100, seed=0, epoch=0)
-
-        assert torch.equal(torch.get_rng_state(), before)
 
 
 class TestFit:

@@ -138,6 +138,15 @@ def test_two_devices_required_forbid_too_few_devices(monkeypatch):
     assert check_requirements(["cuda:2"]) == {"no-accelerator", "too-few-devices"}
 
 
+def test_the_stand_in_can_be_asked_for(run_spec, monkeypatch, tmp_path):
+    """--data stand-in is the drawn data set, whatever BLITZ_DATA names, and not a folder of that name."""
+    monkeypatch.setenv("BLITZ_DATA", str(tmp_path))  # a folder without images
+
+    result = run_spec(PLAIN, "--data=stand-in")
+
+    assert result.parseoutcomes() == {"passed": 1}
+
+
 def test_a_data_folder_that_cannot_be_used_stops_the_run(run_spec, monkeypatch):
     """--data with a folder that is not there is one sentence, before any test."""
     monkeypatch.setenv("BLITZ_DATA", "stand-in")  # put back what --data sets
