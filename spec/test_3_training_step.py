@@ -151,13 +151,13 @@ class TestOptimizer:
         """With zero_grad() between backward() and step() no weight moves."""
         net, image, target = make_step(device)
         optimizer = SGD(net.parameters(), lr=0.01)
-        before = [weight.tolist() for weight in net.parameters()]
+        before = [weight.detach().clone() for weight in net.parameters()]
 
         nn.MSELoss()(net(image), target).backward()
         optimizer.zero_grad()
         optimizer.step()
 
-        assert [weight.tolist() for weight in net.parameters()] == before
+        torch.testing.assert_close([*net.parameters()], before, rtol=0, atol=0)
 
 
 class TestScheduler:
