@@ -16,7 +16,7 @@ from spec.harness import QUALIFIED, broken_by, claim
 
 # What the notebook printed after every 2,000 mini-batches of its two epochs.
 REPORTED_LOSSES = [2.202, 1.901, 1.684, 1.570, 1.493, 1.470, 1.395, 1.349, 1.346, 1.304, 1.290, 1.271]
-LUCK = 0.12  # eight seeds stayed within 0.07 of the printed losses
+LUCK = 0.12  # eleven seeds stayed within 0.08 of the printed losses
 SEED = 0
 
 

@@ -62,13 +62,13 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("set enable_assertion_pass_hook = true: executed checks are counted by it")
     if config.option.sabotage and config.option.verdicts:
         raise pytest.UsageError("--verdicts records what is true, --sabotage breaks it: give one of the two")
-    if config.option.data:
-        named = config.option.data
-        os.environ["BLITZ_DATA"] = named if named == "stand-in" else str(Path(named).resolve())
+    named = config.option.data
     try:
-        data.find()
+        data.find(named)
     except DataError as error:
         raise pytest.UsageError(str(error)) from None
+    if named:  # for every process that this run starts, workers among them
+        os.environ["BLITZ_DATA"] = named if named == "stand-in" else str(Path(named).resolve())
     required = [*config.option.require, *os.environ.get("BLITZ_REQUIRE", "").split()]
     config.stash[FORBIDDEN] = check_requirements(required)
     config.stash[SEEN_IDS] = {}
