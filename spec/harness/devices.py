@@ -6,13 +6,16 @@ import torch
 from spec.harness.contract import not_checked
 
 
+def accelerator_kind() -> str | None:
+    """Return the accelerator's kind, such as "cuda", None without one; leaves the device alone."""
+    kind = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return kind and kind.type
+
+
 def accelerator() -> torch.device | None:
-    """Return the current accelerator with its index, None without one; public API only."""
-    if not torch.accelerator.is_available():
-        return None
-    kind = torch.accelerator.current_accelerator()
-    assert kind is not None
-    return torch.device(kind.type, torch.accelerator.current_device_index())
+    """Return the current accelerator with its index, None without one; this may initialise the device."""
+    kind = accelerator_kind()
+    return torch.device(kind, torch.accelerator.current_device_index()) if kind else None
 
 
 @pytest.fixture(params=["cpu", pytest.param("accelerator", marks=pytest.mark.gpu)])

@@ -15,7 +15,7 @@ import torch
 
 from blitz import data
 from blitz.errors import BlitzError
-from spec.harness.devices import accelerator
+from spec.harness.devices import accelerator_kind
 from spec.harness.outcomes import Record
 
 SCHEMA_VERSION = 1
@@ -74,7 +74,7 @@ def read(path: Path) -> tuple[Record, list[Record]]:
 
 def header(root: Path) -> Record:
     """Describe the environment, without initialising CUDA."""
-    device = accelerator()
+    kind = accelerator_kind()
     return {
         "kind": "header",
         "schema": SCHEMA_VERSION,
@@ -87,8 +87,8 @@ def header(root: Path) -> Record:
         "cpu": _cpu(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "accelerator": device and str(device),
-        "devices": _nvidia_devices() if device and device.type == "cuda" else [],
+        "accelerator": kind,
+        "devices": _nvidia_devices() if kind == "cuda" else [],
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
         "precision": {

@@ -14,7 +14,7 @@ from blitz import data
 from spec.harness import summary
 from spec.harness.claims import VERDICTS
 from spec.harness.contract import REASONS
-from spec.harness.devices import accelerator
+from spec.harness.devices import accelerator_kind
 from spec.harness.findings import Findings
 from spec.harness.outcomes import CONFIRMED, NOT_CHECKED, Record
 
@@ -38,7 +38,7 @@ class Narrator:
     def pytest_configure(self, config: pytest.Config) -> None:
         """Silence pytest, and say what is being held to what."""
         config.pluginmanager.unregister(name="terminalreporter")
-        print(f"Holding PyTorch {torch.__version__} on {accelerator() or 'the CPU'} to the notes.")
+        print(f"Holding PyTorch {torch.__version__} on {accelerator_kind() or 'the CPU'} to the notes.")
         origin, folder = data.find()
         if origin == "stand-in":
             print(f"The claims about CIFAR-10 itself cannot be checked: {REASONS['no-cifar10']}.")

@@ -19,9 +19,9 @@ def pretend_accelerator(monkeypatch, name="meta", index=0):
     monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: index)
 
 
-def node_ids(run_spec):
+def node_ids(run_spec, *options):
     """Return the collected node ids."""
-    result = run_spec(ON_DEVICES, "--collect-only", "-q")
+    result = run_spec(ON_DEVICES, "--collect-only", "-q", *options)
     return [line for line in result.outlines if "::" in line]
 
 
@@ -58,11 +58,13 @@ def test_node_ids_are_the_same_with_and_without_an_accelerator(run_spec, monkeyp
 
 
 def test_collecting_does_not_initialise_cuda(run_spec, monkeypatch):
-    """A collection, with a requirement checked before it, leaves CUDA alone."""
+    """Nothing up to the first test, the header of a verdict file included, asks for more than the kind."""
     calls = []
+    pretend_accelerator(monkeypatch, "cuda")
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: calls.append("initialised"))
+    monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: calls.append("index") or 0)
 
-    ids = node_ids(run_spec)
+    ids = node_ids(run_spec, "--verdicts=v.jsonl")
 
     assert len(ids) == 2
     assert calls == []
