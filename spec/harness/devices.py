@@ -9,7 +9,7 @@ from spec.harness.contract import not_checked
 def accelerator_kind() -> str | None:
     """Return the accelerator's kind, such as "cuda", None without one; leaves the device alone."""
     kind = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return kind and kind.type
+    return kind.type if kind is not None else None
 
 
 def accelerator() -> torch.device | None:
