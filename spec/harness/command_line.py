@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from blitz import data
 from blitz.commands import add_commands
 from blitz.errors import BlitzError
 from spec.harness import catalogue, summary, verdicts
@@ -42,6 +43,9 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--verdicts", metavar="PATH", default="verdicts.jsonl", help="file to write; default: %(default)s"
     )
+    check.add_argument(
+        "--download", action="store_true", help="fetch the official CIFAR-10 (170 MB) first, if it is absent"
+    )
     check.set_defaults(run=_verify)
 
     words = commands.add_parser("summary", help="tell in words what a verdict file holds")
@@ -60,6 +64,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    if arguments.download:
+        data.load(arguments.data, download=True, progress=True)
     options = [f"--require={what}" for what in arguments.require]
     if arguments.data:
         options.append(f"--data={arguments.data}")

@@ -9,7 +9,7 @@ import torch
 from blitz import data
 from blitz.errors import DataError
 
-GET_CIFAR10 = "fetch it with `blitz train --download`, or name a copy with --data PATH or BLITZ_DATA"
+GET_CIFAR10 = "fetch it with `blitz verify --download`, or name a copy with --data PATH or BLITZ_DATA"
 
 REASONS = {
     "no-accelerator": "PyTorch sees no accelerator on this machine",

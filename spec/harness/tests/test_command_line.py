@@ -2,6 +2,8 @@
 
 import pytest
 
+from blitz import data
+from blitz.errors import DataError
 from spec.harness import catalogue, verify
 from spec.harness.command_line import main
 
@@ -60,6 +62,22 @@ def test_verify_shows_a_progress_bar(run_verify):
 
     assert "2/2" in errors
     assert "2/2" not in output
+
+
+def test_verify_downloads_before_it_verifies_and_only_when_asked(run_verify, monkeypatch):
+    """--download fetches the official copy into the folder named, or else ends in its one sentence."""
+    asked = []
+
+    def no_network(source, *, download, progress):
+        asked.append(source)
+        raise DataError("cannot download CIFAR-10")
+
+    monkeypatch.setattr(data, "load", no_network)
+
+    assert run_verify(TRUE)[0] == 0
+    assert asked == []
+    assert run_verify(TRUE, "--download", "--data", "here")[::2] == (1, "blitz: cannot download CIFAR-10\n")
+    assert asked == ["here"]
 
 
 def test_verify_stops_on_an_unmet_requirement(run_verify):

@@ -85,7 +85,7 @@ UNMET = {
     "cuda": ["--require cuda: this machine shows 0 CUDA devices*CUDA_VISIBLE_DEVICES*"],
     "cuda:2": ["--require cuda:2: this machine shows 0 CUDA devices*"],
     "cifar10": [
-        "--require cifar10: no CIFAR-10 at hand: fetch it with `blitz train --download`*--data PATH*"
+        "--require cifar10: no CIFAR-10 at hand: fetch it with `blitz verify --download`*--data PATH*"
     ],
     "gpu": ["unknown requirement 'gpu': expected cuda, cuda:N (N devices) or cifar10"],
     "cuda:0": ["unknown requirement 'cuda:0'*"],
