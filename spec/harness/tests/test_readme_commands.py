@@ -1,0 +1,53 @@
+"""The script that runs the README's commands in the checks: it sees a command that breaks its promise."""
+
+import importlib.util
+
+import pytest
+
+from spec.harness import catalogue
+
+GPU = "ERROR: --require cuda: this machine shows 0 CUDA devices to PyTorch 2.15.0; look at nvidia-smi"
+NETWORK = "blitz: cannot download CIFAR-10 from a server to a folder: Name or service not known"
+ENDINGS = {
+    "success": ("", 0, "", True),
+    "failure": ("", 1, NETWORK, False),
+    "no GPU": ("gpu", 4, GPU, True),
+    "another usage error than no GPU": ("gpu", 4, "ERROR: file or directory not found: spec", False),
+    "a failed GPU test": ("gpu", 1, GPU, False),
+    "no network": ("network", 1, NETWORK, True),
+    "a traceback": ("network", 1, f"Traceback (most recent call last):\n{NETWORK}", False),
+    "silence": ("network", 1, "", False),
+}
+
+
+@pytest.fixture
+def readme(tmp_path):
+    """Return .ci/readme.py as a module that reads a README of its own."""
+    path = catalogue.SPEC.parent / ".ci" / "readme.py"
+    spec = importlib.util.spec_from_file_location("readme", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.README = tmp_path / "README.md"
+    return module
+
+
+@pytest.mark.parametrize(("kind", "status", "output", "good"), ENDINGS.values(), ids=ENDINGS)
+def test_a_block_has_to_end_as_its_kind_promises(readme, kind, status, output, good):
+    """Only a missing GPU excuses a gpu block, and only blitz's own sentence a network block."""
+    assert readme.as_promised(kind, status, output) is good
+
+
+def test_blocks_run_in_order_up_to_the_first_that_fails(readme, tmp_path):
+    """Each block marked sh runs in the README's folder; a failure ends the run with status 1."""
+    blocks = ["touch first", "touch second\nfalse\ntouch third", "touch fourth"]
+    readme.README.write_text("\n".join(f"```sh\n{block}\n```" for block in blocks))
+
+    assert readme.main() == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "first", "second"]
+
+
+def test_a_readme_without_commands_fails(readme):
+    """A README whose blocks are not found is no success."""
+    readme.README.write_text("```python\n>>> 1\n```")
+
+    assert readme.main() == 1
