@@ -34,7 +34,8 @@ def main() -> int:
 
 def run(commands: str) -> tuple[int, str]:
     """Run a block in bash, showing what it prints; return its status and its output."""
-    shell = subprocess.Popen(
+    lines = []
+    with subprocess.Popen(
         ["bash", "-euo", "pipefail", "-c", commands],
         cwd=README.parent,
         stdin=subprocess.DEVNULL,
@@ -42,13 +43,11 @@ def run(commands: str) -> tuple[int, str]:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-    )
-    assert shell.stdout is not None
-    lines = []
-    for line in shell.stdout:
-        print(line, end="", flush=True)
-        lines.append(line)
-    return shell.wait(), "".join(lines)
+    ) as shell:
+        for line in shell.stdout or ():
+            print(line, end="", flush=True)
+            lines.append(line)
+    return shell.returncode, "".join(lines)
 
 
 def as_promised(kind: str, status: int, output: str) -> bool:
