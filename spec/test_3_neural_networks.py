@@ -13,8 +13,11 @@ from spec.harness import QUALIFIED, broken_by, claim
 
 
 def make_images(device, count=2):
-    """Return grey images (count, 1, 32, 32), float64, so that TF32 plays no part on a GPU."""
-    return torch.randn(count, 1, 32, 32, dtype=torch.float64, device=device)
+    """Return grey images (count, 1, 32, 32), float64, so that TF32 plays no part on a GPU.
+
+    Drawn on the CPU, so that every device sees the same numbers.
+    """
+    return torch.randn(count, 1, 32, 32, dtype=torch.float64).to(device)
 
 
 class TestLayersAndFunctions:
@@ -237,7 +240,7 @@ class TestForward:
         assert not hasattr(net, "backward")
         assert all(parameter.grad is not None for parameter in net.parameters())
         for parameter in net.parameters():
-            direction = torch.randn_like(parameter)
+            direction = torch.randn(parameter.shape, dtype=torch.float64).to(device)
             expected = slope(lambda: net(images).sum(), parameter, direction)
             # a central difference in float64 with a step of 1e-7 is good to about eight digits
             torch.testing.assert_close((parameter.grad * direction).sum(), expected, rtol=1e-6, atol=1e-6)

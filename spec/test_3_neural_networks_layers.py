@@ -140,6 +140,8 @@ class TestLinearAndPooling:
     @broken_by(nn.init, "kaiming_uniform_", lambda real: lambda weight, a: real(weight))
     @broken_by(nn.init, "uniform_", lambda real: lambda tensor, low, high: real(tensor, 2 * low, 2 * high))
     @broken_by(nn.init, "uniform_", lambda real: lambda tensor, low, high: nn.init.zeros_(tensor))
+    @broken_by(nn.init, "uniform_", lambda real: lambda tensor, low, high: real(tensor, 0, high))
+    @broken_by(nn.init, "uniform_", lambda real: lambda tensor, low, high: nn.init.constant_(tensor, high))
     def test_linear_starts_within_one_over_the_root_of_its_inputs(self):
         """A new Linear with n inputs has weights and biases spread evenly over ±1/sqrt(n)."""
         linear = nn.Linear(100, 1000)
@@ -148,6 +150,9 @@ class TestLinearAndPooling:
             assert parameter.abs().max() <= 0.1
             # of 1,000 or more even draws, none beyond 0.098 would have a chance of 0.98**1000, 2e-9
             assert parameter.abs().max() > 0.098
+            quarters = parameter.detach().flatten().histc(4, -0.1, 0.1) / parameter.numel()
+            # the share of 1,000 even draws in a quarter varies by 0.014: five times that
+            torch.testing.assert_close(quarters, torch.full((4,), 0.25), rtol=0, atol=0.07)
 
     @claim("nn.max-pool-single-number", notes="3 code comments")
     @broken_by(F, "max_pool2d", lambda real: lambda x, size: real(x, size, 1 if size == 2 else None))

@@ -215,14 +215,20 @@ class TestCrossEntropy:
         labels = torch.tensor([3, 8, 8, 0], device=device)
 
         loss = nn.CrossEntropyLoss()(F.one_hot(labels, 10).double(), labels)
+        others = (5 * torch.randn(1000, 10, dtype=torch.float64)).softmax(1).to(device)
 
         assert loss.item() == pytest.approx(1.46115, abs=1e-5)  # all five digits of math.log(math.e + 9) - 1
+        assert F.cross_entropy(others, others.argmax(1), reduction="none").min() > 1.46115
 
     @claim("cifar.cross-entropy-takes-logits-targets", notes="4 step 3")
     @broken_by(F, "cross_entropy", lenient_about_targets)
     def test_cross_entropy_refuses_targets_that_are_no_class_indices(self):
-        """Targets are int64 class indices: int32, index 10 of ten classes, and one-hot integers raise."""
+        """Class indices are int64 or uint8: int32, index 10 of ten classes, and one-hot integers raise."""
         criterion, scores = nn.CrossEntropyLoss(), torch.zeros(2, 10)
+
+        for dtype in (torch.int64, torch.uint8):
+            loss = criterion(scores, torch.tensor([3, 8], dtype=dtype))
+            assert loss.item() == pytest.approx(math.log(10))
 
         with pytest.raises(RuntimeError, match=r"Long.* Int"):
             criterion(scores, torch.tensor([3, 8], dtype=torch.int32))

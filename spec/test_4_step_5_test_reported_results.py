@@ -121,7 +121,7 @@ def test_accuracy_is_at_least_52_percent(train, finished, cifar10, measured):
 )
 @broken_by(training, "Evaluation", per_prediction)
 def test_every_class_beats_chance_and_vehicles_beat_small_animals(train, finished, cifar10, measured):
-    """Each class beats chance, birds, cats and deer stay behind the vehicles, the mean is the accuracy."""
+    """Each class beats chance, birds, cats and deer on average trail vehicles, the mean is the accuracy."""
     list(train())
 
     accuracy, per_class, _ = training.evaluate(finished["net"], cifar10.test)

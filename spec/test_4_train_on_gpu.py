@@ -141,7 +141,7 @@ class TestMovingTheNet:
     @claim("cifar.module-to-is-in-place-for-optimizers", notes="4 GPU; notebook cifar")
     @broken_by(nn.Module, "to", renewing)
     def test_optimizer_made_before_the_move_still_trains_the_net(self, device):
-        """A moved parameter is the same object, so an optimizer made before the move goes on with it."""
+        """Moved to a GPU or another dtype, a parameter stays the object that an optimizer has."""
         net = nn.Linear(3, 1)
         optimizer = SGD(net.parameters(), lr=0.5)
 
@@ -192,12 +192,21 @@ class TestMovingTensors:
         torch.Tensor, "to", lambda real: lambda self, *target, copy=True: real(self, *target, copy=copy)
     )
     @broken_by(torch.Tensor, "to", lambda real: lambda self, *target, copy=False: real(self, *target))
+    @broken_by(
+        torch.Tensor,
+        "to",
+        lambda real: (
+            lambda self, *target, copy=False: real(self, *target, copy=True).mul(0) if copy else self
+        ),
+    )
     def test_tensor_to_where_it_is_already_is_the_tensor_itself(self, device):
         """Where neither device nor dtype change, to() returns the tensor itself unless copy=True is given."""
         tensor = torch.ones(3, device=device)
 
         assert tensor.to(device) is tensor
-        assert tensor.to(device, copy=True).data_ptr() != tensor.data_ptr()
+        copied = tensor.to(device, copy=True)
+        assert copied.data_ptr() != tensor.data_ptr()
+        assert copied.equal(tensor)
 
     @claim(
         "cifar.tensor-to-returns-copy-with-gradient",
