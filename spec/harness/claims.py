@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, TypeVar
 
 import pytest
@@ -124,6 +125,17 @@ def broken_by(owner: Any, name: str, replace: Callable[[Any], Any]) -> Callable[
 def claim_of(item: Any) -> Claim | None:
     """Return the claim that a collected test proves, if it is one."""
     return getattr(getattr(item, "function", None), "claim", None)
+
+
+def uncollected(module: ModuleType) -> Iterable[str]:
+    """Name the claims of a module that pytest does not collect, by the names of function and class."""
+    for name, value in vars(module).items():
+        if inspect.isclass(value) and value.__module__ == module.__name__:
+            tests = [test for test in vars(value) if hasattr(vars(value)[test], "claim")]
+            lost = tests if not name.startswith("Test") else [t for t in tests if not t.startswith("test")]
+            yield from (f"{name}.{test}" for test in lost)
+        elif hasattr(value, "claim") and not name.startswith("test"):
+            yield name
 
 
 def problems(name: str, claim: Claim | None, seen: dict[str, str]) -> Iterable[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from spec.harness import sabotage, summary
-from spec.harness.outcomes import Record
+from spec.harness.outcomes import CRASHED, Record
 from spec.harness.verdicts import VerdictFile, header
 
 
@@ -18,7 +18,8 @@ class Findings:
         self.records: list[Record] = []
         self.sabotages: Counter[str] = Counter()
         self.open: dict[str, Record] = {}
-        self.file = VerdictFile(Path(config.option.verdicts)) if config.option.verdicts else None
+        asked = config.option.verdicts and not config.option.collectonly
+        self.file = VerdictFile(Path(config.option.verdicts)) if asked else None
         if self.file:
             self.file.write(header(config.rootpath))
 
@@ -30,6 +31,8 @@ class Findings:
             self.open[report.nodeid] = report.record
         if report.when in ("teardown", "???") and report.nodeid in self.open:  # ???: its worker is gone
             record = self.open.pop(report.nodeid)
+            if report.when == "???":
+                record["outcome"], record["seen"] = CRASHED, report.longreprtext
             self.records.append(record)
             if self.file:
                 self.file.write(record)
@@ -37,7 +40,8 @@ class Findings:
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
         """Print the table, the refuted claims and what was not checked."""
         if config.option.sabotage:
-            kinds = (sabotage.CAUGHT, sabotage.SURVIVED, sabotage.ACCIDENT, sabotage.MISSING)
+            kinds = [sabotage.CAUGHT, sabotage.SURVIVED, sabotage.ACCIDENT, sabotage.MISSING]
+            kinds += [sabotage.RED] if self.sabotages[sabotage.RED] else []
             terminalreporter.section("sabotages")
             terminalreporter.line(", ".join(f"{self.sabotages[kind]} {kind}" for kind in kinds))
         elif self.records:

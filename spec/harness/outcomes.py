@@ -46,15 +46,15 @@ def begin(claim: Claim, item: pytest.Item, *, gpu: bool) -> Record:
 
 
 def outcome_of(
-    error: BaseException | None, item: pytest.Item, *, required: bool
+    error: BaseException | None, item: pytest.Item, report: pytest.TestReport
 ) -> tuple[str, str | None, str | None]:
     """Return outcome, reason and what was seen instead, for a test that ended with `error`."""
     if error is None:
-        return CONFIRMED, None, None
-    if isinstance(error, NotChecked) and not required:
+        return (ERROR, None, report.longreprtext) if report.failed else (CONFIRMED, None, None)
+    if isinstance(error, NotChecked) and not report.failed:
         return NOT_CHECKED, error.reason, None
     seen = str(error)[:1000] or type(error).__name__
-    if is_own_check(error, item.path.parent):
+    if report.when == "call" and is_own_check(error, item.path.parent):
         return REFUTED, None, seen
     raised_in = raising_file(error)
     if raised_in is not None and raised_in.name == "pytest_timeout.py":

@@ -11,13 +11,14 @@ import torch
 from blitz import data
 from blitz.errors import DataError
 from spec.harness import outcomes, sabotage
-from spec.harness.checks import asserting_file, count_checks, tally
-from spec.harness.claims import claim_of, problems
+from spec.harness.checks import count_checks, tally
+from spec.harness.claims import claim_of, problems, uncollected
 from spec.harness.contract import GET_CIFAR10, NotChecked, check_requirements, is_cifar10, not_checked
 from spec.harness.devices import accelerator, device
 from spec.harness.findings import Findings
 from spec.harness.outcomes import Record
-from spec.harness.seeds import seed_of, sow
+from spec.harness.seeds import seed_from, seed_of, sow
+from spec.harness.verdicts import plain
 
 __all__ = ["cifar10", "device", "measured", "start_from_own_seed"]
 
@@ -88,10 +89,18 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
     if not _is_specification(collector.path) or report.failed:
         return report
     found: list[str] = []
+    if report.skipped:
+        found.append(
+            f"{collector.path.name} skips itself; a claim that cannot be checked is not_checked(...)"
+        )
+    if isinstance(collector, pytest.Module) and report.passed:
+        found += [f"{name} is a claim that pytest does not collect" for name in uncollected(collector.obj)]
     for item in report.result:
         if isinstance(item, pytest.Function):
-            name = f"{item.path.name}::{item.originalname or item.name}"
+            name = item.nodeid.removeprefix("spec/").split("[")[0]
             found += problems(name, claim_of(item), collector.config.stash[SEEN_IDS])
+            if type(item) is not pytest.Function or "subtests" in item.fixturenames:
+                found.append(f"{name} is a unittest or has subtests, whose checks cannot be told apart")
     if found:
         report.outcome = "failed"
         report.longrepr = "\n".join(dict.fromkeys(found))
@@ -137,6 +146,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         not_checked("torch-too-old", f"true since PyTorch {claim.since}, this is {torch.__version__}")
     if item.get_closest_marker("slow") and not item.config.option.slow:
         not_checked("slow")
+    if item.get_closest_marker("cifar10") and data.find()[0] == "stand-in":
+        not_checked("no-cifar10")
     _check_devices(item)
 
 
@@ -152,6 +163,16 @@ def _check_devices(item: pytest.Item) -> None:
         not_checked(
             "too-few-devices", f"needs {several.args[0]}, this machine has {torch.cuda.device_count()}"
         )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    """Start a fixture that several tests share from a seed of its own, whichever of them comes first."""
+    if fixturedef.scope != "function":
+        sow(seed_from(f"{fixturedef.baseid}::{fixturedef.argname}"))
+    return (yield)
 
 
 @pytest.fixture(autouse=True)
@@ -179,9 +200,8 @@ def cifar10() -> data.Cifar10:
 
 
 def pytest_assertion_pass(item: pytest.Item, lineno: int, orig: str, expl: str) -> None:
-    """Count an executed assert of the specification; pytest's own plugins assert, too."""
-    if asserting_file().is_relative_to(item.config.rootpath / "spec"):
-        tally.note()
+    """Count an executed assert."""
+    tally.note()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -190,11 +210,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
     if pyfuncitem.config.option.sabotage:
         planted: Any = pyfuncitem.callspec.params["sabotage"]
         return (yield from sabotage.under(pyfuncitem, planted))
-    with tally.of_its_own() as mine:
-        result = yield
-    if RECORD in pyfuncitem.stash:
-        record = pyfuncitem.stash[RECORD]
-        record["checks"], record["tolerance_used"] = mine.executed, mine.tolerance_used
+    try:
+        with tally.of_its_own(pyfuncitem.config.rootpath / "spec") as mine:
+            result = yield
+    finally:
+        if RECORD in pyfuncitem.stash:
+            record = pyfuncitem.stash[RECORD]
+            record["checks"], record["tolerance_used"] = mine.executed, mine.tolerance_used
     if not mine.executed:
         pytest.fail("vacuous: the test ended without one executed check", pytrace=False)
     return result
@@ -208,7 +230,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if isinstance(error, NotChecked) and error.reason in item.config.stash[FORBIDDEN]:
         report.outcome = "failed"
         report.longrepr = f"required, but not checked: {error}"
-    if report.skipped and claim_of(item) and not isinstance(error, NotChecked):
+    if claim_of(item) and (
+        hasattr(report, "wasxfail") or (report.skipped and not isinstance(error, NotChecked))
+    ):
+        report.__dict__.pop("wasxfail", None)
         report.outcome = "failed"
         report.longrepr = f"skipped without a reason from the closed list, use not_checked(...): {error}"
     if sabotage.RESULT in item.stash:
@@ -217,10 +242,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if claim is None or item.config.option.sabotage:
         return report
     record: Record = item.stash[RECORD]
-    if call.when == "call" or error is not None:
-        outcome, reason, seen = outcomes.outcome_of(error, item, required=report.failed)
+    over = call.when == "teardown" and record["outcome"] not in (outcomes.CONFIRMED, outcomes.NOT_CHECKED)
+    if (call.when == "call" or error is not None) and not over:
+        outcome, reason, seen = outcomes.outcome_of(error, item, report)
         record["outcome"], record["reason"], record["seen"] = outcome, reason, seen
         record["measured"] = item.stash[MEASURED]
         record["seconds"] = round(record["seconds"] + call.duration, 6)
-    report.record = record
+    report.record = plain(record)
     return report

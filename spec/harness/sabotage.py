@@ -1,57 +1,87 @@
 """Running a claim with a fault planted, to see that its own check catches it."""
 
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from types import CodeType
+from typing import Any, NoReturn
 
 import pytest
 
 from spec.harness.checks import is_own_check
-from spec.harness.claims import Sabotage
-from spec.harness.contract import NotChecked
+from spec.harness.claims import Claim, Sabotage
 
 CAUGHT = "caught"
 SURVIVED = "survived"
 ACCIDENT = "caught by accident"
 MISSING = "missing"
+WHOLE = "whole"  # the run without a fault, after all others: a claim that is red anyway catches nothing
+RED = "red without a fault"
 
 RESULT = pytest.StashKey[str]()
 
 
-def under(item: pytest.Function, sabotage: Sabotage | None) -> Generator[None, Any, Any]:
+def parametrize(metafunc: pytest.Metafunc, claim: Claim) -> None:
+    """Make one run of the claim for each of its sabotages, and a last one without."""
+    metafunc.fixturenames.append("sabotage")
+    planted = [*claim.sabotages, WHOLE] if claim.sabotages else [MISSING]
+    metafunc.parametrize("sabotage", planted, ids=[*claim.sabotage_names, planted[-1]])
+
+
+def under(item: pytest.Function, sabotage: Sabotage | str) -> Generator[None, Any, Any]:
     """Run the claim `item` under `sabotage`; pass only if a check of its own fails."""
-    if sabotage is None:
-        item.stash[RESULT] = MISSING
-        pytest.fail("no sabotage: plant a fault that this claim catches with @broken_by(...)", pytrace=False)
+    if sabotage == WHOLE:
+        item.stash[RESULT] = RED
+        result = yield
+        item.stash[RESULT] = WHOLE
+        return result
+    if not isinstance(sabotage, Sabotage):
+        _fail(item, MISSING, "no sabotage: plant a fault that this claim catches with @broken_by(...)")
     error: BaseException | None = None
     with pytest.MonkeyPatch.context() as patch:
         try:
             sabotage.plant(patch)
+        except Exception as raised:
+            _fail(
+                item,
+                ACCIDENT,
+                f"{ACCIDENT}: {sabotage} could not be broken: {type(raised).__name__}: {raised}",
+            )
+        try:
             yield
-        except (NotChecked, KeyboardInterrupt, pytest.exit.Exception):
+        except (KeyboardInterrupt, pytest.exit.Exception):
             raise
         except BaseException as raised:
             error = raised
-    item.stash[RESULT] = result_of(error, item)
-    if item.stash[RESULT] == SURVIVED:
-        pytest.fail(f"survived: with {sabotage} broken, every check of the claim still passed", pytrace=False)
-    if item.stash[RESULT] == ACCIDENT:
-        pytest.fail(
-            f"caught by accident: with {sabotage} broken, no check of the claim failed; "
+    if error is None:
+        _fail(item, SURVIVED, f"survived: with {sabotage} broken, every check of the claim still passed")
+    if not is_own_check(error, item.path.parent) or raised_through(error, sabotage.replace):
+        _fail(
+            item,
+            ACCIDENT,
+            f"{ACCIDENT}: with {sabotage} broken, no check of the claim failed; "
             f"it ended with {type(error).__name__}: {error}",
-            pytrace=False,
         )
+    item.stash[RESULT] = CAUGHT
     return True
 
 
-def result_of(error: BaseException | None, item: pytest.Function) -> str:
-    """Say what became of a sabotage under which `item` ended with `error`."""
-    if error is None:
-        return SURVIVED
-    return CAUGHT if is_own_check(error, item.path.parent) else ACCIDENT
+def _fail(item: pytest.Function, result: str, message: str) -> NoReturn:
+    item.stash[RESULT] = result
+    pytest.fail(message, pytrace=False)
 
 
-def parametrize(metafunc: pytest.Metafunc, claim: Any) -> None:
-    """Make one run of the claim for each of its sabotages."""
-    metafunc.fixturenames.append("sabotage")
-    sabotages = claim.sabotages or [None]
-    metafunc.parametrize("sabotage", sabotages, ids=claim.sabotage_names or [MISSING])
+def raised_through(error: BaseException, fault: Callable[..., Any]) -> bool:
+    """Tell whether `error` came up through the fault itself, whose own assert is no check of the claim."""
+    own = set(_codes(fault.__code__)) if hasattr(fault, "__code__") else set()
+    frame = error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code in own:
+            return True
+        frame = frame.tb_next
+    return False
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)

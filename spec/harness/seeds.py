@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,11 @@ def seed_of(item: pytest.Item) -> int:
     """Return a seed in [0, 2**32) from the node id, the same on every device and under every sabotage."""
     case = sorted((key, value) for key, value in cases(item).items() if key != "device")
     name = f"{item.nodeid.split('[')[0]}{case}"
+    return seed_from(name)
+
+
+def seed_from(name: str) -> int:
+    """Return a seed in [0, 2**32) from a name."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
 
@@ -19,7 +25,12 @@ def cases(item: pytest.Item) -> dict[str, str]:
     """Return the parameters of a test as text, the sabotage left out."""
     callspec = getattr(item, "callspec", None)
     params = callspec.params if callspec is not None else {}
-    return {key: str(value) for key, value in params.items() if key != "sabotage"}
+    return {key: _text(value) for key, value in params.items() if key != "sabotage"}
+
+
+def _text(value: object) -> str:
+    """Return a value as text that is the same in every process: without its address."""
+    return re.sub(r" at 0x[0-9a-f]+", "", getattr(value, "__name__", None) or str(value))
 
 
 def sow(seed: int) -> None:

@@ -73,7 +73,7 @@ def gaps(records: Iterable[Record]) -> list[str]:
     lines = []
     gpu = {r["id"] for r in records if r["gpu"]}
     if gpu:
-        checked = {r["id"] for r in records if r["gpu"] and r["outcome"] != NOT_CHECKED}
+        checked = {r["id"] for r in records if r["gpu"] and r["outcome"] in (CONFIRMED, REFUTED)}
         lines.append(f"{len(checked)} of {len(gpu)} GPU claims were checked")
     for reason, text in REASONS.items():
         count = len({r["id"] for r in records if r["reason"] == reason})

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -33,7 +34,7 @@ class VerdictFile:
 
     def write(self, record: Record) -> None:
         """Append `record` as one line, by one call, so that no reader sees half of it."""
-        os.write(self.file, (json.dumps(plain(record), ensure_ascii=False) + "\n").encode())
+        os.write(self.file, (json.dumps(plain(record)) + "\n").encode())
 
     def close(self) -> None:
         """Close the file."""
@@ -46,7 +47,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(entry) for entry in value]
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
         return plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
@@ -60,7 +61,7 @@ def read(path: Path) -> tuple[Record, list[Record]]:
         BlitzError: the file cannot be read, or is no verdict file of this schema version.
     """
     try:
-        header, *records = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        header, *records = map(json.loads, path.read_text(encoding="utf-8").rstrip("\n").split("\n"))
     except OSError as error:
         raise BlitzError(f"{path}: cannot read it: {error.strerror}") from None
     except ValueError:

@@ -16,7 +16,7 @@ from spec.harness.claims import VERDICTS
 from spec.harness.contract import REASONS
 from spec.harness.devices import accelerator_kind
 from spec.harness.findings import Findings
-from spec.harness.outcomes import CONFIRMED, NOT_CHECKED, Record
+from spec.harness.outcomes import CONFIRMED, REFUTED, Record
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,7 +94,7 @@ def verdict_words(decided: dict[str, Record]) -> list[str]:
     """Return what the outcomes mean for the notes."""
     confirmed = [record["verdict"] for record in decided.values() if record["outcome"] == CONFIRMED]
     tally = Counter(confirmed)
-    checked = sum(record["outcome"] != NOT_CHECKED for record in decided.values())
+    checked = sum(record["outcome"] in (CONFIRMED, REFUTED) for record in decided.values())
     lines = [f"{len(confirmed)} of the {checked} claims that were checked are true on this machine."]
     lines += ["What the notes say there:"]
     lines += [f"{tally[verdict]:>5}  {verdict:<9}  {meaning}" for verdict, meaning in VERDICTS.items()]

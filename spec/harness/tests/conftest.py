@@ -6,6 +6,7 @@ from spec.harness import plugin
 
 HEADER = """
 import pytest, torch
+from spec.harness.contract import not_checked
 from spec.harness import ANSWERED, HOLDS, OUTDATED, QUALIFIED, WRONG, broken_by, claim
 zeros = lambda real: torch.zeros
 """

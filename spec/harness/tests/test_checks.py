@@ -1,5 +1,7 @@
 """The vacuity guard, and what counts as a check."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -20,6 +22,13 @@ NO_CHECKS = {
     "nothing": "pass",
     "an early return": "return\n    assert False",
     "a loop over nothing": "for each in []:\n        assert each",
+    "a trace that PyTorch checks": """
+    __import__("warnings").simplefilter("ignore")  # torch.jit is deprecated since PyTorch 2.11
+    torch.jit.trace(torch.relu, torch.ones(2))""",
+    "an error that was not expected": (
+        "try:\n        with pytest.raises(ValueError): raise TypeError\n    except TypeError:\n        pass"
+    ),
+    "a comparison of nothing": "torch.testing.assert_close([], [])",
     "a dropped comparison": "torch.equal(torch.ones(1), torch.zeros(1))",
 }
 
@@ -61,12 +70,22 @@ def test_the_hook_that_counts_asserts_is_required(run_spec):
 
 def test_the_share_of_the_tolerance_is_the_largest_of_all_comparisons():
     """Half of atol used once and a quarter used later make a half."""
-    with tally.of_its_own() as mine:
+    with tally.of_its_own(Path(__file__).parent) as mine:
         for error in (0.5, 0.25):
             torch.testing.assert_close(torch.tensor(error), torch.tensor(0.0), atol=1.0, rtol=0.0)
 
     assert mine.executed == 2
     assert mine.tolerance_used == pytest.approx(0.5)
+
+
+def test_tensors_without_strides_have_no_share_of_a_tolerance():
+    """Sparse tensors are compared, and a tolerance is not asked of them."""
+    sparse = torch.eye(2).to_sparse()
+
+    with tally.of_its_own(Path(__file__).parent) as mine:
+        torch.testing.assert_close(sparse, sparse.clone())
+
+    assert (mine.executed, mine.tolerance_used) == (1, None)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)

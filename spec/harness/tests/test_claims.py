@@ -10,6 +10,13 @@ def test_good():
     '''Two is two.'''
     assert 1 + 1 == 2
 """
+METHOD = """
+class {}:
+    @claim("nn.same", notes="3")
+    def test_it(self):
+        "True."
+        assert 1
+"""
 
 RULES = {
     "no docstring": (
@@ -33,6 +40,28 @@ RULES = {
         "class TestA:\n    def test_a(self):\n        assert True",
         "test_a is not a claim: put @claim(...) above it",
     ),
+    "same name in two classes": (
+        "".join(METHOD.format(name) for name in ("TestA", "TestB")),
+        "TestB::test_it: the id nn.same is taken by *TestA::test_it",
+    ),
+    "unittest": (
+        "import unittest\nclass TestA(unittest.TestCase):\n"
+        '    @claim("nn.a", notes="3")\n    def test_a(self):\n        "True."\n',
+        "test_a is a unittest or has subtests",
+    ),
+    "subtests": (
+        '@claim("nn.a", notes="3")\ndef test_a(subtests):\n    "True."\n    assert True',
+        "test_a is a unittest or has subtests",
+    ),
+    "a name that is not collected": (
+        '@claim("nn.a", notes="3")\ndef conv_takes():\n    "True."\n    assert True',
+        "conv_takes is a claim that pytest does not collect",
+    ),
+    "a class that is not collected": (
+        METHOD.format("Views"),
+        "Views.test_it is a claim that pytest does not collect",
+    ),
+    "a file that skips itself": ("pytest.importorskip('no_such_module')", "test_3_example.py skips itself"),
     "unknown section": (
         '@claim("poetry.a", notes="3")\ndef test_a():\n    "True."\n    assert True',
         "the id 'poetry.a' names no section; expected one of tensor, autograd, nn",

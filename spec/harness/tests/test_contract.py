@@ -76,6 +76,25 @@ def test_a_claim_skipped_without_a_reason_fails(run_spec):
     result.stdout.fnmatch_lines(["skipped without a reason from the closed list*not today*"])
 
 
+XFAIL = {
+    "mark": "@pytest.mark.xfail" + PLAIN,
+    "call": CLAIM.format(options="", fixtures="", body="pytest.xfail('hm')"),
+}
+
+
+@pytest.mark.parametrize("source", XFAIL.values(), ids=XFAIL)
+def test_a_claim_cannot_be_expected_to_fail(run_spec, source):
+    """An xfail would turn a refuted claim green, so it is a failure, and the exit status says so."""
+    result = run_spec(source)
+
+    assert (result.ret, result.parseoutcomes()) == (1, {"failed": 1})
+
+
+def test_the_marker_cifar10_is_enough(run_spec):
+    """A claim marked cifar10 is not checked on the stand-in, whichever way it loads its data."""
+    assert run_spec("@pytest.mark.cifar10" + PLAIN).parseoutcomes() == {"skipped": 1}
+
+
 def test_slow_claims_run_with_slow(run_spec):
     """What trains for longer runs when it is asked for."""
     assert run_spec(NOT_CHECKED["slow"], "--slow").parseoutcomes() == {"passed": 1}

@@ -2,7 +2,9 @@
 
 import torch
 
+from spec.harness import catalogue
 from spec.harness.devices import accelerator
+from spec.harness.verdicts import header
 
 ON_DEVICES = """
 @claim("nn.place", notes="3")
@@ -19,9 +21,9 @@ def pretend_accelerator(monkeypatch, name="meta", index=0):
     monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: index)
 
 
-def node_ids(run_spec, *options):
+def node_ids(run_spec):
     """Return the collected node ids."""
-    result = run_spec(ON_DEVICES, "--collect-only", "-q", *options)
+    result = run_spec(ON_DEVICES, "--collect-only", "-q")
     return [line for line in result.outlines if "::" in line]
 
 
@@ -64,7 +66,8 @@ def test_collecting_does_not_initialise_cuda(run_spec, monkeypatch):
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: calls.append("initialised"))
     monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: calls.append("index") or 0)
 
-    ids = node_ids(run_spec, "--verdicts=v.jsonl")
+    ids = node_ids(run_spec)
+    header(catalogue.SPEC.parent)
 
     assert len(ids) == 2
     assert calls == []

