@@ -191,6 +191,7 @@ def test_a_killed_run_leaves_whole_lines(run_spec, pytester):
     assert list(records) == ["test_case[7]"]
 
 
+@pytest.mark.slow
 def test_workers_record_checks_and_a_killed_one_is_a_crash(run_spec_on_workers, pytester):
     """Under xdist checks are counted, and the claim that took its worker down is a crash."""
     wanted = "confirmed or vacuous or case or deadly"
