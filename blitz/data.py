@@ -10,8 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.datasets import CIFAR10
-from torchvision.transforms import Compose, Normalize, ToTensor
 
 from blitz import sources, stand_in
 from blitz.cache import cache_folder, cached
@@ -42,7 +40,9 @@ def load(source: str | Path | None = None, *, download: bool = False, progress: 
     if download:
         if named == "stand-in":
             raise DataError("expected a folder to download to, got stand-in, which is built in")
-        sources.download(Path(named).expanduser() if named else cache_folder())
+        from blitz import official
+
+        official.download(Path(named).expanduser() if named else cache_folder())
     origin, folder = find(source)
     if folder is None:
         if not named:
@@ -53,8 +53,14 @@ def load(source: str | Path | None = None, *, download: bool = False, progress: 
             )
         return stand_in.draw()
     if origin == "official":
-        return cached(folder, [CIFAR10.base_folder], lambda: sources.read_official(folder))
+        return cached(folder, [sources.OFFICIAL], lambda: _read_official(folder))
     return cached(folder, sources.PARTS, lambda: sources.read_image_folder(folder, progress=progress))
+
+
+def _read_official(folder: Path) -> Cifar10:
+    from blitz import official
+
+    return official.read(folder)
 
 
 def find(source: str | Path | None = None) -> tuple[str, Path | None]:
@@ -79,7 +85,7 @@ def find(source: str | Path | None = None) -> tuple[str, Path | None]:
         raise DataError(f"expected a folder with CIFAR-10, but there is no folder {folder}{whose}")
     found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5]) or "nothing"
     raise DataError(
-        f"expected {CIFAR10.base_folder}, or train and test, in the folder {folder}{whose}, found {found}"
+        f"expected {sources.OFFICIAL}, or train and test, in the folder {folder}{whose}, found {found}"
     )
 
 
@@ -157,7 +163,7 @@ class Images(Dataset[tuple[Any, int]]):
 
     def __init__(self, split: Split, transform: Callable[[Image.Image], Any] | None = None) -> None:
         self.split = split
-        self.transform = transform or Compose([ToTensor(), Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])
+        self.transform = transform or _tutorial_transform()
 
     def __len__(self) -> int:
         return len(self.split.images)
@@ -165,6 +171,12 @@ class Images(Dataset[tuple[Any, int]]):
     def __getitem__(self, index: int) -> tuple[Any, int]:
         pixels = self.split.images[index].permute(1, 2, 0).numpy()  # (32, 32, 3), as PIL has it
         return self.transform(Image.fromarray(pixels)), int(self.split.labels[index])
+
+
+def _tutorial_transform() -> Callable[[Image.Image], Any]:
+    from torchvision.transforms import Compose, Normalize, ToTensor
+
+    return Compose([ToTensor(), Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])
 
 
 def loader(

@@ -160,7 +160,7 @@ class TestDownload:
             seen.append(folder)
             write_official(folder, monkeypatch)
 
-        monkeypatch.setattr("blitz.sources.download", arrive)
+        monkeypatch.setattr("blitz.official.download", arrive)
         return seen
 
     def test_goes_to_the_cache_by_default(self, folders, cache_folder):

@@ -2,6 +2,8 @@
 
 import ast
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,3 +36,12 @@ def test_blitz_knows_nothing_of_pytest_or_of_the_specification(path):
     modules = [getattr(node, "module", None) or node.names[0].name for node in imports]
 
     assert {module.split(".")[0] for module in modules} & {"pytest", "_pytest", "spec"} == set()
+
+
+def test_import_leaves_the_slow_libraries_alone():
+    """Importing blitz imports neither torchvision nor matplotlib, each of which takes as long as torch."""
+    code = "import blitz.commands, sys; print({'torchvision', 'matplotlib'} & set(sys.modules))"
+
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert found == "set()\n"
