@@ -17,7 +17,7 @@ from spec.harness.contract import GET_CIFAR10, NotChecked, check_requirements, i
 from spec.harness.devices import accelerator, device
 from spec.harness.findings import Findings
 from spec.harness.outcomes import Record
-from spec.harness.seeds import seed_from, seed_of, sow
+from spec.harness.seeds import draw_the_same_cases, seed_from, seed_of, sow
 from spec.harness.verdicts import plain
 
 __all__ = ["cifar10", "device", "measured", "start_from_own_seed"]
@@ -74,6 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[FORBIDDEN] = check_requirements(required)
     config.stash[SEEN_IDS] = {}
     count_checks()
+    draw_the_same_cases(shrink=not config.option.sabotage)
     torch.set_num_threads(1)  # at these sizes a second thread only waits for the first
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Findings(config), "blitz-findings")

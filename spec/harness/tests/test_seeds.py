@@ -107,3 +107,26 @@ def test_seed_is_a_number_that_every_generator_takes(request):
 
     assert 0 <= seed < 2**32
     assert seed_of(request.node) == seed
+
+
+GENERATED = """
+from hypothesis import given, strategies as st
+
+@claim("nn.generated", notes="3")
+@broken_by(torch, "zeros", zeros)
+@given(st.integers())
+def test_generated(number):
+    'True.'
+    draw(number)
+    assert number is not None
+"""
+
+
+def test_hypothesis_draws_the_same_cases_in_every_run(run_spec, pytester):
+    """A generated case that fails today fails tomorrow, on every machine."""
+    run_spec(DRAWS + GENERATED, "-k", "generated")
+    first = draws(pytester)
+    run_spec(DRAWS + GENERATED, "-k", "generated")
+
+    assert len(first) == 100
+    assert draws(pytester) == first
