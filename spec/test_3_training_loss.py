@@ -3,6 +3,7 @@
 import math
 import re
 import warnings
+from contextlib import suppress
 
 import pytest
 import torch
@@ -129,9 +130,11 @@ class TestMseLoss:
         output = torch.tensor([3.0, 2.0, 0.0], device=device, requires_grad=True)
 
         loss = nn.MSELoss(reduction="sum")(output, torch.arange(1, 4, device=device))
-        loss.backward()
+        with suppress(RuntimeError):  # of the releases that want floats
+            loss.backward()
 
         assert loss.item() == 4 + 0 + 9
+        assert output.grad is not None
         assert output.grad.tolist() == [4, 0, -6]
 
 

@@ -1,13 +1,14 @@
 """Section 3 of the notes, "Update the weights"."""
 
 import copy
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
 import torch
 from torch import nn
 from torch.optim import SGD
-from torch.optim.lr_scheduler import LRScheduler, StepLR
+from torch.optim.lr_scheduler import StepLR
 
 from blitz.nets import Net
 from spec.harness import broken_by, claim
@@ -92,7 +93,11 @@ class TestOptimizer:
     @broken_by(SGD, "__init__", with_options(lr=0.01))
     def test_sgd_has_a_default_learning_rate(self):
         """Without lr, SGD takes 0.001."""
-        assert SGD([torch.zeros(1)]).param_groups[0]["lr"] == 1e-3
+        made = []
+        with suppress(ValueError):  # of the releases that want one
+            made.append(SGD([torch.zeros(1)]))
+
+        assert [optimizer.param_groups[0]["lr"] for optimizer in made] == [1e-3]
 
     @claim("nn.sgd-learning-rate-refused", notes="3 update the weights")
     @broken_by(
@@ -164,7 +169,7 @@ class TestScheduler:
     """torch.optim.lr_scheduler."""
 
     @claim("nn.lr-scheduler", notes="3 update the weights, footnote 2")
-    @broken_by(LRScheduler, "step", lambda real: lambda scheduler: None)
+    @broken_by(StepLR, "step", lambda real: lambda scheduler: None)
     @broken_by(
         StepLR, "__init__", lambda real: lambda scheduler, *rest, gamma: real(scheduler, *rest, gamma=1.0)
     )
@@ -187,7 +192,7 @@ class TestScheduler:
         assert weights == [-0.5, -0.75, -0.875]
 
     @claim("nn.lr-scheduler-order", notes="3 update the weights, footnote 2")
-    @broken_by(LRScheduler, "step", lambda real: lambda scheduler: None)
+    @broken_by(StepLR, "step", lambda real: lambda scheduler: None)
     def test_scheduler_before_optimizer_skips_the_first_rate(self, device):
         """scheduler.step() before optimizer.step() warns, and the first rate is never used."""
         weight = torch.zeros(1, device=device, requires_grad=True)

@@ -37,8 +37,14 @@ HARNESS = Path(__file__).parent
 CHECKERS = list(map(_folder, (_pytest, pluggy, torch.testing, numpy.testing)))
 
 
-def _is_checker(file: Path) -> bool:
-    return file.parent == HARNESS or any(file.is_relative_to(checker) for checker in CHECKERS)
+@functools.cache  # Hypothesis alone passes thousands of asserts of its own in a test
+def _is_checker(file: str) -> bool:
+    return Path(file).parent == HARNESS or any(Path(file).is_relative_to(checker) for checker in CHECKERS)
+
+
+@functools.cache
+def _is_within(file: str, folder: Path) -> bool:
+    return Path(file).is_relative_to(folder)
 
 
 @dataclass
@@ -51,7 +57,7 @@ class Tally:
 
     def note(self, share_of_tolerance: float | None = None) -> None:
         """Count one executed check, if the specification made it; libraries and plugins check, too."""
-        if self.folder is None or not asserting_file().is_relative_to(self.folder):
+        if self.folder is None or not _is_within(asserting_file(), self.folder):
             return
         self.executed += 1
         if share_of_tolerance is not None:
@@ -84,12 +90,12 @@ def count_checks() -> None:
         context.__exit__ = _counted_exit(context.__exit__)  # type: ignore[method-assign,assignment]
 
 
-def asserting_file() -> Path:
+def asserting_file() -> str:
     """Return the file of the assert that has just passed: the innermost caller that is no plugin."""
     frame: FrameType | None = sys._getframe(1)
-    while frame and _is_checker(Path(frame.f_code.co_filename)):
+    while frame and _is_checker(frame.f_code.co_filename):
         frame = frame.f_back
-    return Path(frame.f_code.co_filename) if frame else Path()
+    return frame.f_code.co_filename if frame else ""
 
 
 def _counted_assert_close(real: Any) -> Any:
@@ -151,8 +157,8 @@ def raising_file(error: BaseException) -> Path | None:
     frame: TracebackType | None = error.__traceback__
     found = None
     while frame is not None:
-        file = Path(frame.tb_frame.f_code.co_filename)
+        file = frame.tb_frame.f_code.co_filename
         if not _is_checker(file):
-            found = file
+            found = Path(file)
         frame = frame.tb_next
     return found

@@ -1,4 +1,4 @@
-"""The command `blitz`: verify, summary, explain, claims, train, evaluate."""
+"""The command `blitz`: verify, summary, matrix, explain, claims, train, evaluate."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 from blitz import data
 from blitz.commands import add_commands
 from blitz.errors import BlitzError
-from spec.harness import catalogue, summary, verdicts
+from spec.harness import catalogue, matrix, summary, verdicts
 from spec.harness.verify import verify
 
 
@@ -52,6 +52,10 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("verdicts", type=Path, metavar="VERDICTS", help="a file that --verdicts wrote")
     words.set_defaults(run=_summary)
 
+    table = commands.add_parser("matrix", help="tell what differs between verdict files of several releases")
+    table.add_argument("verdicts", type=Path, metavar="VERDICTS", nargs="+", help="one file a release")
+    table.set_defaults(run=_matrix)
+
     tell = commands.add_parser("explain", help="tell one claim: its sentence, its proof, its sabotages")
     tell.add_argument("claim", metavar="CLAIM", help="such as nn.net-print")
     tell.set_defaults(run=_explain)
@@ -78,6 +82,12 @@ def _summary(arguments: argparse.Namespace) -> int:
     print(f"PyTorch {header['torch']}, Python {header['python']}, {device}, data: {header['data']}\n")
     print("\n".join(summary.report(records)))
     return 0
+
+
+def _matrix(arguments: argparse.Namespace) -> int:
+    lines, as_said = matrix.report(matrix.columns(arguments.verdicts))
+    print("\n".join(lines))
+    return 0 if as_said else 1
 
 
 def _explain(arguments: argparse.Namespace) -> int:

@@ -8,6 +8,8 @@ from spec.harness.contract import not_checked
 
 def accelerator_kind() -> str | None:
     """Return the accelerator's kind, such as "cuda", None without one; leaves the device alone."""
+    if not hasattr(torch, "accelerator"):
+        return None  # before PyTorch 2.6, on which only claims with a history are run
     kind = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return kind.type if kind is not None else None
 

@@ -29,6 +29,7 @@ def begin(claim: Claim, item: pytest.Item, *, gpu: bool) -> Record:
         "notes": claim.notes,
         "verdict": claim.verdict,
         "says": claim.says,
+        "since": claim.since,
         "sentence": claim.sentence,
         "node": item.nodeid,
         "params": cases(item),

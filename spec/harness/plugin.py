@@ -26,6 +26,7 @@ MARKERS = (
     "gpu: needs an accelerator",
     "multi_gpu(n): needs n CUDA devices",
     "cifar10: needs real CIFAR-10",
+    "dated: is true since a release of PyTorch that the claim names",
     "slow: takes longer than a few seconds; runs with --slow",
     "benchmark: measures speed (pytest-benchmark)",
 )
@@ -51,6 +52,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "may be repeated; also BLITZ_REQUIRE, separated by spaces",
     )
     group.addoption("--slow", action="store_true", help="run the claims that train for longer, too")
+    group.addoption(
+        "--history",
+        action="store_true",
+        help="run the claims that name a newer PyTorch, too: here each has to be refuted",
+    )
     group.addoption("--sabotage", action="store_true", help="run each claim under each of its sabotages")
     group.addoption("--verdicts", metavar="PATH", help="write a verdict file (JSON lines)")
 
@@ -123,10 +129,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what reads CIFAR-10; under --sabotage leave out what is no claim."""
+    """Mark what reads CIFAR-10 and what has a history; under --sabotage leave out what is no claim."""
     for item in items:
         if "cifar10" in getattr(item, "fixturenames", ()):
             item.add_marker("cifar10")
+        claim = claim_of(item)
+        if claim is not None and claim.since:
+            item.add_marker("dated")
     if config.option.sabotage:
         config.hook.pytest_deselected(items=[item for item in items if claim_of(item) is None])
         items[:] = [item for item in items if claim_of(item) is not None]
@@ -143,7 +152,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if claim is not None:
         on_accelerator = item.get_closest_marker("gpu") or item.get_closest_marker("multi_gpu")
         item.stash[RECORD] = outcomes.begin(claim, item, gpu=bool(on_accelerator))
-    if claim is not None and claim.since and torch.__version__ < claim.since:
+    too_old = claim is not None and claim.since is not None and torch.__version__ < claim.since
+    if claim is not None and too_old and not item.config.option.history:
         not_checked("torch-too-old", f"true since PyTorch {claim.since}, this is {torch.__version__}")
     if item.get_closest_marker("slow") and not item.config.option.slow:
         not_checked("slow")

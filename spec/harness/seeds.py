@@ -53,6 +53,7 @@ def draw_the_same_cases(*, shrink: bool) -> None:
         report_multiple_bugs=False,
         suppress_health_check=[
             hypothesis.HealthCheck.function_scoped_fixture,  # a device stays the same in every case
+            hypothesis.HealthCheck.differing_executors,  # pytest makes an instance of a class for each test
             hypothesis.HealthCheck.too_slow,
         ],
     )

@@ -81,8 +81,8 @@ def header(root: Path) -> Record:
         "schema": SCHEMA_VERSION,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "torch": str(torch.__version__),
-        "torchvision": importlib.metadata.version("torchvision"),
-        "numpy": importlib.metadata.version("numpy"),
+        "torchvision": _version("torchvision"),
+        "numpy": _version("numpy"),
         "python": platform.python_version(),
         "os": platform.platform(),
         "cpu": _cpu(),
@@ -100,6 +100,13 @@ def header(root: Path) -> Record:
         "commit": _commit(root),
         "data": data.find()[0],
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None  # torchvision, on a release of PyTorch that has none for this Python
 
 
 def _output(*command: str, cwd: Path | None = None) -> str | None:

@@ -1,6 +1,7 @@
 """A specification made for one test, and run inside it."""
 
 import pytest
+import torchvision  # noqa: F401 -- an inner run forgets what it imported, and torch registers operators once
 
 from spec.harness import plugin
 
