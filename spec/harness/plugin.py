@@ -16,8 +16,9 @@ from spec.harness.claims import claim_of, problems, uncollected
 from spec.harness.contract import GET_CIFAR10, NotChecked, check_requirements, is_cifar10, not_checked
 from spec.harness.devices import accelerator, device
 from spec.harness.findings import Findings
+from spec.harness.generated import draw_the_same_cases
 from spec.harness.outcomes import Record
-from spec.harness.seeds import draw_the_same_cases, seed_from, seed_of, sow
+from spec.harness.seeds import seed_from, seed_of, sow
 from spec.harness.verdicts import plain
 
 __all__ = ["cifar10", "device", "measured", "start_from_own_seed"]

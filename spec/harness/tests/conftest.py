@@ -16,10 +16,10 @@ SETTINGS = """
 strict = true
 enable_assertion_pass_hook = true
 filterwarnings = ["error"]
+addopts = [
+  "--disable-plugin-autoload", "-p", "xdist.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider",
+]
 """
-
-# Plugins that an inner run has no use for; Hypothesis's imports the whole library at the end of each run.
-QUICK = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:benchmark"]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def run_spec(make_spec, pytester):
 
     def run(source, *options, file="spec/test_3_example.py"):
         make_spec(source, file)
-        return pytester.runpytest_inprocess(*QUICK, *options, plugins=[plugin])
+        return pytester.runpytest_inprocess(*options, plugins=[plugin])
 
     return run
 
@@ -56,6 +56,6 @@ def run_spec_on_workers(make_spec, pytester):
     def run(source, *options):
         make_spec(source)
         pytester.path.joinpath("conftest.py").write_text('pytest_plugins = ["spec.harness.plugin"]')
-        return pytester.runpytest_inprocess(*QUICK, *options)
+        return pytester.runpytest_inprocess(*options)
 
     return run
