@@ -1,7 +1,7 @@
 """Kill trainings with SIGKILL, resume each, tell what became of it: `python -m spec.library.kills FOLDER`.
 
-Importing torch takes seconds, so one process imports it and forks every training; it runs no backward pass
-itself, which a fork would not survive.
+Importing torch takes seconds, and the first optimizer another one, so one process does both and forks every
+training; it runs no backward pass itself, which a fork would not survive.
 """
 
 import io
@@ -160,6 +160,7 @@ def kill_command_line(root):
 def main(root):
     """Kill at every call that touches the disk, then from outside at random; print the rows as JSON."""
     torch.set_num_threads(1)
+    torch.optim.SGD([nn.Parameter(torch.zeros(1))])
     folders = (root / str(number) for number in range(10_000))
     (reference := next(folders)).mkdir()
     outcome(*forked(lambda report: calls_of_a_training(reference)))
