@@ -54,7 +54,8 @@ def outcome_of(
         return (ERROR, None, report.longreprtext) if report.failed else (CONFIRMED, None, None)
     if isinstance(error, NotChecked) and not report.failed:
         return NOT_CHECKED, error.reason, None
-    seen = str(error)[:1000] or type(error).__name__
+    # Hypothesis tells the case that it found in a note
+    seen = "\n".join([str(error)[:1000] or type(error).__name__, *getattr(error, "__notes__", [])])
     if report.when == "call" and is_own_check(error, item.path.parent):
         return REFUTED, None, seen
     raised_in = raising_file(error)
