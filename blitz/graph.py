@@ -1,0 +1,148 @@
+"""The graph that autograd records: its nodes in order, and an outline for a terminal.
+
+A node stands for one operation; its inputs are the nodes of the tensors that the operation took. An
+AccumulateGrad node has none: it stands for a leaf, and adds what reaches it to the leaf's gradient.
+Tensors without a gradient, such as images and targets, are not in the graph.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Node(NamedTuple):
+    """One node of a graph, as `walk` lists it.
+
+    Attributes:
+        kind: PyTorch's name of it, such as "MulBackward0"; the digit tells overloads of an operation apart.
+        inputs: places of its inputs in the list, in PyTorch's order; an input taken twice stands twice.
+        shape: of an AccumulateGrad node the shape of its leaf, of any other None.
+        name: the leaf's name, if it was given one.
+    """
+
+    kind: str
+    inputs: tuple[int, ...]
+    shape: tuple[int, ...] | None = None
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """What outlines and drawings call it: a leaf by name and shape, any other by its kind."""
+        if self.shape is None:
+            return self.kind
+        return f"{self.name or 'leaf'} ({', '.join(map(str, self.shape))})"
+
+
+def walk(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> list[Node]:
+    """List the graph behind a tensor, each node once, from the tensor's own node back to the leaves.
+
+    Every node stands before its inputs, and first inputs stand first where that leaves a choice: the order is
+    settled by the graph alone.
+
+    Args:
+        tensor: any shape and type; it requires a gradient.
+        params: leaves by name, such as `dict(net.named_parameters())`.
+
+    Raises:
+        TypeError: it is no tensor.
+        ValueError: it has no graph.
+
+    Source: notes 2.6, the picture of the graph.
+
+    >>> a = torch.tensor([2.0, 3.0], requires_grad=True)
+    >>> for node in walk(3 * a**3, params={"a": a}):
+    ...     print(node.label, node.inputs)
+    MulBackward0 (1,)
+    PowBackward0 (2,)
+    a (2) ()
+    """
+    names = {id(leaf): name for name, leaf in (params or {}).items()}
+    inputs: dict[Any, list[Any]] = {}  # holds each node itself: PyTorch makes a new object for one let go
+    finished: dict[Any, None] = {}  # in the order in which all inputs of a node were
+    stack = [_node_of(tensor)]  # a recursion would end at a thousand operations
+    while stack:
+        node = stack[-1]
+        if node in inputs:
+            finished[stack.pop()] = None
+        else:
+            inputs[node] = [following for following, _ in node.next_functions if following is not None]
+            stack += [following for following in inputs[node] if following not in inputs]
+
+    order = list(reversed(finished))
+    places = {node: place for place, node in enumerate(order)}
+    nodes = []
+    for node in order:
+        kind, leads_to = type(node).__name__, tuple(places[following] for following in inputs[node])
+        if kind == "AccumulateGrad":
+            leaf = node.variable
+            nodes.append(Node(kind, leads_to, tuple(leaf.shape), names.get(id(leaf), "")))
+        else:
+            nodes.append(Node(kind, leads_to))
+    return nodes
+
+
+def _node_of(tensor: Tensor) -> Any:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"expected the tensor whose graph is meant, got {type(tensor).__name__}")
+    if not tensor.requires_grad:
+        raise ValueError(
+            "expected a tensor with a graph, got one that requires no gradient; "
+            "was it detached, or computed under torch.no_grad()?"
+        )
+    if tensor.grad_fn is not None:
+        return tensor.grad_fn
+    with torch.enable_grad():  # a leaf does not tell its node, but what is computed from it does
+        return tensor.view_as(tensor).grad_fn.next_functions[0][0]  # type: ignore[union-attr]
+
+
+def outline(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> str:
+    """Tell the graph behind a tensor in lines of text, as `git log --graph` tells a history.
+
+    Under a node (○) stand its inputs: the shorter branches first, set in, then the longest in the node's own
+    column, down to a leaf (●). A node with several users stands under the last of them, numbered; the others
+    point to it. So the way through a net runs down the left margin, and a deep graph needs no wide terminal.
+
+    Takes and raises what `walk` does.
+
+    >>> a, b = torch.tensor([2.0, 3.0], requires_grad=True), torch.tensor([6.0, 4.0], requires_grad=True)
+    >>> print(outline(3 * a**3 - b**2, params={"a": a, "b": b}))
+    ○ SubBackward0
+    ├─○ PowBackward0
+    │ ● b (2)
+    ○ MulBackward0
+    ○ PowBackward0
+    ● a (2)
+    """
+    nodes = walk(tensor, params=params)
+    height = _heights(nodes)
+    users = Counter(one for node in nodes for one in node.inputs)
+    to_come = users.copy()
+    numbers: dict[int, int] = {}
+    lines = []
+    stack = [(0, "", "")]
+    while stack:
+        place, before, margin = stack.pop()
+        node = nodes[place]
+        line = f"{before}{'○' if node.shape is None else '●'} {node.label}"
+        if users[place] > 1:
+            line += f" [{numbers.setdefault(place, len(numbers) + 1)}]"
+        to_come[place] -= 1
+        if to_come[place] > 0:
+            lines.append(f"{line} below")
+            continue
+        lines.append(line)
+        branches = sorted(node.inputs, key=height.__getitem__)
+        stack += [(one, margin, margin) for one in branches[-1:]]
+        stack += [(one, f"{margin}├─", f"{margin}│ ") for one in reversed(branches[:-1])]
+    return "\n".join(lines)
+
+
+def _heights(nodes: Sequence[Node]) -> list[int]:
+    """Return for each node the number of steps on the longest way from it to a leaf."""
+    found = [0] * len(nodes)
+    for place in reversed(range(len(nodes))):  # inputs first
+        found[place] = max((found[one] + 1 for one in nodes[place].inputs), default=0)
+    return found
