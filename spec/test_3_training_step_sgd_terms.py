@@ -1,0 +1,211 @@
+"""Section 3 of the notes, "Update the weights": the terms of SGD by hand, and where its forms differ."""
+
+import pytest
+import torch
+from torch.optim import SGD, sgd
+
+from spec.harness import QUALIFIED, broken_by, claim
+from spec.sgd_faults import (
+    decay_apart,
+    decay_upside_down,
+    first_buffer_damped,
+    forgetting,
+    with_formula,
+    zeros_for_none,
+)
+
+
+def make_weight(value, device, *, grad=None):
+    """Return a weight of one number."""
+    weight = torch.tensor([value], dtype=torch.float64, device=device, requires_grad=True)
+    weight.grad = None if grad is None else torch.tensor([grad], dtype=torch.float64, device=device)
+    return weight
+
+
+def values_after_each_step(optimizer, weight, gradients):
+    """Step once for each of the gradients, numbers or None; return the values of the weight."""
+    values = []
+    for gradient in gradients:
+        weight.grad = None if gradient is None else torch.full_like(weight, gradient)
+        optimizer.step()
+        values.append(weight.item())
+    return values
+
+
+class TestTermByTerm:
+    """What the formula says that a short one leaves out, by hand."""
+
+    @claim("nn.sgd-first-buffer", notes="3 update the weights")
+    @broken_by(sgd, "sgd", first_buffer_damped)
+    @broken_by(sgd, "sgd", with_formula(dampening=0))
+    @broken_by(sgd, "sgd", with_formula(momentum=0))
+    def test_first_gradient_enters_the_buffer_undamped(self, device):
+        """With dampening 0.75 the buffer is the first gradient, all of it, and a quarter of later ones."""
+        weight = make_weight(16.0, device)
+        optimizer = SGD([weight], lr=1.0, momentum=0.5, dampening=0.75)
+
+        values = values_after_each_step(optimizer, weight, [4.0, 4.0])
+
+        assert values == [16 - 4, 12 - (0.5 * 4 + 0.25 * 4)]
+        assert optimizer.state[weight]["momentum_buffer"].tolist() == [3]
+
+    @claim("nn.sgd-dampening-needs-momentum", notes="3 update the weights")
+    @broken_by(SGD, "__init__", lambda real: lambda o, w, **rest: real(o, w, momentum=0.5, **rest))
+    @broken_by(sgd, "sgd", with_formula(lr=lambda options: options["lr"] * (1 - options["dampening"])))
+    def test_dampening_without_momentum_does_nothing(self, device):
+        """Without momentum SGD keeps no buffer, and dampening changes nothing."""
+        weight = make_weight(16.0, device)
+        optimizer = SGD([weight], lr=1.0, dampening=0.75)
+
+        assert values_after_each_step(optimizer, weight, [4.0, 4.0]) == [12, 8]
+        assert not optimizer.state[weight].get("momentum_buffer")
+
+    @claim("nn.sgd-weight-decay-in-momentum", notes="3 update the weights")
+    @broken_by(sgd, "sgd", decay_apart)
+    @broken_by(sgd, "sgd", with_formula(weight_decay=0))
+    @broken_by(sgd, "sgd", with_formula(momentum=0))
+    def test_momentum_remembers_the_weight_decay(self, device):
+        """Weight decay is added to the gradient, so that momentum goes on with that of earlier steps."""
+        weight = make_weight(16.0, device)
+        optimizer = SGD([weight], lr=0.5, momentum=0.5, weight_decay=0.25)
+
+        values = values_after_each_step(optimizer, weight, [0.0, 0.0])
+
+        assert values == [16 - 0.5 * 4, 14 - 0.5 * (0.5 * 4 + 0.25 * 14)]
+
+    @claim("nn.sgd-nesterov", notes="3 update the weights")
+    @broken_by(sgd, "sgd", with_formula(nesterov=False))
+    @broken_by(sgd, "sgd", with_formula(lr=lambda options: options["lr"] * (1 + options["momentum"])))
+    @broken_by(sgd, "sgd", with_formula(momentum=0.25))
+    def test_nesterov_adds_momentum_times_the_new_buffer_to_the_gradient(self, device):
+        """With Nesterov momentum a step follows gradient + momentum * buffer, the first one, too."""
+        weight = make_weight(16.0, device)
+        optimizer = SGD([weight], lr=1.0, momentum=0.5, nesterov=True)
+
+        values = values_after_each_step(optimizer, weight, [4.0, -2.0])
+
+        assert values == [16 - (4 + 0.5 * 4), 10 - (-2 + 0.5 * (0.5 * 4 - 2))]
+
+    @claim("nn.sgd-maximize", notes="3 update the weights")
+    @broken_by(sgd, "sgd", with_formula(maximize=False))
+    @broken_by(sgd, "sgd", with_formula(weight_decay=decay_upside_down))
+    @broken_by(sgd, "sgd", with_formula(weight_decay=0))
+    def test_maximize_climbs_while_weights_still_decay(self, device):
+        """With maximize=True the gradient changes its sign, and the weight decay does not."""
+        weight = make_weight(16.0, device)
+        optimizer = SGD([weight], lr=1.0, weight_decay=0.25, maximize=True)
+
+        assert values_after_each_step(optimizer, weight, [6.0, 0.0]) == [16 - (-6 + 4), 18 - 4.5]
+
+    @claim("nn.sgd-skips-missing-gradients", notes="3 update the weights")
+    @broken_by(SGD, "step", zeros_for_none)
+    @broken_by(SGD, "step", forgetting)
+    @broken_by(sgd, "sgd", with_formula(momentum=0))
+    def test_missing_gradient_stops_momentum_and_decay(self, device):
+        """Where the gradient is None, neither momentum nor decay moves the weight, and the buffer waits."""
+        weight = make_weight(16.0, device)
+        optimizer = SGD([weight], lr=1.0, momentum=0.5, weight_decay=0.25)
+
+        values = values_after_each_step(optimizer, weight, [4.0, None, 4.0])
+
+        assert values == [16 - 8, 8, 8 - (0.5 * 8 + 4 + 2)]
+
+    @claim("nn.sgd-moves-on-zero-gradients", notes="3 update the weights")
+    @broken_by(sgd, "sgd", with_formula(momentum=0))
+    @broken_by(sgd, "sgd", with_formula(weight_decay=0))
+    @broken_by(
+        sgd, "sgd", lambda real: lambda w, grads, *rest, **o: any(grads) and real(w, grads, *rest, **o)
+    )
+    def test_zero_gradient_leaves_momentum_and_decay_at_work(self, device):
+        """Where the gradient is 0, momentum and decay move the weight all the same."""
+        weight = make_weight(16.0, device)
+        optimizer = SGD([weight], lr=1.0, momentum=0.5, weight_decay=0.25)
+
+        values = values_after_each_step(optimizer, weight, [4.0, 0.0])
+
+        assert values == [16 - 8, 8 - (0.5 * 8 + 2)]
+
+    @claim("nn.sgd-options-refused", notes="3 update the weights")
+    @broken_by(
+        SGD,
+        "__init__",
+        lambda real: lambda o, w, momentum=0.0, **rest: real(o, w, momentum=abs(momentum), **rest),
+    )
+    @broken_by(
+        SGD,
+        "__init__",
+        lambda real: (
+            lambda o, w, weight_decay=0.0, **rest: real(o, w, weight_decay=abs(weight_decay), **rest)
+        ),
+    )
+    @broken_by(SGD, "__init__", lambda real: lambda o, w, nesterov=False, **rest: real(o, w, **rest))
+    @broken_by(SGD, "__init__", lambda real: lambda o, w, dampening=0.0, **rest: real(o, w, **rest))
+    def test_sgd_refuses_options_that_do_not_fit(self):
+        """Negative momentum or weight decay, and Nesterov without momentum or with dampening, are refused."""
+        weights = [torch.zeros(1, requires_grad=True)]
+
+        with pytest.raises(ValueError, match="Invalid momentum value"):
+            SGD(weights, lr=0.1, momentum=-0.5)
+        with pytest.raises(ValueError, match="Invalid weight_decay value"):
+            SGD(weights, lr=0.1, weight_decay=-0.5)
+        with pytest.raises(ValueError, match="Nesterov momentum requires a momentum"):
+            SGD(weights, lr=0.1, nesterov=True)
+        with pytest.raises(ValueError, match="and zero dampening"):
+            SGD(weights, lr=0.1, momentum=0.5, nesterov=True, dampening=0.5)
+
+
+class TestForms:
+    """In what the forms of SGD are not the same, for all that they move the weights alike."""
+
+    @claim(
+        "nn.sgd-foreach-nesterov-changes-gradients",
+        notes="3 update the weights",
+        verdict=QUALIFIED,
+        says="optimizer.step() updates the weights",
+    )
+    @broken_by(
+        torch,
+        "_foreach_add_",
+        lambda real: (
+            lambda these, others, alpha: [
+                t.data.add_(o, alpha=alpha) for t, o in zip(these, others, strict=True) if t.requires_grad
+            ]
+        ),
+    )
+    @broken_by(SGD, "__init__", lambda real: lambda o, w, foreach, **rest: real(o, w, foreach=False, **rest))
+    @broken_by(SGD, "__init__", lambda real: lambda o, w, nesterov, **rest: real(o, w, **rest))
+    def test_foreach_with_nesterov_adds_momentum_to_the_gradient_itself(self, device):
+        """With foreach=True and Nesterov momentum, .grad is gradient + momentum * buffer after the step.
+
+        Not so with weight decay or maximize. On CUDA, foreach is the form that SGD takes by default.
+        """
+        left = {}
+        for foreach in (False, True):
+            weight = make_weight(16.0, device, grad=4.0)
+            SGD([weight], lr=1.0, momentum=0.5, nesterov=True, foreach=foreach).step()
+            left[foreach] = (weight.item(), weight.grad.item())
+
+        assert left == {False: (10, 4), True: (10, 6)}
+
+    @claim(
+        "nn.sgd-fused-late-first-gradient",
+        notes="3 update the weights",
+        verdict=QUALIFIED,
+        says="optimizer.step() updates the weights",
+    )
+    @broken_by(
+        SGD, "__init__", lambda real: lambda o, w, fused, **rest: real(o, w, foreach=not fused, **rest)
+    )
+    @broken_by(SGD, "__init__", lambda real: lambda o, w, momentum, **rest: real(o, w, **rest))
+    @broken_by(SGD, "step", zeros_for_none)
+    def test_fused_momentum_refuses_a_first_gradient_that_comes_late(self, device):
+        """With fused=True and momentum, a first gradient that comes after another weight's is a TypeError."""
+        early, late = make_weight(16.0, device, grad=4.0), make_weight(16.0, device)
+        optimizer = SGD([early, late], lr=1.0, momentum=0.5, fused=True)
+        optimizer.step()
+
+        late.grad = torch.full_like(late, 4.0)
+
+        assert (early.item(), late.item()) == (12, 16)
+        with pytest.raises(TypeError, match="got NoneType"):
+            optimizer.step()
