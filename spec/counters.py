@@ -1,0 +1,119 @@
+"""What a piece of PyTorch costs, in exact numbers: operators, arithmetic, memory. Never in seconds."""
+
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.autograd.profiler import profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+
+class _Operators(TorchDispatchMode):
+    """Counts what reaches the dispatcher below autograd, the backward pass included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.counts[str(func)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def operators(run: Callable[[], Any]) -> Counter[str]:
+    """Count the operators that `run` dispatches, by name, such as "aten.mm.default"."""
+    with _Operators() as mode:
+        run()
+    return mode.counts
+
+
+def flops(run: Callable[[], Any]) -> int:
+    """Count the floating-point operations of matrix products and convolutions in `run`.
+
+    A product of (m, k) and (k, n) is 2mkn of them; what is done to one value at a time does not count.
+    """
+    # Absent before PyTorch 2.1, where the claims that count something else run as well.
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def saved_bytes(run: Callable[[], Any]) -> int:
+    """Count the bytes of the tensors that autograd keeps for a backward pass while `run` runs.
+
+    A tensor that several operations keep counts once. Weights and input count, too, where they are
+    kept: autograd makes no copy of them, but neither may they go.
+    """
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        run()
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def allocated_bytes(run: Callable[[], Any]) -> int:
+    """Count the bytes that the operators of `run` take from the CPU's allocator and leave taken.
+
+    What an operator takes and gives back itself does not count; what `run` throws away does. So does
+    the number in `x + 1`, of which PyTorch makes a tensor of 8 bytes or more: add tensors to count sharply.
+    """
+    # Kineto, the default, needs a second to start and prints its search for a GPU.
+    with profile(use_kineto=False, profile_memory=True) as found:
+        run()
+    return sum(max(0, event.self_cpu_memory_usage) for event in found.function_events)
+
+
+class _Living(TorchDispatchMode):
+    """Follows the memory that operators take, from the operator that takes it until its last user is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: dict[int, int] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = {storage._cdata for storage in _storages((args, kwargs))}
+        result = func(*args, **(kwargs or {}))
+        for storage in _storages(result):
+            if storage._cdata not in given and storage._cdata not in self.sizes:
+                self.sizes[storage._cdata] = storage.nbytes()
+                weakref.finalize(storage, self.sizes.pop, storage._cdata)
+        self.peak = max(self.peak, sum(self.sizes.values()))
+        return result
+
+
+def _storages(tree: Any) -> Iterator[torch.UntypedStorage]:
+    return (leaf.untyped_storage() for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor))
+
+
+def peak_bytes(run: Callable[[], Any]) -> int:
+    """Count the bytes of the tensors that operators made in `run`, where most of them exist at once.
+
+    What exists before `run` does not count, nor what an operator needs for itself alone.
+    """
+    with _Living() as mode:
+        run()
+    return mode.peak
+
+
+def graph_nodes(output: Tensor) -> Counter[str]:
+    """Count the nodes of the graph that `output.backward()` would walk, by name, such as "AccumulateGrad"."""
+    found: set[Any] = set()
+    ahead = [output.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            ahead += [following for following, _ in node.next_functions]
+    return Counter(type(node).__name__ for node in found)
