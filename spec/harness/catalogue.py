@@ -6,6 +6,8 @@ import inspect
 from pathlib import Path
 
 from blitz.errors import BlitzError
+from blitz.graph import outline
+from blitz.graph_drawing import draw
 from spec.harness.claims import HOLDS, SECTIONS, VERDICTS, Claim
 
 SPEC = Path(__file__).parents[1]
@@ -24,8 +26,8 @@ def claims() -> list[Claim]:
     return sorted(found, key=lambda claim: order.index(claim.section))  # stable: file order within a section
 
 
-def explain(id: str) -> str:
-    """Tell one claim: what is true, what the notes say, its test and its sabotages.
+def find(id: str) -> Claim:
+    """Return the claim of that id.
 
     Raises:
         BlitzError: there is no such claim; the message names the nearest ones.
@@ -35,7 +37,11 @@ def explain(id: str) -> str:
         near = difflib.get_close_matches(id, catalogue, n=3, cutoff=0.4)
         hint = f"; did you mean {', '.join(near)}?" if near else "; `blitz claims` lists them all"
         raise BlitzError(f"no claim is called {id!r}{hint}")
-    claim = catalogue[id]
+    return catalogue[id]
+
+
+def explain(claim: Claim) -> str:
+    """Tell one claim: what is true, what the notes say, its test, its sabotages, its graph if it has one."""
     lines = [
         f"{claim.id}: {claim.sentence}",
         "",
@@ -52,9 +58,30 @@ def explain(id: str) -> str:
         "",
         f"# {file}, line {inspect.getsourcelines(claim.test)[1]}",
         "",
-        inspect.getsource(claim.test),
+        inspect.getsource(claim.test).rstrip(),
     ]
-    return "\n".join(lines).rstrip()
+    if claim.graph:
+        result, leaves = claim.graph()
+        lines += [
+            "",
+            "# its graph, from the result back to the leaves (●)",
+            "",
+            outline(result, params=leaves),
+        ]
+    return "\n".join(lines)
+
+
+def picture(claim: Claim) -> str:
+    """Return the picture of a claim's graph, as the text of an SVG file.
+
+    Raises:
+        BlitzError: the claim has no graph; the message names those that have.
+    """
+    if claim.graph is None:
+        others = ", ".join(other.id for other in claims() if other.graph)
+        raise BlitzError(f"the claim {claim.id} has no graph to draw; these have: {others}")
+    result, leaves = claim.graph()
+    return draw(result, params=leaves, title=f"{claim.id}: {claim.sentence}")
 
 
 def page() -> str:

@@ -1,12 +1,13 @@
 """Claims and their sabotages: the decorators, and the rules that collection enforces."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeVar
 
 import pytest
+from torch import Tensor
 
 HOLDS = "holds"
 QUALIFIED = "qualified"
@@ -33,6 +34,7 @@ SECTIONS = {
 }
 
 Test = TypeVar("Test", bound=Callable[..., Any])
+Graph = Callable[[], tuple[Tensor, Mapping[str, Tensor]]]  # a result, and the leaves behind it by name
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Claim:
     says: str | None
     since: str | None
     test: Callable[..., Any]
+    graph: Graph | None = None
 
     @property
     def sentence(self) -> str:
@@ -89,7 +92,13 @@ class Claim:
 
 
 def claim(
-    id: str, *, notes: str, verdict: str = HOLDS, says: str | None = None, since: str | None = None
+    id: str,
+    *,
+    notes: str,
+    verdict: str = HOLDS,
+    says: str | None = None,
+    since: str | None = None,
+    graph: Graph | None = None,
 ) -> Callable[[Test], Test]:
     """Make a test the proof of a claim; its docstring is what is true.
 
@@ -99,10 +108,11 @@ def claim(
         verdict: one of VERDICTS.
         says: what the notes say, where the verdict is not "holds".
         since: the first PyTorch release for which the docstring is true, if not every one.
+        graph: computes what the claim is about, for an outline and a picture of its autograd graph.
     """
 
     def attach(test: Test) -> Test:
-        test.claim = Claim(id, notes, verdict, says, since, test)  # type: ignore[attr-defined]
+        test.claim = Claim(id, notes, verdict, says, since, test, graph)  # type: ignore[attr-defined]
         return test
 
     return attach

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from blitz import data
+from blitz import checkpoint, data
 from blitz.commands import add_commands
 from blitz.errors import BlitzError
 from spec.harness import catalogue, matrix, summary, verdicts
@@ -58,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
 
     tell = commands.add_parser("explain", help="tell one claim: its sentence, its proof, its sabotages")
     tell.add_argument("claim", metavar="CLAIM", help="such as nn.net-print")
+    tell.add_argument(
+        "--svg", type=Path, metavar="FILE", help="draw the claim's autograd graph there as well"
+    )
     tell.set_defaults(run=_explain)
 
     every = commands.add_parser("claims", help="print all claims as Markdown (docs/claims.md)")
@@ -91,7 +94,14 @@ def _matrix(arguments: argparse.Namespace) -> int:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    print(catalogue.explain(arguments.claim))
+    claim = catalogue.find(arguments.claim)
+    if arguments.svg:
+        if arguments.svg.is_dir():
+            raise BlitzError(f"{arguments.svg} is a folder; name a file for the picture")
+        checkpoint.write(catalogue.picture(claim).encode(), arguments.svg)
+    print(catalogue.explain(claim))
+    if arguments.svg:
+        print(f"\nIts graph is drawn in {arguments.svg}.")
     return 0
 
 

@@ -130,6 +130,7 @@ def test_sentence_is_the_first_paragraph_in_one_line():
     claim = Claim("nn.a", "3", "holds", None, None, proof)
 
     assert claim.sentence == "One and two."
+    assert claim.graph is None
     assert list(problems("test_a", claim, {})) == []
 
 

@@ -133,6 +133,44 @@ def test_explain_and_claims_print_the_catalogue(capsys):
     assert capsys.readouterr().out.startswith("nn.net-print: ")
 
 
+def test_explain_draws_the_graph_of_a_claim_into_a_file(capsys, tmp_path):
+    """--svg FILE writes the picture, tells the claim as ever, and leaves no other file."""
+    path = tmp_path / "q.svg"
+    path.write_text("an older picture")
+
+    assert main(["explain", "autograd.graph-structure", "--svg", str(path)]) == 0
+
+    claim = catalogue.find("autograd.graph-structure")
+    assert path.read_text(encoding="utf-8") == catalogue.picture(claim)
+    assert capsys.readouterr().out == f"{catalogue.explain(claim)}\n\nIts graph is drawn in {path}.\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+UNDRAWN = {
+    "no graph": ("nn.net-print", "q.svg", "the claim nn.net-print has no graph to draw; these have: "),
+    "no such folder": (
+        "autograd.graph-structure",
+        "no/q.svg",
+        "cannot write {path}: No such file or directory",
+    ),
+    "a folder": ("autograd.graph-structure", ".", "{path} is a folder; name a file for the picture"),
+    "no such claim": ("autograd.graph", "q.svg", "no claim is called 'autograd.graph'; did you mean "),
+}
+
+
+@pytest.mark.parametrize(("id", "name", "sentence"), UNDRAWN.values(), ids=UNDRAWN)
+def test_a_picture_that_cannot_be_drawn_is_one_sentence(capsys, tmp_path, id, name, sentence):
+    """Without a graph, or where the file cannot be written, nothing is printed and nothing is left behind."""
+    path = tmp_path / name
+
+    assert main(["explain", id, "--svg", str(path)]) == 1
+
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.startswith("blitz: " + sentence.format(path=path))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_a_person_can_put_right_is_one_sentence(capsys):
     """An unknown claim is a sentence on standard error and status 1, not a traceback."""
     assert main(["explain", "nn.netprint"]) == 1
