@@ -246,6 +246,12 @@ class TestVariable:
         assert wide.sum_to_size((4,)).value.tolist() == 4 * [9]
         assert wide.sum().value.tolist() == 36
 
+    def test_a_number_may_stand_on_the_left(self):
+        """Sums, differences and products with a plain number in front are NumPy's."""
+        x = Variable([1, 5])
+
+        assert numbers([3 + x, 3 - x, 3 * x]) == [[4, 8], [2, -2], [3, 15]]
+
     def test_an_array_on_the_left_leaves_the_operation_to_the_variable(self):
         """The product of an array and a Variable is one Variable, not an array of objects."""
         product = np.array([2, 3]) * Variable([5, 7])
