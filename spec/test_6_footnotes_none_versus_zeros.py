@@ -1,0 +1,220 @@
+"""Footnote 1 of the notes: what a gradient of None and one of zeros do in the steps that follow."""
+
+import weakref
+from math import sqrt
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from spec.counters import operators
+from spec.harness import QUALIFIED, broken_by, claim
+from spec.sgd_faults import zeros_for_none
+from spec.zero_grads import backward, copies, held, make_net, makes_zeros, removes, writes_zeros
+
+Module = nn.Module
+
+ZEROS = "zero_grad() sets the gradients to zero"
+MODES = {"None": True, "zeros": False}  # set_to_none
+
+
+def make_weight(device):
+    """Return a weight of one number, 16."""
+    return nn.Parameter(torch.tensor(16.0, dtype=torch.float64, device=device))
+
+
+def after_clearing(device, optimizer_class, look, **options):
+    """Return `look(optimizer, weight)` for each mode, after a step on a gradient and one on it cleared."""
+    found = {}
+    for mode, set_to_none in MODES.items():
+        weight = make_weight(device)
+        optimizer = optimizer_class([weight], **options)
+        (4 * weight).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=set_to_none)
+        optimizer.step()
+        found[mode] = look(optimizer, weight)
+    return found
+
+
+# Faults
+
+
+def none_for_zeros(real):
+    """Return a step() that leaves out what has a gradient of zeros."""
+
+    def step(optimizer):
+        for weight in held(optimizer):
+            weight.grad = None if weight.grad is None or not weight.grad.any() else weight.grad
+        real(optimizer)
+
+    return step
+
+
+def with_options(**forced):
+    """Return a replacement for an optimizer's __init__ that forces some of its options."""
+    return lambda real: lambda optimizer, weights, **options: real(optimizer, weights, **options | forced)
+
+
+def in_mode(mode, fault):
+    """Return a replacement for zero_grad() that is `fault(owner)` in one of the two modes."""
+    return lambda real: (
+        lambda owner, set_to_none: (
+            fault(owner) if set_to_none is MODES[mode] else real(owner, set_to_none=set_to_none)
+        )
+    )
+
+
+def halve(owner):
+    """Halve every gradient that there is."""
+    for weight in held(owner):
+        weight.grad = None if weight.grad is None else weight.grad / 2
+
+
+def hoarding(real):
+    """Return a zero_grad() that sets every .grad to None and keeps the tensors elsewhere."""
+
+    def zero_grad(owner, set_to_none=True):
+        owner.kept = [weight.grad for weight in held(owner)]
+        real(owner, set_to_none)
+
+    return zero_grad
+
+
+class TestSteps:
+    """Where it matters: an optimizer that remembers earlier gradients, or that shrinks weights."""
+
+    @claim("footnote.none-versus-zero-grads", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
+    @broken_by(Adam, "step", none_for_zeros)
+    @broken_by(Adam, "step", zeros_for_none)
+    @broken_by(Optimizer, "zero_grad", writes_zeros)
+    @broken_by(Optimizer, "zero_grad", removes)
+    def test_adam_moves_on_at_zeros_and_rests_at_none(self, device):
+        """After a step of Adam, the next moves a weight that has zeros, and not one that has None."""
+        values = after_clearing(device, Adam, lambda optimizer, weight: weight.item(), lr=0.5, eps=0.0)
+
+        # of the averages 0.1 g and 0.001 g² there are left 0.9 and 0.999, divided by 1 - 0.9² and 1 - 0.999²
+        second = 0.5 * (0.09 / 0.19) / sqrt(0.000999 / 0.001999)
+        assert values == pytest.approx({"None": 16 - 0.5, "zeros": 16 - 0.5 - second})
+
+    @claim("footnote.none-versus-zero-grads-averages", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
+    @broken_by(Adam, "step", none_for_zeros)
+    @broken_by(Adam, "step", zeros_for_none)
+    @broken_by(Optimizer, "zero_grad", writes_zeros)
+    @broken_by(Optimizer, "zero_grad", removes)
+    def test_adam_counts_zeros_as_a_step_and_none_not(self, device):
+        """Zeros make Adam's averages fade and count as a step; None leaves the averages and the count."""
+
+        def state(optimizer, weight):
+            kept = optimizer.state[weight]
+            return [kept[name].item() for name in ("step", "exp_avg", "exp_avg_sq")]
+
+        found = after_clearing(device, Adam, state, lr=0.5)
+
+        assert found["None"] == pytest.approx([1, 0.1 * 4, 0.001 * 4**2])
+        assert found["zeros"] == pytest.approx([2, 0.9 * 0.1 * 4, 0.999 * 0.001 * 4**2])
+
+    @claim("footnote.none-versus-zero-grads-weight-decay", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
+    @broken_by(AdamW, "step", none_for_zeros)
+    @broken_by(AdamW, "step", zeros_for_none)
+    @broken_by(AdamW, "__init__", with_options(weight_decay=0.0))
+    def test_adamw_shrinks_a_weight_at_zeros_alone(self, device):
+        """AdamW shrinks a weight whose gradients have all been zeros, and leaves one that has None."""
+        zeros, none = make_weight(device), make_weight(device)
+        zeros.grad = torch.zeros_like(zeros)
+
+        AdamW([zeros, none], lr=0.5, weight_decay=0.25).step()
+
+        assert [zeros.item(), none.item()] == [16 - 0.5 * 0.25 * 16, 16]
+
+    @claim("footnote.none-versus-zero-grads-unused", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
+    @broken_by(SGD, "step", none_for_zeros)
+    @broken_by(SGD, "step", zeros_for_none)
+    @broken_by(Optimizer, "zero_grad", writes_zeros)
+    @broken_by(Optimizer, "zero_grad", in_mode("zeros", lambda owner: None))
+    def test_weight_that_a_pass_does_not_use_rests_at_none(self, device):
+        """A weight that a pass does not use rests if cleared to None; at zeros momentum moves it on."""
+        values = {}
+        for mode, set_to_none in MODES.items():
+            always, once = make_weight(device), make_weight(device)
+            optimizer = SGD([always, once], lr=1.0, momentum=0.5)
+            for loss in (lambda a, b: a + 4 * b, lambda a, b: a, lambda a, b: a):
+                optimizer.zero_grad(set_to_none=set_to_none)
+                loss(always, once).backward()
+                optimizer.step()
+                values.setdefault(mode, []).append(once.item())
+
+        assert values == {"None": [16 - 4, 12, 12], "zeros": [16 - 4, 12 - 2, 10 - 1]}
+
+
+class TestAlike:
+    """Where it does not matter."""
+
+    @claim("footnote.none-versus-zero-grads-plain-sgd", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
+    @broken_by(SGD, "__init__", with_options(momentum=0.5))
+    @broken_by(SGD, "__init__", with_options(weight_decay=0.5))
+    @broken_by(Optimizer, "zero_grad", in_mode("zeros", halve))
+    def test_plain_sgd_moves_at_neither(self, device):
+        """SGD without momentum and weight decay moves a weight neither at None nor at zeros."""
+        values = after_clearing(device, SGD, lambda optimizer, weight: weight.item(), lr=1.0)
+
+        assert values == {"None": 16 - 4, "zeros": 16 - 4}
+
+    @claim("footnote.none-versus-zero-grads-all-used", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
+    @broken_by(Optimizer, "zero_grad", in_mode("zeros", halve))
+    @broken_by(Optimizer, "zero_grad", in_mode("zeros", lambda owner: None))
+    @broken_by(Optimizer, "zero_grad", in_mode("None", lambda owner: None))
+    def test_weights_that_every_pass_uses_are_trained_alike(self, device):
+        """Where each backward() reaches every weight, even Adam trains the same weights, bit for bit."""
+        trained = []
+        for set_to_none in MODES.values():
+            net = make_net(device)
+            optimizer = Adam(net.parameters(), lr=0.125)
+            for _ in range(3):
+                optimizer.zero_grad(set_to_none=set_to_none)
+                backward(net)
+                optimizer.step()
+            trained.append(copies(net.parameters()))
+
+        torch.testing.assert_close(trained[1], trained[0], rtol=0, atol=0)
+
+
+class TestCost:
+    """What zeros cost, and None does not."""
+
+    @claim("footnote.none-versus-zero-grads-cost", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
+    @broken_by(Module, "zero_grad", writes_zeros)
+    @broken_by(Module, "zero_grad", removes)
+    @broken_by(Module, "zero_grad", makes_zeros)
+    @broken_by(Module, "zero_grad", in_mode("zeros", lambda owner: None))
+    def test_zeros_cost_a_fill_and_an_addition_for_each_parameter(self, device):
+        """For each parameter, zeros cost a fill and backward() an addition to them; None costs neither."""
+
+        def costs(set_to_none):
+            net = make_net(device)
+            backward(net)
+            counts = operators(lambda: net.zero_grad(set_to_none=set_to_none))
+            counts += operators(lambda: backward(net))
+            return [counts["aten.zero_.default"], counts["aten.add_.Tensor"]]
+
+        assert costs(set_to_none=True) == [0, 0]
+        assert costs(set_to_none=False) == [4, 4]
+
+    @claim("footnote.none-versus-zero-grads-memory", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
+    @broken_by(Optimizer, "zero_grad", writes_zeros)
+    @broken_by(Optimizer, "zero_grad", removes)
+    @broken_by(Optimizer, "zero_grad", makes_zeros)
+    @broken_by(Optimizer, "zero_grad", hoarding)
+    def test_none_gives_back_the_memory_of_the_gradient(self, device):
+        """None gives the gradients' memory back before the next forward pass; zeros keep it."""
+        freed = {}
+        for mode, set_to_none in MODES.items():
+            weight = make_weight(device)
+            optimizer = SGD([weight], lr=1.0)
+            weight.grad = torch.ones_like(weight)
+            memory = weakref.ref(weight.grad.untyped_storage())
+            optimizer.zero_grad(set_to_none=set_to_none)
+            freed[mode] = memory() is None
+
+        assert freed == {"None": True, "zeros": False}
