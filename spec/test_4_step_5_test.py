@@ -147,6 +147,7 @@ class TestSavingAndLoading:
     @broken_by(
         torch, "load", lambda real: lambda path, weights_only=False: real(path, weights_only=weights_only)
     )
+    @pytest.mark.filterwarnings("ignore:You are using `torch.load`:FutureWarning")  # 2.4 and 2.5 only warned
     def test_load_refuses_a_whole_net_by_default(self, tmp_path):
         """Plain torch.load reads a state_dict; a whole pickled net it refuses without weights_only=False."""
         net = CifarNet()
@@ -168,6 +169,7 @@ class TestSavingAndLoading:
     )
     @broken_by(torch, "load", running_what_it_refuses)
     @broken_by(torch, "load", lambda real: lambda path: real(path, weights_only=False))
+    @pytest.mark.filterwarnings("ignore:You are using `torch.load`:FutureWarning")  # 2.4 and 2.5 only warned
     def test_load_does_not_run_what_a_pickle_asks_for(self, tmp_path):
         """A file whose pickle calls a function is refused by default, and the function is not called."""
         torch.save(Touch(tmp_path / "called"), tmp_path / "net.pth")
