@@ -12,7 +12,7 @@ SQUEEZED = {(2, 1, 3, 1): (2, 3), (1, 1): (), (0, 1, 2): (0, 2), (2, 3): (2, 3),
 
 
 def shape_without(x, dims):
-    """Return the shape that squeeze(dims) leaves; None where it takes one axis only, as before PyTorch 2.0."""
+    """Return the shape that squeeze(dims) leaves; None where it takes one axis only, before PyTorch 2.0."""
     try:
         return x.squeeze(dims).shape
     except TypeError:
