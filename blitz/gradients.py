@@ -66,7 +66,8 @@ def vjp(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
 
     With y = function(x), J holds ∂yᵢ/∂xⱼ in row i and column j. If v is the gradient of a loss with
     respect to y, then Jᵀv is its gradient with respect to x: this is all that `y.backward(v)` does.
-    A y that does not depend on x has a Jacobian of zeros. Works under `no_grad()`; x.grad is left alone.
+    A y that does not depend on x has a Jacobian of zeros. Works under `no_grad()` and `inference_mode()`;
+    x.grad is left alone.
 
     Args:
         function: takes a tensor like x, returns y, a tensor of any shape.
@@ -92,7 +93,9 @@ def vjp(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
     if not y.requires_grad:
         return torch.zeros_like(x)
     (product,) = torch.autograd.grad(y, x, v, materialize_grads=True)
-    return product
+    return (
+        product.detach()
+    )  # v itself, where y is x, and before PyTorch 2.9 also zeros may require a gradient
 
 
 def jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -129,9 +132,9 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def _evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     """Return a leaf that holds x, and the function's value there, with a graph between them."""
     if not x.is_floating_point():
-        raise ValueError(f"expected x of a floating-point type, got {x.dtype}; x.double() makes it one")
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_()
+        raise ValueError(f"expected x of a floating-point type, got {x.dtype}; integers: x.double()")
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = x.detach().clone().requires_grad_()  # a tensor of inference_mode() takes part in no graph
         y = function(leaf)
     if not isinstance(y, Tensor):
         raise TypeError(f"expected function(x) to be one tensor, got {type(y).__name__}")

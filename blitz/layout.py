@@ -17,8 +17,8 @@ order (the last index runs fastest), and each new axis has to get by with one st
 
 `Tensor.view` raises where there is no view; `Tensor.reshape` copies the elements, row-major, into new memory.
 A contiguous tensor is a single run of stride 1: every shape of as many elements is a view of it. An expanded
-axis, with its stride of 0, is an axis like any other. Where there are no elements none can be misplaced: such a
-tensor is contiguous whatever its strides, and every shape of 0 elements is a view of it.
+axis, with its stride of 0, is an axis like any other. Where there are no elements none can be misplaced:
+such a tensor is contiguous whatever its strides, and every shape of 0 elements is a view of it.
 """
 
 from collections.abc import Sequence
@@ -131,6 +131,8 @@ def runs(layout: Layout) -> list[tuple[int, int]]:
 
 def view(layout: Layout, shape: Sequence[int]) -> Layout | None:
     """Return the layout that `Tensor.view` gives, None where no view has that shape; one size may be -1.
+
+    The strides of axes of size 1, which mean nothing, are those of a row-major tensor.
 
     Raises:
         ValueError: no tensor of as many elements has the shape; see `infer_shape`.
