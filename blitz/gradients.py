@@ -93,9 +93,7 @@ def vjp(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
     if not y.requires_grad:
         return torch.zeros_like(x)
     (product,) = torch.autograd.grad(y, x, v, materialize_grads=True)
-    return (
-        product.detach()
-    )  # v itself, where y is x, and before PyTorch 2.9 also zeros may require a gradient
+    return product.detach()  # v itself, where y is x, may require one, and on PyTorch 2.6 zeros do, too
 
 
 def jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
