@@ -6,15 +6,19 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import Adam
 
-from spec.counters import flops, graph_nodes, operators, saved_bytes
+from spec.counters import flops, graph_nodes, saved_bytes
 from spec.harness import QUALIFIED, broken_by, claim
-
-FLOAT = 4  # bytes
-ROWS = 11
-
-# FLOPs of each layer of make_stack() for a batch of ROWS: of its product, and of each of the two that its
-# backward pass may need, for the gradient of the weight and for that of the input.
-FIRST, SECOND, THIRD = 2 * ROWS * 3 * 5, 2 * ROWS * 5 * 7, 2 * ROWS * 7 * 2
+from spec.three_layers import (
+    FIRST,
+    FLOAT,
+    ROWS,
+    SECOND,
+    THIRD,
+    by_zeroing,
+    forward_operators,
+    ignored,
+    make_batch,
+)
 
 
 def make_stack(device, *frozen):
@@ -23,11 +27,6 @@ def make_stack(device, *frozen):
     for number in frozen:
         net[2 * number - 2].requires_grad_(False)
     return net
-
-
-def make_batch(device):
-    """Return a batch for make_stack()."""
-    return torch.randn(ROWS, 3, device=device)
 
 
 def backward_flops(net):
@@ -43,35 +42,12 @@ def kept_bytes(net):
     return saved_bytes(lambda: net(batch))
 
 
-def forward_operators(net, batch):
-    """Return the operators of the forward pass, without those that hand a result to the graph."""
-    counts = operators(lambda: net(batch))
-    del counts["aten.detach.default"]
-    return counts
-
-
 def trained(net):
     """Return the numbers, from 1, of the layers of make_stack() whose weight has a gradient."""
     return [number for number in (1, 2, 3) if net[2 * number - 2].weight.grad is not None]
 
 
 # Faults: ways to freeze that look like it
-
-
-def ignored(real):
-    """Freeze nothing."""
-    return lambda part, requires_grad=True: part
-
-
-def by_zeroing(real):
-    """Compute the gradient, and multiply it by zero."""
-
-    def freeze(part, requires_grad=True):
-        for parameter in [part] if isinstance(part, torch.Tensor) else part.parameters():
-            parameter.register_hook(lambda gradient: gradient * 0)
-        return part
-
-    return freeze
 
 
 def weights_only(real):
