@@ -65,8 +65,9 @@ def saved_bytes(run: Callable[[], Any]) -> int:
 def allocated_bytes(run: Callable[[], Any]) -> int:
     """Count the bytes that the operators of `run` take from the CPU's allocator and leave taken.
 
-    What an operator takes and gives back itself does not count; what `run` throws away does. So does
-    the number in `x + 1`, of which PyTorch makes a tensor of 8 bytes or more: add tensors to count sharply.
+    What an operator takes and gives back itself does not count; what `run` throws away does, and what an
+    operator has others take, as median() a copy. So does the number in `x + 1`, of which PyTorch makes a
+    tensor of 8 bytes or more: add tensors to count sharply.
     """
     # Kineto, the default, needs a second to start and prints its search for a GPU.
     with profile(use_kineto=False, profile_memory=True) as found:
@@ -108,7 +109,7 @@ def peak_bytes(run: Callable[[], Any]) -> int:
 
 
 def graph_nodes(output: Tensor) -> Counter[str]:
-    """Count the nodes of the graph that `output.backward()` would walk, by name, such as "AccumulateGrad"."""
+    """Count the nodes of the graph behind `output`, by name, such as "AccumulateGrad"; a leaf has none."""
     found: set[Any] = set()
     ahead = [output.grad_fn]
     while ahead:

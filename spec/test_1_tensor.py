@@ -56,14 +56,31 @@ class TestMultidimensionalArray:
     @broken_by(
         torch, "tensor", lambda real: lambda x: real([[0 if n is None else n for n in row] for row in x])
     )
+    @broken_by(torch, "tensor", lambda real: lambda x: real([row[: len(x[0])] for row in x]))
     def test_tensor_refuses_ragged_rows_and_what_is_no_number(self):
         """Unlike a list, a tensor has no rows of unequal length, no text and no None."""
         with pytest.raises(ValueError, match=r"expected sequence of length 2 at dim 1 \(got 1\)"):
             torch.tensor([[1, 2], [3]])
+        with pytest.raises(ValueError, match=r"expected sequence of length 1 at dim 1 \(got 2\)"):
+            torch.tensor([[1], [2, 3]])
         with pytest.raises(ValueError, match="too many dimensions 'str'"):
             torch.tensor([["3"]])
         with pytest.raises(RuntimeError, match="Could not infer dtype of NoneType"):
             torch.tensor([[1, None]])
+
+    @claim("tensor.is-multidimensional-array-one-dtype", notes="1.1", verdict=QUALIFIED, says=LIKE_AN_ARRAY)
+    @broken_by(torch, "tensor", lambda real: lambda x, device: real([int(n) for n in x]))
+    @broken_by(torch.Tensor, "tolist", lambda real: lambda x: [int(n) if n == int(n) else n for n in real(x)])
+    @broken_by(torch.Tensor, "__setitem__", lambda real: lambda x, i, n: real(x, i, round(n)))
+    def test_all_numbers_have_one_dtype(self, device):
+        """Unlike a list, a tensor has one dtype: other numbers are converted, those assigned later, too."""
+        floats = torch.tensor([True, 2, 2.5], device=device)
+        whole = torch.tensor([1, 2], device=device)
+
+        whole[0] = 7.75
+
+        assert [repr(number) for number in floats.tolist()] == ["1.0", "2.0", "2.5"]
+        assert [repr(number) for number in whole.tolist()] == ["7", "2"]
 
     @claim("tensor.is-multidimensional-array-operators", notes="1.1", verdict=QUALIFIED, says=LIKE_AN_ARRAY)
     @broken_by(torch.Tensor, "__add__", lambda real: lambda x, y: torch.cat([x, y]))
@@ -79,11 +96,16 @@ class TestMultidimensionalArray:
     @broken_by(torch.Tensor, "__bool__", lambda real: lambda x: x.numel() > 0)
     @broken_by(torch.Tensor, "__bool__", lambda real: lambda x: x.numel() > 0 and real(x))
     @broken_by(torch.Tensor, "__bool__", lambda real: lambda x: real(x.all() if x.numel() else x))
+    @broken_by(torch.Tensor, "__bool__", lambda real: lambda x: real(x) and int(x) > 0)
+    @broken_by(torch.Tensor, "__bool__", lambda real: lambda x: real(x) if x.numel() != 2 or x[0] else False)
     def test_only_one_element_has_a_truth_value(self, device):
         """One element is true unless it is zero; more of them, and none, have no truth value."""
-        assert [bool(torch.tensor(data, device=device)) for data in ([0], [[3]])] == [False, True]
-        with pytest.raises(RuntimeError, match="more than one value is ambiguous"):
-            bool(torch.ones(2, device=device))
+        truths = [bool(torch.tensor(data, device=device)) for data in ([0], [[3]], 0.5, -1, -0.0, True)]
+
+        assert truths == [False, True, True, True, False, True]
+        for several in (torch.ones(2, device=device), torch.zeros(2, device=device)):
+            with pytest.raises(RuntimeError, match="more than one value is ambiguous"):
+                bool(several)
         with pytest.raises(RuntimeError, match="no values is ambiguous"):
             bool(torch.ones(0, device=device))
 
@@ -184,18 +206,25 @@ class TestFactories:
     @broken_by(torch, "manual_seed", lambda real: lambda seed: None)
     @broken_by(torch, "manual_seed", lambda real: lambda seed: real(seed + 1))
     @broken_by(torch, "rand", lambda real: lambda size: real(size).flip(0))
+    @broken_by(torch, "rand", lambda real: lambda size: torch.manual_seed(0) and real(size))
     def test_seed_makes_rand_repeat_itself(self):
-        """On the CPU, rand(2) gives 0.4963 and 0.7682 every time after manual_seed(0)."""
+        """On the CPU, rand(2) gives 0.4963, 0.7682, then 0.0885, 0.132, every time after manual_seed(0)."""
         draws = []
         for _ in range(2):
             torch.manual_seed(0)
-            draws.append([round(number, 4) for number in torch.rand(2).tolist()])
+            draws.append([round(number, 4) for _ in range(2) for number in torch.rand(2).tolist()])
 
-        assert draws == [[0.4963, 0.7682]] * 2
+        assert draws == [[0.4963, 0.7682, 0.0885, 0.1320]] * 2
 
     @claim("tensor.factory-zeros-ones-rand-integers", notes="1.2")
     @broken_by(torch, "rand", lambda real: lambda size, dtype: real(size).to(dtype))
+    @broken_by(
+        torch,
+        "rand",
+        lambda real: lambda size, dtype: real(size, dtype=None if dtype == torch.uint8 else dtype),
+    )
     def test_rand_refuses_integers(self):
-        """There is no rand of an integer dtype: RuntimeError."""
-        with pytest.raises(RuntimeError, match="not implemented for 'Long'"):
-            torch.rand(2, dtype=torch.int64)
+        """There is no rand of an integer dtype, nor of booleans: RuntimeError."""
+        for name in ("uint8", "int8", "int16", "int32", "int64", "bool"):
+            with pytest.raises(RuntimeError, match=r"not implemented for '(Byte|Char|Short|Int|Long|Bool)'"):
+                torch.rand(2, dtype=getattr(torch, name))

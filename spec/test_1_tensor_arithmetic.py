@@ -28,6 +28,16 @@ def first_value_only(real):
     return lambda x, y: real(x, y.reshape(-1)[:1])
 
 
+def as_it_lies(x):
+    """Return what is read if the strides of x are overlooked."""
+    return x.as_strided(x.shape, torch.empty(x.shape).stride())
+
+
+def in_order_of_memory(real):
+    """Fault: the values are read as they lie in memory."""
+    return lambda x, y: real(as_it_lies(x), as_it_lies(y))
+
+
 def turned(matrix):
     """Return a square matrix transposed, anything else as it is."""
     return matrix.mT if matrix.ndim > 1 and matrix.shape[-1] == matrix.shape[-2] else matrix
@@ -40,9 +50,10 @@ class TestAddition:
     @broken_by(torch.Tensor, "__add__", lambda real: lambda x, y: real(x, y) * (1 + 2**-23))
     @broken_by(torch.Tensor, "add", lambda real: lambda x, y: x.sub(y))
     @broken_by(torch, "add", lambda real: lambda x, y: real(x.half(), y).float())
+    @broken_by(torch, "add", in_order_of_memory)
     def test_plus_and_add_are_one_rounded_sum(self, device):
         """The sums x + y, x.add(y) and torch.add(x, y) are the same to the bit: rounded once, as in NumPy."""
-        x, y = torch.tensor([[0.1, 1e8, -3.0], [0.2, 1.0, 0.7]], device=device)
+        x, y = torch.tensor([[0.1, 0.2], [1e8, 1.0], [-3.0, 0.7]], device=device).T
         expected = (x.cpu().numpy() + y.cpu().numpy()).tolist()
 
         assert (x + y).tolist() == expected
@@ -136,9 +147,11 @@ class TestProduct:
     @broken_by(torch.Tensor, "__mul__", lambda real: torch.Tensor.__matmul__)
     @broken_by(torch.Tensor, "mul", lambda real: lambda x, y: real(x, y.mT))
     @broken_by(torch, "mul", lambda real: torch.matmul)
+    @broken_by(torch, "mul", in_order_of_memory)
     def test_star_and_mul_multiply_element_by_element(self, device):
         """Each of x * y, x.mul(y) and torch.mul(x, y) multiplies every element by the one in its place."""
-        x, y = torch.tensor([[[1, 2], [3, 4]], [[5, 6], [7, 8]]], dtype=torch.float32, device=device)
+        x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], device=device)
+        y = torch.tensor([[5.0, 7.0], [6.0, 8.0]], device=device).T
 
         assert (x * y).tolist() == [[5, 12], [21, 32]]
         assert x.mul(y).tolist() == [[5, 12], [21, 32]]
@@ -193,9 +206,11 @@ class TestMatrixProduct:
     @broken_by(torch.Tensor, "__matmul__", lambda real: torch.Tensor.__mul__)
     @broken_by(torch.Tensor, "matmul", lambda real: lambda x, y: real(y, x))
     @broken_by(torch, "matmul", lambda real: lambda x, y: real(x, y.mT))
+    @broken_by(torch, "matmul", in_order_of_memory)
     def test_at_sign_and_matmul_multiply_rows_by_columns(self, device):
         """Each of x @ y, x.matmul(y) and torch.matmul(x, y) sums each row of x times each column of y."""
-        x, y = torch.tensor([[[1, 2], [3, 4]], [[5, 6], [7, 8]]], dtype=torch.float32, device=device)
+        x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], device=device)
+        y = torch.tensor([[5.0, 7.0], [6.0, 8.0]], device=device).T
 
         assert (x @ y).tolist() == [[1 * 5 + 2 * 7, 1 * 6 + 2 * 8], [3 * 5 + 4 * 7, 3 * 6 + 4 * 8]]
         assert x.matmul(y).tolist() == [[19, 22], [43, 50]]

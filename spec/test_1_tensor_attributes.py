@@ -72,14 +72,16 @@ class TestShape:
     @broken_by(torch.Tensor, "size", lambda real: lambda x, axis: real(x, axis % x.dim()))
     @broken_by(torch.Tensor, "size", lambda real: lambda x, axis: torch.tensor(real(x, axis)))
     @broken_by(torch.Tensor, "size", lambda real: lambda x, axis: x.shape[abs(axis)])
+    @broken_by(torch.Tensor, "size", lambda real: lambda x, axis: real(x, max(axis, -3)))
     def test_size_of_one_axis_is_an_int(self, device):
         """size(axis) is an int; a negative axis counts from the end, and one too many is an IndexError."""
         x = torch.zeros(3, 5, 4, device=device)
 
         assert [x.size(axis) for axis in (0, 1, 2, -1, -2)] == [3, 5, 4, 4, 5]
         assert type(x.size(0)) is int
-        with pytest.raises(IndexError, match="Dimension out of range"):
-            x.size(3)
+        for axis in (3, -4):
+            with pytest.raises(IndexError, match="Dimension out of range"):
+                x.size(axis)
 
     @claim("tensor.shape-and-size-read-only", notes="1.3")
     @broken_by(

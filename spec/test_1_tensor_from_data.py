@@ -35,9 +35,11 @@ class TestFromData:
     @broken_by(torch, "tensor", accepting(range, lambda data: [data.start, data.stop]))
     @broken_by(torch, "tensor", accepting(array, lambda data: data.tobytes()[0]))
     @broken_by(torch, "tensor", accepting(np.ndarray, lambda data: data.T))
+    @broken_by(torch, "tensor", accepting(np.ndarray, lambda data: data.ravel("K").reshape(data.shape)))
     def test_tensor_takes_sequences_and_arrays(self):
         """Nested lists and tuples, ranges, arrays of the standard library and of NumPy become tensors."""
-        rows = ([[1, 2], [3, 4]], ((1, 2), (3, 4)), [range(1, 3), range(3, 5)], np.array([[1, 2], [3, 4]]))
+        arrays = np.array([[1, 2], [3, 4]]), np.array([[1, 3], [2, 4]]).T
+        rows = ([[1, 2], [3, 4]], ((1, 2), (3, 4)), [range(1, 3), range(3, 5)], *arrays)
         numbers = ([1, 2], (1, 2), range(1, 3), array("i", [1, 2]), [np.int8(1), torch.tensor([2])])
 
         assert [torch.tensor(data).tolist() for data in rows] == [[[1, 2], [3, 4]]] * len(rows)
@@ -49,13 +51,15 @@ class TestFromData:
     @broken_by(torch, "tensor", accepting(float, lambda data: [data]))
     @broken_by(torch, "tensor", accepting(np.ndarray, lambda data: data.reshape(-1)))
     @broken_by(torch, "tensor", accepting(np.float16, lambda data: int(data)))
+    @broken_by(torch, "tensor", accepting(bool, lambda data: [data]))
+    @broken_by(torch, "tensor", accepting(complex, abs))
     def test_tensor_takes_single_numbers(self):
         """A number of Python or NumPy, or an array without axes, becomes a tensor without axes."""
-        for data in (2.5, np.float16(2.5), np.array(2.5)):
+        for data in (True, 7, 2.5, 1 + 2j, np.int8(-3), np.float16(2.5), np.array(2.5)):
             x = torch.tensor(data)
 
             assert x.shape == ()
-            assert x.item() == 2.5
+            assert x.item() == data
 
     @claim(
         "tensor.tensor-accepts-sequences-and-arrays-lists-of-arrays",
@@ -130,7 +134,7 @@ class TestFromData:
         """A tensor is taken, too, and copied; a UserWarning recommends clone() and detach() in its place."""
         x = torch.ones(3)
 
-        with pytest.warns(UserWarning, match="To copy construct from a tensor"):
+        with pytest.warns(UserWarning, match=r"use sourceTensor\.(clone\(\)\.detach|detach\(\)\.clone)\(\)"):
             copy = torch.tensor(x)
         x.fill_(7)
 
@@ -189,6 +193,7 @@ class TestInferredDtype:
     @broken_by(torch, "tensor", lambda real: lambda data: real(data.tolist()))
     @broken_by(torch, "tensor", accepting(np.ndarray, lambda data: data.astype(np.result_type(data, "f4"))))
     @broken_by(torch, "tensor", accepting(np.generic, lambda data: data.item()))
+    @broken_by(torch, "tensor", accepting(list, lambda data: [number.item() for number in data]))
     def test_arrays_and_numpy_scalars_keep_their_dtype(self):
         """Numbers that come from NumPy keep their dtype: float64 does not become float32, nor int8 int64."""
         for name in ("uint8", "int8", "int32", "float16", "float32", "float64", "complex128"):
@@ -196,6 +201,7 @@ class TestInferredDtype:
 
             assert torch.tensor(numbers).dtype == getattr(torch, name)
             assert torch.tensor(numbers[0]).dtype == getattr(torch, name)
+            assert torch.tensor([*numbers]).dtype == getattr(torch, name)
 
     @claim("tensor.tensor-infers-dtype-rounds", notes="notebook tensor")
     @broken_by(torch, "tensor", lambda real: lambda data: real(data, dtype=torch.float64))

@@ -90,12 +90,14 @@ class TestConversion:
         lambda real: lambda numbers: real(numbers.astype(numbers.dtype.newbyteorder("="))),
     )
     @broken_by(torch, "from_numpy", lambda real: lambda numbers: real(np.abs(numbers)))
+    @broken_by(torch, "from_numpy", lambda real: lambda x: real(x.copy() if x.ndim > 1 else x))
     def test_from_numpy_refuses_memory_that_no_tensor_can_describe(self):
         """A reversed array, one in foreign byte order, and a field of packed records are ValueErrors."""
         records = np.zeros(3, dtype=[("flag", "int8"), ("number", "int32")])
 
-        with pytest.raises(ValueError, match="stride in the given numpy array is negative"):
-            torch.from_numpy(np.arange(3)[::-1])
+        for backwards in (np.arange(3)[::-1], np.eye(3)[:, ::-1]):
+            with pytest.raises(ValueError, match="stride in the given numpy array is negative"):
+                torch.from_numpy(backwards)
         with pytest.raises(ValueError, match="byte order different from the native"):
             torch.from_numpy(np.arange(3).astype(np.dtype("int32").newbyteorder()))
         with pytest.raises(ValueError, match="strides not a multiple of the element byte size"):

@@ -15,19 +15,21 @@ DISCOURAGED = (
 )
 
 WITHOUT_A_TWIN = (
-    "matmul",
-    "sum",
-    "mean",
-    "max",
-    "sort",
-    "view",
-    "reshape",
-    "expand",
-    "permute",
-    "flatten",
-    "clone",
+    *("matmul", "sum", "mean", "max", "sort", "view", "reshape"),
+    *("expand", "permute", "flatten", "clone", "where", "repeat"),
 )
-ONLY_IN_PLACE = ("zero_", "fill_", "copy_", "uniform_", "normal_")
+ONLY_IN_PLACE = ("zero_", "fill_", "copy_", "uniform_", "normal_", "set_")
+
+WAYS_TO_CHANGE = (
+    lambda x: x.add_(1),
+    lambda x: x[:2].add_(1),
+    lambda x: x.t_(),
+    lambda x: x.copy_(torch.ones(3)),
+    lambda x: x.__setitem__(0, 7),
+    lambda x: x.__iadd__(1),
+    lambda x: torch.mul(x, 2, out=x),
+    lambda x: F.relu(x, inplace=True),
+)
 
 
 def with_new_memory(x, value):
@@ -253,16 +255,19 @@ class TestDerivatives:
     @broken_by(torch.Tensor, "add_", behind_the_back)
     @broken_by(torch.Tensor, "__getitem__", lambda real: lambda x, index: real(x.data, index))
     @broken_by(torch.Tensor, "add", lambda real: torch.Tensor.add_)
+    @broken_by(torch.Tensor, "copy_", behind_the_back)
+    @broken_by(torch, "mul", lambda real: lambda x, y, out: (real(x, y, out=out.data), x)[1])
     def test_each_in_place_operation_raises_the_version(self):
         """Each in-place operation, on x or on a view of it, raises x._version by one; others leave it."""
         x = torch.zeros(3)
 
         versions = [x._version]
-        for change in (lambda: x.add(1), lambda: x.add_(1), lambda: x[:2].add_(1)):
-            change()
+        for change in WAYS_TO_CHANGE:
+            change(x)
+            x.add(1)
             versions.append(x._version)
 
-        assert versions == [0, 0, 1, 2]
+        assert versions == list(range(len(WAYS_TO_CHANGE) + 1))
 
     @claim("tensor.in-place-discouraged-data", notes="1.4", verdict=QUALIFIED, says=DISCOURAGED)
     @broken_by(torch.Tensor, "data", lambda real: property(lambda x: x.detach().clone()))

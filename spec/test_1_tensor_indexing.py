@@ -31,7 +31,8 @@ def indexed_arrays(draw):
     between = draw(st.sampled_from([None, ...]))
     rest = shape[before : before + after] if between is None else shape[len(shape) - after :]
     head, tail = ([draw(ENTRIES[size]) for size in sizes] for sizes in (shape[:before], rest))
-    return np.arange(np.prod(shape, dtype=int)).reshape(shape), (*head, between, *tail)
+    array = np.arange(np.prod(shape, dtype=int)).reshape(shape[::-1]).T  # no row of it lies in one piece
+    return array, (*head, between, *tail)
 
 
 def through(change):
@@ -61,25 +62,31 @@ def without_new_axes(real):
     return getitem
 
 
-def crossing(real):
-    """Fault: two lists select every row of the one in every column of the other."""
+def crossing(kind):
+    """Return a fault: two entries of a kind select every row of the one in every column of the other."""
 
-    def getitem(x, index):
-        if isinstance(index, tuple) and all(isinstance(entry, list) for entry in index):
-            return real(real(x, np.ravel(index[0])), (slice(None), np.ravel(index[1])))
-        return real(x, index)
+    def replace(real):
+        def getitem(x, index):
+            if isinstance(index, tuple) and type(index[0]) is type(index[1]) is kind:
+                rows, columns = (torch.as_tensor(entry).flatten() for entry in index)
+                return real(real(x, rows), (slice(None), columns))
+            return real(x, index)
 
-    return getitem
+        return getitem
+
+    return replace
 
 
 SELECTIONS = (
     lambda x: x[x % 5 == 0],
     lambda x: x[[False, True, True]],
-    lambda x: x[[2, 0, 2]],
+    lambda x: x[[2, 0, -1, 2]],
     lambda x: x[:, [1, 0]],
     lambda x: x[[2, 0], [1, 0]],
     lambda x: x[[[2], [0]], [1, 0]],
     lambda x: x[[2, 0], :, [3, 1]],
+    lambda x: x[x[0, 0, [2, 0]]],  # of values that are positions: an array in NumPy, here a tensor
+    lambda x: x[x[0, 0, [2, 0]], x[0, 0, [1, 0]]],
 )
 
 
@@ -88,6 +95,11 @@ class TestIndexing:
 
     @claim("tensor.numpy-like-indexing", notes="1.4", verdict=QUALIFIED, says=AS_NUMPY)
     @broken_by(torch.Tensor, "__getitem__", without_new_axes)
+    @broken_by(
+        torch.Tensor,
+        "__getitem__",
+        lambda real: lambda x, i: real(x.as_strided(x.shape, torch.empty(x.shape).stride()), i),
+    )
     @broken_by(
         torch.Tensor, "__getitem__", through(lambda i: slice(i, i + 1 or None) if is_integer(i) else i)
     )
@@ -100,17 +112,23 @@ class TestIndexing:
         """Integers, slices that step forward, ... and None select what they select from a NumPy array."""
         array, index = case
 
-        selected = torch.tensor(array, device=device)[index]
+        selected = torch.from_numpy(array).to(device)[index]
 
         assert tuple(selected.shape) == np.shape(array[index])
         assert selected.tolist() == array[index].tolist()
 
     @claim("tensor.numpy-like-indexing-selections", notes="notebook tensor")
-    @broken_by(torch.Tensor, "__getitem__", crossing)
+    @broken_by(torch.Tensor, "__getitem__", crossing(list))
+    @broken_by(torch.Tensor, "__getitem__", crossing(torch.Tensor))
+    @broken_by(
+        torch.Tensor,
+        "__getitem__",
+        through(lambda i: [0 if n == -1 else n for n in i] if type(i) is list else i),
+    )
     @broken_by(torch.Tensor, "__getitem__", through(lambda i: sorted(i) if isinstance(i, list) else i))
     @broken_by(torch.Tensor, "__getitem__", through(lambda i: ~i if isinstance(i, torch.Tensor) else i))
     def test_masks_and_lists_select_what_they_select_in_numpy(self, device):
-        """A boolean mask, a list of positions and several lists, paired, select what they do in NumPy."""
+        """A mask, a list or tensor of positions, and two of them, paired, select what they do in NumPy."""
         array = np.arange(24).reshape(3, 2, 4)
         x = torch.tensor(array, device=device)
 
@@ -199,7 +217,7 @@ class TestViews:
     def test_writing_to_a_slice_writes_to_its_tensor(self, device, case):
         """What integers, slices, ... and None select is a view: writing there is writing to the tensor."""
         array, index = case
-        x = torch.tensor(array, device=device)
+        x = torch.from_numpy(array).to(device, copy=True)
 
         x[index].fill_(-1)
         array[index] = -1

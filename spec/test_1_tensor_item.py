@@ -41,11 +41,13 @@ class TestItem:
     @broken_by(torch.Tensor, "item", lambda real: lambda x: x.reshape(()))
     @broken_by(torch.Tensor, "item", lambda real: lambda x: float(real(x).real))
     @broken_by(torch.Tensor, "item", lambda real: lambda x: x.cpu().float().numpy().reshape(-1)[0])
+    @broken_by(torch.Tensor, "item", lambda real: lambda x: real(x.as_strided((), (), 0)))
     def test_item_is_the_number_in_a_tensor_of_one_element(self, device):
         """item() of a single element, on any number of axes, is a Python int, float, bool or complex."""
         for dtype, number in NUMBERS.items():
             for shape in ((), (1,), (1, 1, 1)):
-                item = torch.full(shape, number, dtype=dtype, device=device).item()
+                pair = torch.tensor([0, number], dtype=dtype, device=device)
+                item = pair[1].reshape(shape).item()
 
                 assert type(item) is type(number)
                 assert item == number
@@ -53,11 +55,12 @@ class TestItem:
     @claim("tensor.item-one-element", notes="1.6", since="2.0")
     @broken_by(torch.Tensor, "item", lambda real: lambda x: real(x.reshape(-1)[0]) if len(x) else real(x))
     @broken_by(torch.Tensor, "item", lambda real: lambda x: real(x) if len(x) else None)
+    @broken_by(torch.Tensor, "item", lambda real: lambda x: real(x[0, 0] if x.dim() > 1 else x))
     def test_item_of_none_or_several_elements_is_a_runtime_error(self, device):
         """item() of no element or of several is a RuntimeError; before 2.0 it was a ValueError."""
-        for count in (0, 2):
+        for shape in ((0,), (2,), (1, 3)):
             with pytest.raises((RuntimeError, ValueError)) as refusal:
-                torch.ones(count, device=device).item()
+                torch.ones(shape, device=device).item()
             assert refusal.type is RuntimeError
 
     @claim("tensor.item-float32", notes="1.6")
@@ -102,7 +105,7 @@ class TestItem:
     @broken_by(torch.Tensor, "__float__", lambda real: lambda x: x.item())
     @broken_by(torch.Tensor, "__float__", lambda real: lambda x: real(x) + 1)
     def test_float_warns_that_the_gradient_is_lost(self):
-        """float(x) of a tensor that requires grad gives its number, but warns, once a process."""
+        """float(x) of a tensor that requires grad gives its number, but warns."""
         x = torch.tensor(2.5, requires_grad=True)
 
         with every_warning() as seen:
@@ -112,6 +115,28 @@ class TestItem:
         assert [str(warning.message)[:48] for warning in seen] == [
             "Converting a tensor with requires_grad=True to a"
         ]
+
+    @claim("tensor.item-float-warns-once", notes="1.6", since="2.9")
+    @broken_by(
+        torch.Tensor,
+        "__float__",
+        lambda real: lambda x: (torch.set_warn_always(True), real(x), torch.set_warn_always(False))[1],
+    )
+    @broken_by(
+        torch.Tensor, "__float__", lambda real: lambda x: warnings.warn("lost", stacklevel=2) or real(x)
+    )
+    def test_float_warns_once_in_a_process(self):
+        """float(x) warns of the lost gradient once in a process, or each time after set_warn_always(True)."""
+        x = torch.tensor(2.5, requires_grad=True)
+
+        with every_warning() as always:
+            assert [float(x), float(x), float(x)] == [2.5, 2.5, 2.5]
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            assert [float(x), float(x), float(x)] == [2.5, 2.5, 2.5]
+
+        assert len(always) == 3
+        assert len(seen) <= 1  # none, if an earlier test was the first
 
     @claim("tensor.item-meta", notes="1.6")
     @broken_by(torch.Tensor, "item", lambda real: lambda x: 0.0)

@@ -7,6 +7,11 @@ import torch
 from spec.harness import broken_by, claim
 
 
+def as_it_lies(x):
+    """Return what is read if the strides of x are overlooked."""
+    return x.as_strided(x.shape, torch.empty(x.shape).stride())
+
+
 class TestCat:
     """cat(tensors)."""
 
@@ -15,9 +20,11 @@ class TestCat:
     @broken_by(torch, "cat", lambda real: lambda tensors, dim=0: real(tensors[::-1], dim))
     @broken_by(torch, "cat", lambda real: lambda tensors, dim=1: real(tensors, dim))
     @broken_by(torch, "cat", lambda real: lambda tensors, dim=0: real(tensors, abs(dim)))
+    @broken_by(torch, "cat", lambda real: lambda tensors, dim=0: real([*map(as_it_lies, tensors)], dim))
     def test_cat_lays_tensors_one_behind_the_other(self, device):
         """cat() joins along an axis that there is: the first if none is given, the last if it is -1."""
-        x, y = torch.arange(8, device=device).reshape(2, 2, 2)
+        x = torch.tensor([[0, 1], [2, 3]], device=device)
+        y = torch.tensor([[4, 6], [5, 7]], device=device).T
 
         assert torch.cat([x, y]).tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
         assert torch.cat([x, y], dim=1).tolist() == [[0, 1, 4, 5], [2, 3, 6, 7]]
@@ -71,15 +78,17 @@ class TestCat:
 
     @claim("tensor.cat-promotes", notes="1.4")
     @broken_by(torch, "cat", lambda real: lambda xs: real([x.to(xs[0].dtype) for x in xs]))
+    @broken_by(torch, "cat", lambda real: lambda xs: real([x.to(xs[-1].dtype) for x in xs]))
     @broken_by(torch, "cat", lambda real: lambda xs: real(xs).double())
     def test_cat_promotes_to_the_dtype_of_a_sum(self, device):
         """Tensors of different dtypes are joined in the dtype in which they would be added."""
         whole, half = torch.tensor([7], device=device), torch.tensor([0.5], device=device)
 
-        joined = torch.cat([whole, half])
+        joined, turned = torch.cat([whole, half]), torch.cat([half, whole])
 
-        assert joined.dtype == torch.float32
+        assert joined.dtype == turned.dtype == torch.float32
         assert joined.tolist() == [7, 0.5]
+        assert turned.tolist() == [0.5, 7]
 
     @claim("tensor.cat-refused", notes="1.4")
     @broken_by(torch, "cat", lambda real: lambda xs: real([torch.atleast_1d(x) for x in xs]))
@@ -110,10 +119,11 @@ class TestStack:
     @broken_by(torch, "stack", lambda real: lambda tensors, dim=0: real(tensors))
     @broken_by(torch, "stack", lambda real: lambda tensors, dim=0: real(tensors, min(dim, dim % 2)))
     @broken_by(torch, "stack", lambda real: lambda tensors, dim=0: real(tensors[::-1], dim))
+    @broken_by(torch, "stack", lambda real: lambda tensors, dim=0: real([*map(as_it_lies, tensors)], dim))
     def test_stack_makes_a_new_axis(self, device):
         """stack() makes an axis, as long as there are tensors: at the front, at dim, or last for -1."""
-        arrays = list(np.arange(12).reshape(2, 2, 3))
-        x, y = torch.tensor(np.array(arrays), device=device)
+        arrays = np.arange(12).reshape(2, 3, 2).swapaxes(1, 2)
+        x, y = torch.from_numpy(arrays).to(device)
 
         for dim, shape in {0: (2, 2, 3), 1: (2, 2, 3), 2: (2, 3, 2), -1: (2, 3, 2)}.items():
             assert torch.stack([x, y], dim).shape == shape

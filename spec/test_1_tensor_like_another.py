@@ -29,6 +29,7 @@ class TestLikeFunctions:
     @broken_by(torch, "ones_like", lambda real: lambda x: x.clone())
     @broken_by(torch, "ones_like", lambda real: lambda x: x.fill_(1))
     @broken_by(torch, "rand_like", lambda real: lambda x: 2 * real(x) - 1)
+    @broken_by(torch, "rand_like", lambda real: lambda x: real(x[:1]).expand_as(x))
     def test_like_functions_take_no_values(self, device):
         """Their values are ones, or drawn from [0, 1); the other tensor's are neither taken nor changed."""
         x = torch.full((1000,), 7.0, device=device)
@@ -38,21 +39,24 @@ class TestLikeFunctions:
         assert ones.unique().tolist() == [1]
         assert numbers.min() >= 0
         assert numbers.max() < 1
+        assert len(numbers.unique()) > 990  # two may be equal by chance
         assert x.unique().tolist() == [7]
 
     @claim("tensor.like-functions-strides", notes="1.2", verdict=QUALIFIED, says=LIKE)
     @broken_by(torch, "ones_like", lambda real: lambda x: real(x.contiguous()))
     @broken_by(torch, "ones_like", lambda real: lambda x: x.new_empty_strided(x.shape, x.stride()))
+    @broken_by(torch, "zeros_like", lambda real: lambda x: real(x) if x.dim() == 4 else real(x.contiguous()))
+    @broken_by(torch, "rand_like", lambda real: lambda x: torch.rand(x.shape).to(x))
     def test_like_functions_keep_a_dense_layout(self, device):
-        """A transposed or channels_last tensor passes on its strides; a sliced or expanded one does not."""
+        """A permuted or channels_last tensor passes on its strides; a sliced or expanded one does not."""
+        permuted = torch.zeros(2, 3, 4, device=device).permute(2, 0, 1)
         images = torch.zeros(2, 3, 4, 5, device=device).to(memory_format=torch.channels_last)
         sliced = torch.zeros(4, 6, device=device)[:, ::2]
         expanded = torch.zeros(3, 1, device=device).expand(3, 4)
 
-        assert torch.ones_like(torch.zeros(2, 3, device=device).T).stride() == (1, 3)
-        assert torch.ones_like(images).stride() == (60, 1, 15, 3)
-        assert torch.ones_like(sliced).stride() == (3, 1)
-        assert torch.ones_like(expanded).stride() == (4, 1)
+        for make in (torch.zeros_like, torch.ones_like, torch.rand_like):
+            strides = [make(x).stride() for x in (permuted, images, sliced, expanded)]
+            assert strides == [(1, 12, 4), (60, 1, 15, 3), (3, 1), (4, 1)]
 
     @claim("tensor.like-functions-gradient", notes="1.2", verdict=QUALIFIED, says=LIKE)
     @broken_by(torch, "ones_like", lambda real: lambda x: real(x).requires_grad_(x.requires_grad))
@@ -79,13 +83,19 @@ class TestLikeFunctions:
     @claim("tensor.like-functions-integers", notes="notebook tensor", verdict=QUALIFIED, says=LIKE)
     @broken_by(torch, "rand_like", lambda real: lambda x, dtype=torch.float32: real(x, dtype=dtype))
     @broken_by(torch, "rand_like", lambda real: lambda x, **options: real(x, **options).floor())
+    @broken_by(
+        torch,
+        "rand_like",
+        lambda real: lambda x, **options: real(x.float() if x.dtype == torch.uint8 else x, **options),
+    )
     def test_rand_like_an_integer_tensor_needs_a_dtype(self):
         """rand_like of an integer tensor is a RuntimeError, so the notebook overrides the dtype."""
-        x = torch.tensor([[1, 2], [3, 4]])
+        for name in ("uint8", "int8", "int16", "int32", "int64"):
+            x = torch.tensor([[1, 2], [3, 4]], dtype=getattr(torch, name))
 
-        with pytest.raises(RuntimeError, match="not implemented for 'Long'"):
-            torch.rand_like(x)
-        assert 0 < torch.rand_like(x, dtype=torch.float32).min() < 1
+            with pytest.raises(RuntimeError, match=r"not implemented for '(Byte|Char|Short|Int|Long)'"):
+                torch.rand_like(x)
+            assert 0 < torch.rand_like(x, dtype=torch.float32).min() < 1
 
     @claim("tensor.like-functions-only-tensors", notes="1.2", verdict=QUALIFIED, says=LIKE)
     @broken_by(torch, "ones_like", lambda real: lambda x: real(torch.as_tensor(x)))

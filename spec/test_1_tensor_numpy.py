@@ -50,14 +50,15 @@ class TestSharedMemory:
     @claim("tensor.numpy-shares-memory-strides", notes="1.5")
     @broken_by(torch.Tensor, "numpy", lambda real: lambda x: real(x.contiguous()))
     @broken_by(torch.Tensor, "numpy", lambda real: lambda x: real(x).copy(order="K"))
+    @broken_by(torch.Tensor, "numpy", lambda real: lambda x: real(x.as_strided(x.shape, x.stride(), 0)))
     def test_array_has_the_strides_of_the_tensor(self):
         """The array of a transposed, sliced or expanded tensor has its strides, in bytes, over its memory."""
         x = torch.arange(6).reshape(2, 3)
 
-        for view in (x.t(), x[:, ::2], x[:, :1].expand(2, 4)):
+        for view, start in ((x.t(), 0), (x[:, ::2], 0), (x[1:, 1:], 4), (x[:, 2:].expand(2, 4), 2)):
             array = view.numpy()
             assert array.strides == tuple(8 * stride for stride in view.stride())
-            assert address(array) == x.data_ptr()
+            assert address(array) == x.data_ptr() + 8 * start
             assert array.tolist() == view.tolist()
 
     @claim("tensor.numpy-shares-memory-shapes", notes="1.5")
@@ -79,9 +80,11 @@ class TestSharedMemory:
     @claim("tensor.numpy-shares-memory-dtypes", notes="1.5")
     @broken_by(torch.Tensor, "numpy", lambda real: lambda x: real(x if x.is_complex() else x.float()))
     @broken_by(torch.Tensor, "numpy", lambda real: lambda x: np.array(x.tolist()))
+    @broken_by(torch.Tensor, "numpy", lambda real: lambda x: real(x.long() if x.dtype == torch.int32 else x))
     def test_array_has_the_dtype_of_the_tensor(self):
         """The array has the tensor's dtype: float32 stays float32, where NumPy's own floats are float64."""
-        names = ["float32", "float64", "float16", "int64", "int8", "uint8", "bool", "complex64"]
+        floats = ["float32", "float64", "float16", "complex64", "complex128"]
+        names = [*floats, "int64", "int32", "int16", "int8", "uint8", "bool"]
 
         assert [torch.ones(2, dtype=getattr(torch, name)).numpy().dtype.name for name in names] == names
         assert np.ones(2).dtype.name == "float64"
@@ -146,6 +149,7 @@ class TestPreconditions:
 
     @claim("tensor.numpy-preconditions-no-grad", notes="1.5", verdict=QUALIFIED, says=ANY_TENSOR)
     @broken_by(torch.Tensor, "numpy", lambda real: lambda x: real(x.clone()))
+    @broken_by(torch.Tensor, "numpy", lambda real: lambda x: real(x.requires_grad_(False)))
     def test_no_grad_lifts_the_refusal(self):
         """Within no_grad(), numpy() takes a tensor that requires grad, and shares its memory."""
         weight = torch.ones(2, requires_grad=True)

@@ -1,6 +1,7 @@
 """Section 1.4 of the notes, operations: what NumPy's names mean, and operations on a GPU."""
 
 import time
+from itertools import product
 
 import numpy as np
 import pytest
@@ -26,14 +27,22 @@ class TestNamesOfNumPy:
     @broken_by(torch.Tensor, "mean", lambda real: lambda x, axis: real(x))
     @broken_by(torch.Tensor, "argmax", lambda real: lambda x, axis: x.argmin(axis))
     @broken_by(torch.Tensor, "cumsum", lambda real: lambda x, axis: real(x, 0))
+    @broken_by(torch.Tensor, "any", lambda real: lambda x, axis: real(x, axis) | True)
+    @broken_by(
+        torch.Tensor,
+        "sum",
+        lambda real: lambda x, axis: real(x.as_strided(x.shape, torch.empty(x.shape).stride()), axis),
+    )
+    @broken_by(torch.Tensor, "all", lambda real: lambda x, axis: x.any(axis))
     def test_reductions_take_an_axis_as_in_numpy(self, device):
         """sum, mean, prod, cumsum, argmax, argmin, any and all take axis= and give what they do in NumPy."""
-        x = torch.tensor([[3.0, 0.0, 6.0], [1.0, 7.0, -2.0]], device=device)
-        array = x.cpu().numpy()
+        x = torch.tensor([[3.0, 1.0], [0.0, -7.0], [6.0, -3.0]], device=device).T
+        names = ("sum", "mean", "prod", "cumsum", "argmax", "argmin", "any", "all")
 
-        for name in ("sum", "mean", "prod", "cumsum", "argmax", "argmin", "any", "all"):
-            assert getattr(x, name)(axis=0).tolist() == getattr(array, name)(axis=0).tolist()
-            assert getattr(x, name)(axis=1).tolist() == getattr(array, name)(axis=1).tolist()
+        for name, axis in product(names, (0, 1)):
+            values = x > 0 if name in ("any", "all") else x
+            expected = getattr(values.cpu().numpy(), name)(axis=axis)
+            assert getattr(values, name)(axis=axis).tolist() == expected.tolist()
 
     @claim("tensor.numpy-like-api-size", notes="1.4", verdict=QUALIFIED, says=AS_NUMPY)
     @broken_by(torch.Tensor, "size", lambda real: lambda x: x.numel())
@@ -66,6 +75,7 @@ class TestNamesOfNumPy:
     @broken_by(torch.Tensor, "std", lambda real: lambda x, unbiased=False: real(x, unbiased=unbiased))
     @broken_by(torch.Tensor, "var", lambda real: lambda x, unbiased=False: real(x, unbiased=unbiased))
     @broken_by(torch.Tensor, "var", lambda real: lambda x, unbiased=True: real(x))
+    @broken_by(torch.Tensor, "std", lambda real: lambda x, unbiased=True: real(x))
     def test_std_and_var_divide_by_one_less(self, device):
         """std() and var() divide by n - 1, where NumPy's divide by n as they do with unbiased=False."""
         x = torch.tensor([1.0, 2.0, 6.0], dtype=torch.float64, device=device)  # 14 is the sum of squares
@@ -73,7 +83,9 @@ class TestNamesOfNumPy:
         assert x.var() == 14 / 2
         assert x.std() == pytest.approx((14 / 2) ** 0.5)
         assert x.var(unbiased=False) == pytest.approx(14 / 3)
+        assert x.std(unbiased=False) == pytest.approx((14 / 3) ** 0.5)
         assert x.cpu().numpy().var() == pytest.approx(14 / 3)
+        assert x.cpu().numpy().std() == pytest.approx((14 / 3) ** 0.5)
 
     @claim("tensor.numpy-like-api-repeat", notes="1.4", verdict=QUALIFIED, says=AS_NUMPY)
     @broken_by(torch.Tensor, "repeat", lambda real: lambda x, n: x.repeat_interleave(n))
@@ -156,6 +168,7 @@ class TestOperationsOnAGpu:
 
     @claim("tensor.gpu-use-scalar", notes="notebook tensor", verdict=QUALIFIED, says=ON_A_GPU)
     @broken_by(torch.Tensor, "__mul__", lambda real: lambda x, y: real(x, 2))
+    @broken_by(torch.Tensor, "__mul__", lambda real: lambda x, y: real(x.to("meta"), y.sum()))
     def test_scalar_tensor_of_the_cpu_takes_part_anywhere(self):
         """A tensor of no axes on the CPU takes part on another device (meta here), as a number does."""
         product = torch.tensor(2.0) * torch.ones(3, device="meta")

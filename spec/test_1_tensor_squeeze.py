@@ -97,14 +97,20 @@ class TestSqueeze:
     @claim("tensor.squeeze-view", notes="1.4 (2)")
     @broken_by(torch.Tensor, "squeeze", lambda real: lambda x, *dims: real(x, *dims).clone())
     @broken_by(torch.Tensor, "squeeze", lambda real: lambda x, *dims: x.clone() if dims else real(x))
+    @broken_by(
+        torch.Tensor,
+        "squeeze",
+        lambda real: lambda x, *dims: x.view(3).clone() if 1 in dims else real(x, *dims),
+    )
     def test_squeezed_tensor_is_a_view(self, device):
         """What squeeze() gives is a view: a value written there is in the tensor, also if no axis went."""
-        x = torch.zeros(2, 1, device=device)
+        x = torch.zeros(3, 1, device=device)
 
         x.squeeze()[1] = 7
+        x.squeeze(1)[2] = 9
         x.squeeze(0)[0] = 5
 
-        assert x.tolist() == [[5], [7]]
+        assert x.tolist() == [[5], [7], [9]]
 
     @claim("tensor.squeeze-batch-of-one", notes="1.4 (2)")
     @broken_by(torch.Tensor, "squeeze", lambda real: lambda x, *dims: real(x, *(dims or range(1, x.dim()))))

@@ -84,19 +84,28 @@ def gradients_of_zero(module):
         with_gradient(parameter)
 
 
+def only_the_head(real):
+    """Return a load_state_dict() that fills `fc` and leaves the rest as it is."""
+    return lambda net, weights, **options: real(
+        net.fc, {"weight": weights["fc.weight"], "bias": weights["fc.bias"]}
+    )
+
+
 class TestNet:
     """Notes 2.2: a net is a function with weights and biases, which are stored in tensors."""
 
     @claim("autograd.parameters-are-tensors", notes="2.2")
     @broken_by(nn.Linear, "__init__", with_weight(lambda weight: weight.detach()))
     @broken_by(nn.Linear, "__init__", with_weight(lambda weight: 1 * weight))
+    @broken_by(nn.Linear, "__init__", with_weight(lambda weight: weight.detach().requires_grad_()))
     @broken_by(nn.Linear, "__init__", then(gradients_of_zero))
     @broken_by(nn.Parameter, "__new__", lambda real: lambda cls, data: real(cls, data, False))
     def test_weight_and_bias_are_tensors_that_wait_for_a_gradient(self, device):
-        """A layer's weight and bias are leaf tensors that require a gradient and have none yet."""
+        """A layer's weight and bias are Parameters: leaf tensors that require grad and have none yet."""
         layer = nn.Linear(3, 2, device=device)
 
         for parameter in (layer.weight, layer.bias):
+            assert isinstance(parameter, nn.Parameter)
             assert isinstance(parameter, torch.Tensor)
             assert parameter.is_leaf
             assert parameter.requires_grad
@@ -154,7 +163,7 @@ class TestTrainingStep:
     @broken_by(SGD, "__init__", with_options(nesterov=True))
     @broken_by(torch.Tensor, "backward", lambda real: lambda loss: real(loss.sqrt()))
     def test_one_step_moves_weight_and_bias_against_their_gradients(self, device):
-        """One round of forward, loss, backward, step makes each parameter p - lr ∂loss/∂p."""
+        """The first forward, loss, backward, step makes p into p - lr ∂loss/∂p, even with momentum."""
         layer = nn.Linear(2, 1, device=device)
         layer.load_state_dict({"weight": torch.tensor([[2.0, -1.0]]), "bias": torch.tensor([1.0])})
         optimizer = SGD(layer.parameters(), lr=1 / 64, momentum=0.9)
@@ -214,6 +223,7 @@ class TestResnet18:
     )
     @broken_by(warnings, "warn", lambda real: lambda *args, **options: None)
     @broken_by(nn.Module, "load_state_dict", lambda real: lambda net, weights, **options: None)
+    @broken_by(nn.Module, "load_state_dict", only_the_head)
     def test_pretrained_is_deprecated_and_means_the_first_weights(self, monkeypatch):
         """resnet18(pretrained=True) warns, and takes resnet18-f37072fd.pth, the weights IMAGENET1K_V1."""
         weights = resnet18().state_dict()
@@ -226,11 +236,12 @@ class TestResnet18:
             net = resnet18(pretrained=True)
 
         assert asked == ["resnet18-f37072fd.pth"]
-        assert net.fc.bias.equal(weights["fc.bias"])
+        assert all(value.equal(weights[name]) for name, value in net.state_dict().items())
 
     @claim("autograd.resnet18-pretrained-weights", notes="notebook autograd", since="1.12")
     @broken_by(nn.Module, "load_state_dict", lambda real: lambda net, weights, **options: None)
     @broken_by(nn.Module, "load_state_dict", then(lambda net: warnings.warn("deprecated", stacklevel=1)))
+    @broken_by(nn.Module, "load_state_dict", only_the_head)
     def test_weights_names_what_to_load(self, monkeypatch):
         """resnet18(weights="IMAGENET1K_V1") takes the same file without a warning."""
         weights = resnet18().state_dict()
@@ -242,7 +253,7 @@ class TestResnet18:
 
         assert not warned
         assert asked == ["resnet18-f37072fd.pth"]
-        assert net.fc.bias.equal(weights["fc.bias"])
+        assert all(value.equal(weights[name]) for name, value in net.state_dict().items())
 
     @claim("autograd.resnet18-shapes", notes="notebook autograd")
     @broken_by(nn.Linear, "__init__", lambda real: lambda layer, i, o: real(layer, i, 10))

@@ -61,6 +61,21 @@ def averaging(real):
     return backward
 
 
+def first_again(real):
+    """Return a backward() that adds the gradient of its first call to what stands in .grad."""
+    first = []
+
+    def backward(result):
+        (leaf,) = leaves_of(result)
+        if not first:
+            real(result)
+            first.append(leaf.grad.clone())
+        else:
+            leaf.grad = first[0] if leaf.grad is None else leaf.grad + first[0]
+
+    return backward
+
+
 def renewing(real):
     """Return a backward() that leaves each sum in a new tensor."""
 
@@ -76,6 +91,7 @@ def renewing(real):
 @claim("autograd.gradients-accumulate", notes="3 processing inputs; 7, demo")
 @broken_by(torch.Tensor, "backward", overwriting)
 @broken_by(torch.Tensor, "backward", averaging)
+@broken_by(torch.Tensor, "backward", first_again)
 @broken_by(torch.Tensor, "sum", lambda real: lambda x: x.mean())
 def test_gradients_add_up_until_they_are_cleared(device):
     """Each backward() adds to the gradients that it finds; after x.grad = None it starts anew."""
@@ -83,12 +99,12 @@ def test_gradients_add_up_until_they_are_cleared(device):
     factors = torch.tensor([2.0, -5.0], device=device)
 
     seen = []
-    for clear in (False, False, False, True):
+    for number, clear in ((1, False), (10, False), (100, False), (1000, True)):
         x.grad = None if clear else x.grad
-        (factors * x).sum().backward()
+        (number * factors * x).sum().backward()
         seen.append(x.grad.tolist())
 
-    assert seen == [[2, -5], [4, -10], [6, -15], [2, -5]]
+    assert seen == [[2, -5], [2 * 11, -5 * 11], [2 * 111, -5 * 111], [2000, -5000]]
 
 
 @claim("autograd.gradients-accumulate-over-paths", notes="notebook autograd")

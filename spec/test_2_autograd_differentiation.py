@@ -29,10 +29,12 @@ def given_another(change):
     )
 
 
-def ones_by_default(real):
-    """Return a backward() that takes ones where no gradient is given."""
-    return lambda result, gradient=None: real(
-        result, torch.ones_like(result) if gradient is None else gradient
+def ones_by_default(condition=lambda result: True):
+    """Return a replacement for backward() that takes ones for no gradient, if `condition(result)` holds."""
+    return lambda real: (
+        lambda result, gradient=None: real(
+            result, torch.ones_like(result) if gradient is None and condition(result) else gradient
+        )
     )
 
 
@@ -94,20 +96,50 @@ class TestVectorOutputs:
         verdict=QUALIFIED,
         says="backward() of a vector needs an explicit gradient of the same shape",
     )
-    @broken_by(torch.Tensor, "backward", ones_by_default)
-    @broken_by(torch.Tensor, "__sub__", lambda real: lambda x, y: real(x, y).sum())
+    @broken_by(torch.Tensor, "backward", ones_by_default())
+    @broken_by(torch.Tensor, "backward", ones_by_default(lambda result: result.dim() > 1))
+    @broken_by(torch.Tensor, "__rmul__", lambda real: lambda x, n: real(x, n).sum())
     def test_more_than_one_element_needs_a_gradient(self, device):
-        """backward() of a tensor of more than one element is a RuntimeError unless given a gradient."""
-        _, _, Q = make_example(device)
+        """backward() of (2,), (2, 1) or (1, 3) elements is a RuntimeError unless given a gradient."""
+        for shape in ((2,), (2, 1), (1, 3)):
+            x = torch.ones(shape, device=device, requires_grad=True)
+
+            with pytest.raises(RuntimeError, match="can be implicitly created only for scalar outputs"):
+                (5 * x).backward()
+
+    @claim("autograd.vector-output-needs-gradient-of-no-element", notes="notebook autograd")
+    @broken_by(torch.Tensor, "backward", ones_by_default(lambda result: result.numel() == 0))
+    @broken_by(torch.Tensor, "backward", lambda real: lambda y, v=None: real(y, v) if y.numel() else None)
+    def test_no_element_needs_a_gradient_too(self, device):
+        """backward() of an empty tensor is a RuntimeError unless given a gradient, which is as empty."""
+        x = torch.ones(0, 3, device=device, requires_grad=True)
 
         with pytest.raises(RuntimeError, match="can be implicitly created only for scalar outputs"):
-            Q.backward()
+            (5 * x).backward()
+        (5 * x).backward(torch.ones(0, 3, device=device))
+
+        assert x.grad is not None
+        assert x.grad.shape == (0, 3)
+
+    @claim("autograd.vector-output-needs-gradient-if-complex", notes="notebook autograd", since="2.1")
+    @broken_by(torch.Tensor, "backward", ones_by_default(lambda result: result.is_complex()))
+    @broken_by(torch.Tensor, "backward", ones_by_default(lambda result: result.dim() == 0))
+    def test_complex_number_needs_a_gradient(self, device):
+        """backward() of one complex number is a RuntimeError without a gradient; that of its .real is not."""
+        z = torch.tensor(3 + 4j, device=device, requires_grad=True)
+
+        with pytest.raises(RuntimeError, match="can be implicitly created only for real scalar outputs"):
+            (5 * z).backward()
+        (5 * z).real.backward()
+
+        assert z.grad is not None
+        assert z.grad.item() == 5
 
     @claim("autograd.vector-output-needs-gradient-beyond-one-element", notes="notebook autograd")
     @broken_by(torch.Tensor, "backward", lambda real: lambda result: real(result) if result.dim() < 2 else 0)
     @broken_by(torch.Tensor, "backward", lambda real: lambda result: real(result * result.detach()))
     def test_one_element_needs_none_whatever_its_shape(self, device):
-        """A tensor of one element needs no gradient, be its shape (), (1,) or (1, 1)."""
+        """A float tensor of one element needs no gradient, be its shape (), (1,) or (1, 1)."""
         for shape in ((), (1,), (1, 1)):
             x = torch.full(shape, 2.0, device=device, requires_grad=True)
 
@@ -134,13 +166,18 @@ class TestVectorOutputs:
         "backward",
         given_another(lambda result, gradient: gradient[:2] if gradient.dim() else gradient),
     )
+    @broken_by(
+        torch.Tensor,
+        "backward",
+        given_another(lambda result, gradient: gradient if result.dim() else gradient.squeeze()),
+    )
     def test_gradient_is_not_broadcast(self, device):
-        """The gradient must have exactly the output's shape: for (2,) none of (), (1,), (3,) and (1, 2)."""
-        for shape in ((), (1,), (3,), (1, 2)):
-            _, _, Q = make_example(device)
+        """A gradient must have its output's shape: for (2,) not (), (1,), (3,) or (1, 2), for () not (1,)."""
+        _, _, Q = make_example(device)
 
+        for output, shape in ((Q, ()), (Q, (1,)), (Q, (3,)), (Q, (1, 2)), (Q.sum(), (1,))):
             with pytest.raises(RuntimeError, match="Mismatch in shape"):
-                Q.backward(torch.ones(shape, device=device))
+                output.backward(torch.ones(shape, device=device))
 
     @claim("autograd.vector-output-needs-gradient-in-a-tensor", notes="notebook autograd")
     @broken_by(torch.Tensor, "backward", given_another(lambda result, gradient: torch.tensor(gradient)))

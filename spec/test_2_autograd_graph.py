@@ -114,7 +114,7 @@ class TestNodesAndEdges:
 
         result = a * data + 1
 
-        assert [following for following, _ in result.grad_fn.next_functions][1:] == [None]
+        assert result.grad_fn.next_functions[1:] == ((None, 0),)
         (product,) = inputs(result.grad_fn)
         assert [(following and kind(following), n) for following, n in product.next_functions] == [
             ("AccumulateGrad", 0),

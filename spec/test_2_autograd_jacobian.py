@@ -103,17 +103,20 @@ class TestVectorJacobianProduct:
     @broken_by(
         torch.Tensor, "backward", lambda real: lambda y, v: real(y, v if len(v) == 3 else v.sum().expand(3))
     )
+    @broken_by(torch.Tensor, "backward", lambda real: lambda y, v: real(y, v if len(v) > 1 else v.expand(3)))
+    @broken_by(torch.Tensor, "backward", lambda real: lambda y, v: real(y, v[:3]))
     @broken_by(gradients, "jacobian", lambda real: lambda function, x: real(function, x).T)
     def test_v_has_the_shape_of_y_and_the_result_that_of_x(self, device):
-        """For m values of n, J is (m, n): v has m numbers, any other count is refused, and x.grad has n."""
+        """For m values of n, J is (m, n): v has m numbers, not 1, n or more than m, and x.grad has n."""
         x = leaf([2.0, 3.0], device)
 
         tall(x).backward(vector([1.0, 10.0, 100.0], device))
 
         assert x.grad.tolist() == [3 * 1 + 4 * 10, 2 * 1 + 5 * 100]
         assert gradients.jacobian(tall, x).tolist() == [[3, 2], [4, 0], [0, 5]]
-        with pytest.raises(RuntimeError, match="Mismatch in shape"):
-            tall(x).backward(vector([1.0, 10.0], device))
+        for count in (1, 2, 4):
+            with pytest.raises(RuntimeError, match="Mismatch in shape"):
+                tall(x).backward(vector([1.0] * count, device))
 
     @claim("autograd.vector-jacobian-product-chain-rule", **OPEN)
     @broken_by(torch.Tensor, "backward", leaving(lambda J, v: J @ v if v.numel() == 3 else J.T @ v))
@@ -237,11 +240,17 @@ class TestOtherWays:
     @claim("autograd.vector-jacobian-product-batched", **OPEN)
     @broken_by(autograd, "grad", lambda real: lambda y, x, v, **rest: (real(y, x, v, **rest)[0].T,))
     @broken_by(autograd, "grad", lambda real: lambda y, x, v, **rest: real(y, x, v.flip(0), **rest))
+    @broken_by(
+        autograd, "grad", lambda real: lambda y, x, v, **rest: real(y, x, v.T if len(v) == 3 else v, **rest)
+    )
     @broken_by(autograd, "grad", lambda real: lambda y, x, v, is_grads_batched: real(y, x, v.sum(dim=0)))
     def test_grad_takes_several_v_at_once(self, device):
         """With is_grads_batched=True each row of v has a result of its own, so that an identity gives J."""
         x = leaf([2.0, 3.0], device)
 
+        several = vector([[1.0, 10.0, 100.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], device)
+        (products,) = autograd.grad(tall(x), x, several, is_grads_batched=True)
         (rows,) = autograd.grad(tall(x), x, torch.eye(3, dtype=x.dtype, device=device), is_grads_batched=True)
 
+        assert products.tolist() == [[3 * 1 + 4 * 10, 2 * 1 + 5 * 100], [0, 5], [3, 2]]
         assert rows.tolist() == [[3, 2], [4, 0], [0, 5]]

@@ -44,6 +44,11 @@ def inner_nodes(result):
     return found
 
 
+def leads_to(leaf, result):
+    """Tell whether the graph of `result` gives `leaf` a gradient."""
+    return torch.autograd.grad(result.sum(), leaf, allow_unused=True)[0] is not None
+
+
 def only_if(condition):
     """Return a replacement that records an operation only if `condition` holds for its inputs' flags."""
 
@@ -70,14 +75,16 @@ class TestRecording:
     @broken_by(torch.Tensor, "clone", lambda real: lambda x: real(x).detach())
     @broken_by(torch.Tensor, "view", lambda real: lambda x, *shape: real(x.data, *shape))
     @broken_by(torch.Tensor, "double", lambda real: lambda x: real(x).detach().requires_grad_())
+    @broken_by(torch.Tensor, "t", lambda real: lambda x: real(x.detach().requires_grad_()))
     @broken_by(torch.Tensor, "__getitem__", lambda real: lambda x, index: torch.tensor(x.tolist()[index]))
     def test_differentiable_operations_leave_a_node(self, device):
-        """The result of a differentiable operation on a tensor that requires a gradient has a grad_fn."""
+        """A differentiable operation on what requires a gradient gives a grad_fn that leads back to it."""
         x = torch.randn(3, 3, device=device, requires_grad=True)
 
         results = {name: operation(x) for name, operation in RECORDED.items()}
 
         assert [name for name, result in results.items() if result.grad_fn is None] == []
+        assert [name for name, result in results.items() if not leads_to(x, result)] == []
 
     @claim("autograd.every-op-makes-a-node-or-several", notes="notebook nn")
     @broken_by(F, "linear", lambda real: lambda x, weight, bias: torch.addmm(bias, x, weight.detach().t()))
@@ -168,14 +175,16 @@ class TestRecording:
     @broken_by(torch.Tensor, "round", lambda real: lambda x: x + (real(x) - x).detach())
     @broken_by(torch.Tensor, "round", lambda real: lambda x: real(x).detach())
     @broken_by(torch.Tensor, "sign", lambda real: lambda x: x.tanh())
+    @broken_by(torch.Tensor, "sign", lambda real: lambda x: real(x).detach().requires_grad_())
     def test_round_and_sign_pass_on_zeros(self, device):
         """What round() and sign() return requires a gradient, and what comes back through them is zero."""
-        x = torch.tensor([0.4, -1.6, 2.5], device=device, requires_grad=True)
+        x, y = (torch.tensor([0.4, -1.6, 2.5], device=device, requires_grad=True) for _ in range(2))
 
-        for flat in (x.round(), x.sign()):
-            assert flat.requires_grad
-            flat.sum().backward()
-            assert x.grad.tolist() == [0, 0, 0]
+        for leaf, steps in ((x, x.round()), (y, y.sign())):
+            assert steps.requires_grad
+            steps.sum().backward()
+            assert leaf.grad is not None
+            assert leaf.grad.tolist() == [0, 0, 0]
 
     @claim("autograd.requires-grad-propagates-not-through-integers", notes="notebook autograd")
     @broken_by(torch.Tensor, "int", lambda real: lambda x: x.trunc())

@@ -16,13 +16,6 @@ def make_net():
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
 
 
-def gradient_of(tensor):
-    """Return tensor.grad, also of a tensor that is not a leaf, where PyTorch warns."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return tensor.grad
-
-
 def central_differences(function, weight, step=1e-6):
     """Return the slope of `function()` along each entry of `weight`, by moving that entry alone."""
     slopes = torch.empty_like(weight)
@@ -79,6 +72,19 @@ def spoil(optimizer):
     """Double the gradients of all that `optimizer` trains, where they stand."""
     for parameter in optimizer.param_groups[0]["params"]:
         parameter.grad.mul_(2)
+
+
+def clear_without_momentum(optimizer):
+    """Forget the gradients if `optimizer` has no momentum."""
+    if not optimizer.param_groups[0]["momentum"]:
+        clear(optimizer)
+
+
+def keep_the_gradient_itself(optimizer):
+    """Have the momentum that `optimizer` keeps be the gradient, which the next step then writes to."""
+    for parameter, state in optimizer.state.items():
+        if state.get("momentum_buffer") is not None:
+            state["momentum_buffer"] = parameter.grad
 
 
 def none_as_zeros(real):
@@ -156,8 +162,11 @@ class TestBackward:
         kept.retain_grad()
         (kept * plain).sum().backward()
 
-        assert gradient_of(kept) is not None
-        assert gradient_of(kept).tolist() == [5 * 2, 5 * 7]
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            gradient = kept.grad
+        assert not warned
+        assert gradient.tolist() == [5 * 2, 5 * 7]
         with pytest.warns(UserWarning, match="that is not a leaf Tensor is being accessed"):
             assert plain.grad is None
 
@@ -211,6 +220,23 @@ class TestStep:
         assert known.tolist() == [8 - 0.5 * (2 + 0.5 * 8), 8 - 0.5 * (-6 + 0.5 * 8)]
         assert unknown.tolist() == [8, 8]
 
+    @claim("autograd.step-uses-grad-attribute-or-does-nothing", notes="2.3")
+    @broken_by(SGD, "step", none_as_zeros)
+    @broken_by(SGD, "step", then(lambda optimizer: warnings.warn("no gradients", stacklevel=1)))
+    @broken_by(SGD, "step", then(lambda optimizer: optimizer.state[optimizer.param_groups[0]["params"][0]]))
+    def test_step_without_any_backward_does_nothing_silently(self, device):
+        """step() before any backward() changes no weight, keeps no state and gives no warning."""
+        weight = torch.tensor([8.0, -2.0], device=device, requires_grad=True)
+        optimizer = SGD([weight], lr=0.5, momentum=0.9, weight_decay=0.5)
+
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            optimizer.step()
+
+        assert weight.tolist() == [8, -2]
+        assert not optimizer.state
+        assert not warned
+
     @claim("autograd.step-uses-grad-attribute-none-stops-momentum", notes="2.3")
     @broken_by(SGD, "step", none_as_zeros)
     @broken_by(SGD, "step", zero_as_none)
@@ -245,13 +271,17 @@ class TestStep:
     @claim("autograd.step-uses-grad-attribute-keeps-it", notes="2.3")
     @broken_by(SGD, "step", then(clear))
     @broken_by(SGD, "step", then(spoil))
+    @broken_by(SGD, "step", then(clear_without_momentum))
+    @broken_by(SGD, "step", then(keep_the_gradient_itself))
     @broken_by(SGD, "step", lambda real: lambda optimizer: real(optimizer) or 0.0)
     def test_step_leaves_the_gradients_as_they_are(self, device):
-        """step() returns None and leaves each gradient in place, weight decay and momentum or not."""
-        weight = torch.tensor([1.0, 2.0], device=device, requires_grad=True)
-        weight.grad = gradient = torch.tensor([3.0, -4.0], device=device)
+        """Two steps return None and leave the gradient in place, weight decay and momentum or not."""
+        for options in ({}, {"momentum": 0.9}, {"momentum": 0.9, "weight_decay": 0.1}):
+            weight = torch.tensor([1.0, 2.0], device=device, requires_grad=True)
+            weight.grad = gradient = torch.tensor([3.0, -4.0], device=device)
+            optimizer = SGD([weight], lr=0.1, **options)
 
-        assert SGD([weight], lr=0.1, momentum=0.9, weight_decay=0.1).step() is None
+            assert [optimizer.step(), optimizer.step()] == [None, None]
 
-        assert weight.grad is gradient
-        assert gradient.tolist() == [3, -4]
+            assert weight.grad is gradient
+            assert gradient.tolist() == [3, -4]

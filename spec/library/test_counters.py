@@ -32,6 +32,15 @@ class TestEveryCounter:
             count(refuse)
 
     @pytest.mark.parametrize("count", COUNTERS)
+    def test_the_run_computes_what_it_does_uncounted(self, count):
+        """Each operator gets all that it was given, by position and by keyword."""
+        results = []
+
+        count(lambda: results.append(torch.add(torch.ones(2), torch.ones(2), alpha=4)))
+
+        assert results[0].tolist() == [5, 5]
+
+    @pytest.mark.parametrize("count", COUNTERS)
     def test_counting_ends_with_the_run_even_if_it_goes_wrong(self, count):
         """The count of one run holds nothing of an earlier one, nor of what came between."""
         a, b = torch.ones(2, 3, requires_grad=True), torch.ones(3, 5)
@@ -154,6 +163,12 @@ class TestAllocatedBytes:
 
         assert allocated_bytes(lambda: x + 1) == 60 * FLOAT + 8
 
+    def test_what_an_operator_has_another_take_counts(self):
+        """median() works on a copy of its 60 values, and gives it back before it is done."""
+        x = torch.ones(60)
+
+        assert allocated_bytes(lambda: x.median()) == (60 + 1) * FLOAT
+
 
 class TestPeakBytes:
     """peak_bytes(run)."""
@@ -183,10 +198,17 @@ class TestPeakBytes:
 
     def test_views_changes_in_place_and_what_was_there_take_nothing(self):
         """A result that shares memory needs none of its own."""
-        x = torch.ones(60)
+        x, y = torch.ones(60), torch.ones(60)
 
         assert peak_bytes(lambda: x.view(6, 10).mT[2:].add_(1)) == 0
+        assert peak_bytes(lambda: torch.add(x, x, out=y)) == 0
         assert peak_bytes(lambda: (x + 1).view(6, 10).mT[2:].add_(1)) == 60 * FLOAT
+
+    def test_what_an_operator_needs_for_itself_does_not_count(self):
+        """Of median() the result counts, and not the copy that it works on."""
+        x = torch.ones(60)
+
+        assert peak_bytes(lambda: x.median()) == FLOAT
 
     def test_each_of_several_results_counts(self):
         """Values and indices of max() are two tensors, of floats and of int64."""
