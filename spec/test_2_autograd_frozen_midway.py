@@ -86,6 +86,24 @@ REMEDIES = {drop_gradient: True, take_out: True, no_learning_rate: True}
 REMEDIES |= {nothing_more: False, zero_gradient: False, forget_momentum: False}
 
 
+# Faults
+
+
+def dropping_the_gradient(real):
+    """Return a requires_grad_() that takes the gradient away when it freezes."""
+
+    def requires_grad_(weight, on=True):
+        weight.grad = weight.grad if on else None
+        return real(weight, on)
+
+    return requires_grad_
+
+
+def spending_gradients(real):
+    """Return a step() that uses gradients up."""
+    return lambda optimizer: (real(optimizer), optimizer.zero_grad())[0]
+
+
 class TestMidway:
     """A parameter is frozen when it has been trained, and its optimizer goes on holding it."""
 
@@ -96,6 +114,20 @@ class TestMidway:
     def test_no_optimizer_moves_what_is_frozen_midway(self, device):
         """With zero_grad() before each pass no optimizer moves a frozen parameter, whatever it remembers."""
         assert moving(device) == []
+
+    @claim("autograd.freeze-midway-drift-stale", **DRIFT)
+    @broken_by(SGD, "step", skip_frozen)
+    @broken_by(SGD, "step", spending_gradients)
+    @broken_by(torch.Tensor, "requires_grad_", dropping_the_gradient)
+    def test_last_gradient_moves_a_frozen_weight_on_until_it_is_cleared(self, device):
+        """Without zero_grad() even plain SGD moves a frozen weight on by its last gradient, at each step."""
+        (frozen, _), optimizer = make_pair(device, lr=0.1)
+        values = [frozen[0].item()]
+        for _ in range(2):
+            optimizer.step()
+            values.append(frozen[0].item())
+
+        assert values == pytest.approx([0.9, 0.8, 0.7])
 
     @claim("autograd.freeze-midway-drift-zeros", **DRIFT)
     @broken_by(Optimizer, "zero_grad", removes)

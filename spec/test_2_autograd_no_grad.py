@@ -35,6 +35,7 @@ COMPUTED = {
 VIEWS = {
     "view": lambda x: x.view(4),
     "index": lambda x: x[1],
+    "slice": lambda x: x[1:],
     "expand": lambda x: x.expand(3, 2, 2),
     "transpose": lambda x: x.t(),
     "flatten": nn.Flatten(0),

@@ -54,6 +54,7 @@ turning_on = exits(lambda real, mode, *error: torch.set_grad_enabled(True) and N
 staying_off = exits(lambda real, mode, *error: None)
 staying_off_on_error = exits(lambda real, mode, *error: real(mode, *error) if error[0] is None else None)
 hiding_errors = exits(lambda real, mode, *error: real(mode, *error) or True)
+on_after_errors = exits(lambda real, mode, *error: torch.set_grad_enabled(bool(error[0] or mode.prev)))
 
 
 def forgetting_to_turn_off(real):
@@ -77,6 +78,16 @@ def serving_once(real):
 def undecorated(real):
     """Return a decorator that leaves the function as it is."""
     return lambda mode, function: function
+
+
+def without_arguments(real):
+    """Return a decorator that calls the function with nothing."""
+    return lambda mode, function: real(mode, lambda *arguments: function())
+
+
+def on_afterwards(real):
+    """Return a decorator that turns tracking on after each call."""
+    return lambda mode, function: lambda *a: (real(mode, function)(*a), torch.set_grad_enabled(True))[0]
 
 
 def by_delegating(real):
@@ -137,27 +148,47 @@ class TestScope:
 
     @claim("autograd.no-grad-scope-error", notes="2.7")
     @broken_by(torch.no_grad, "__exit__", staying_off_on_error)
+    @broken_by(torch.no_grad, "__exit__", on_after_errors)
     @broken_by(torch.no_grad, "__exit__", hiding_errors)
     @broken_by(torch.no_grad, "__enter__", forgetting_to_turn_off)
     def test_error_inside_passes_and_restores_the_mode(self):
-        """An error raised inside comes out, and the mode is what it was before."""
+        """An error raised inside comes out, and the mode is what it was before, on or off."""
         modes = []
-        with pytest.raises(LookupError, match="lost"), torch.no_grad():
-            lose(modes)
+        for before in (True, False):
+            with torch.set_grad_enabled(before):
+                with pytest.raises(LookupError, match="lost"), torch.no_grad():
+                    lose(modes)
+                modes.append(grad_on())
 
-        assert modes == [False]
-        assert grad_on()
+        assert modes == [False, True, False, False]
 
     @claim("autograd.no-grad-scope-decorator", notes="2.7")
     @broken_by(torch.no_grad, "__call__", undecorated)
     @broken_by(torch.no_grad, "__exit__", staying_off)
     @broken_by(torch.no_grad, "__enter__", forgetting_to_turn_off)
+    @broken_by(torch.no_grad, "__call__", on_afterwards)
     def test_decorated_function_runs_without_tracking(self):
         """A function decorated by @torch.no_grad() runs untracked at each call, and nothing else does."""
         decorated = torch.no_grad()(grad_on)
 
         assert [grad_on(), decorated(), grad_on(), decorated(), grad_on()] == [True, False, True, False, True]
-        assert decorated.__name__ == "grad_on"
+        with torch.no_grad():
+            assert [decorated(), grad_on()] == [False, False]
+
+    @claim("autograd.no-grad-scope-decorator-arguments", notes="2.7")
+    @broken_by(torch.no_grad, "__call__", without_arguments)
+    @broken_by(torch.no_grad, "__call__", lambda real: lambda mode, function: lambda *arguments: None)
+    @broken_by(torch.no_grad, "__exit__", staying_off_on_error)
+    def test_decorated_function_keeps_arguments_result_and_errors(self):
+        """A decorated function takes, returns and raises what the plain one does, under its name."""
+        modes = []
+        decorated = torch.no_grad()(lose)
+
+        assert torch.no_grad()(lambda *numbers: numbers)(7, 3) == (7, 3)
+        with pytest.raises(LookupError, match="lost"):
+            decorated(modes)
+        assert decorated.__name__ == "lose"
+        assert [*modes, grad_on()] == [False, True]
 
     @claim("autograd.no-grad-scope-bare-decorator", notes="2.7", since="2.1")
     @broken_by(
