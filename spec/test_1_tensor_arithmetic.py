@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
+from spec.faults import as_it_lies
 from spec.harness import broken_by, claim
 
 # For each pair of dtypes, that of their sum.
@@ -26,11 +27,6 @@ def counting(shape, start):
 def first_value_only(real):
     """Fault: of the second tensor only the first value is broadcast."""
     return lambda x, y: real(x, y.reshape(-1)[:1])
-
-
-def as_it_lies(x):
-    """Return what is read if the strides of x are overlooked."""
-    return x.as_strided(x.shape, torch.empty(x.shape).stride())
 
 
 def in_order_of_memory(real):

@@ -13,15 +13,6 @@ from spec.harness import QUALIFIED, broken_by, claim
 FROM_DATA = "tensor(data) turns array-like data (lists, ndarrays and others) into a Tensor"
 
 
-@pytest.fixture
-def repeated_warnings():
-    """Have PyTorch repeat the warnings that it gives only once in a process."""
-    before = torch.is_warn_always_enabled()
-    torch.set_warn_always(True)
-    yield
-    torch.set_warn_always(before)
-
-
 def accepting(kind, convert):
     """Return a replacement for a function of data that takes `kind`, too, as what `convert` makes of it."""
     return lambda real: lambda data: real(convert(data) if isinstance(data, kind) else data)

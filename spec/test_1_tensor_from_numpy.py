@@ -15,15 +15,6 @@ CLASSIC = (
 )
 
 
-@pytest.fixture
-def repeated_warnings():
-    """Have PyTorch repeat the warnings that it gives only once in a process."""
-    before = torch.is_warn_always_enabled()
-    torch.set_warn_always(True)
-    yield
-    torch.set_warn_always(before)
-
-
 def make_layouts():
     """Return an array of each layout: without axes, empty, in order, transposed, with gaps, permuted."""
     grid, block = np.arange(24).reshape(4, 6), np.arange(24).reshape(2, 3, 4)

@@ -12,15 +12,6 @@ from spec.harness import QUALIFIED, broken_by, claim
 NOTEBOOK = {"notes": "notebook tensor", "verdict": QUALIFIED, "says": "tensor.T transposes a tensor"}
 
 
-@pytest.fixture
-def repeated_warnings():
-    """Have PyTorch repeat the warnings that it gives only once in a process."""
-    before = torch.is_warn_always_enabled()
-    torch.set_warn_always(True)
-    yield
-    torch.set_warn_always(before)
-
-
 # Faults
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import SGD
 
+from spec.faults import then, with_options
 from spec.harness import QUALIFIED, broken_by, claim
 
 
@@ -33,27 +34,6 @@ def central_differences(function, weight, step=1e-6):
 
 
 # Faults
-
-
-def with_options(**forced):
-    """Return a replacement for an optimizer's __init__ that forces some of its options."""
-    return lambda real: (
-        lambda optimizer, parameters, **options: real(optimizer, parameters, **options | forced)
-    )
-
-
-def then(afterwards):
-    """Return a replacement for a method that ends with `afterwards(self)`."""
-
-    def replace(real):
-        def method(self, *args, **options):
-            result = real(self, *args, **options)
-            afterwards(self)
-            return result
-
-        return method
-
-    return replace
 
 
 def with_gradient(tensor):

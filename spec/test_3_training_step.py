@@ -11,6 +11,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
 from blitz.nets import Net
+from spec.faults import with_options
 from spec.harness import broken_by, claim
 
 
@@ -18,13 +19,6 @@ def make_step(device):
     """Return a net, an image and a target, float64, so that TF32 plays no part on a GPU."""
     image, target = torch.randn(1, 1, 32, 32), torch.randn(1, 10)
     return Net().double().to(device), image.double().to(device), target.double().to(device)
-
-
-def with_options(**forced):
-    """Return a replacement for an optimizer's __init__ that forces some of its options."""
-    return lambda real: (
-        lambda optimizer, parameters, **options: real(optimizer, parameters, **options | forced)
-    )
 
 
 def in_list(weights):

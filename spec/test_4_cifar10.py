@@ -58,15 +58,6 @@ def transforming_at_once(real):
     return init
 
 
-@pytest.fixture
-def repeated_warnings():
-    """Have PyTorch repeat the warnings that it gives only once in a process."""
-    before = torch.is_warn_always_enabled()
-    torch.set_warn_always(True)
-    yield
-    torch.set_warn_always(before)
-
-
 class TestDataThroughNumpy:
     """Notes 4.1: read with a standard package, make it an array, then a tensor."""
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from spec.counters import operators
+from spec.faults import with_options
 from spec.harness import QUALIFIED, broken_by, claim
 from spec.sgd_faults import zeros_for_none
 from spec.zero_grads import backward, copies, held, make_net, makes_zeros, removes, writes_zeros
@@ -50,11 +51,6 @@ def none_for_zeros(real):
         real(optimizer)
 
     return step
-
-
-def with_options(**forced):
-    """Return a replacement for an optimizer's __init__ that forces some of its options."""
-    return lambda real: lambda optimizer, weights, **options: real(optimizer, weights, **options | forced)
 
 
 def in_mode(mode, fault):
