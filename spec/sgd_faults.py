@@ -1,5 +1,7 @@
 """Faults in what torch.optim.SGD makes of gradients, whichever of its forms does the arithmetic."""
 
+import itertools
+
 import torch
 
 
@@ -59,6 +61,32 @@ def forgetting(real):
             if weight.grad is None:
                 optimizer.state.pop(weight, None)
         real(optimizer)
+
+    return step
+
+
+def all_by_the_first_group(real):
+    """Return a step() that steps every group by the options of the first."""
+
+    def step(optimizer):
+        first, *others = optimizer.param_groups
+        weights = [group["params"] for group in optimizer.param_groups]
+        optimizer.param_groups = [{**first, "params": list(itertools.chain(*weights))}]
+        real(optimizer)
+        optimizer.param_groups = [first, *others]
+
+    return step
+
+
+def keeps_zeros_for_buffers(real):
+    """Return a step() that leaves a buffer of zeros with each weight that needs none."""
+
+    def step(optimizer):
+        real(optimizer)
+        for weight in optimizer.param_groups[0]["params"]:
+            state = optimizer.state[weight]
+            if state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(weight)
 
     return step
 

@@ -1,15 +1,17 @@
-"""Section 3 of the notes, "Update the weights": the terms of SGD by hand, and where its forms differ."""
+"""Section 3 of the notes, "Update the weights": the terms of SGD by hand."""
 
 import pytest
 import torch
-from torch.optim import SGD, sgd
+from torch.optim import SGD, Optimizer, sgd
 
-from spec.harness import QUALIFIED, broken_by, claim
+from spec.harness import broken_by, claim
 from spec.sgd_faults import (
+    all_by_the_first_group,
     decay_apart,
     decay_upside_down,
     first_buffer_damped,
     forgetting,
+    keeps_zeros_for_buffers,
     with_formula,
     zeros_for_none,
 )
@@ -52,13 +54,14 @@ class TestTermByTerm:
     @claim("nn.sgd-dampening-needs-momentum", notes="3 update the weights")
     @broken_by(SGD, "__init__", lambda real: lambda o, w, **rest: real(o, w, momentum=0.5, **rest))
     @broken_by(sgd, "sgd", with_formula(lr=lambda options: options["lr"] * (1 - options["dampening"])))
+    @broken_by(SGD, "step", keeps_zeros_for_buffers)
     def test_dampening_without_momentum_does_nothing(self, device):
         """Without momentum SGD keeps no buffer, and dampening changes nothing."""
         weight = make_weight(16.0, device)
         optimizer = SGD([weight], lr=1.0, dampening=0.75)
 
         assert values_after_each_step(optimizer, weight, [4.0, 4.0]) == [12, 8]
-        assert not optimizer.state[weight].get("momentum_buffer")
+        assert optimizer.state[weight].get("momentum_buffer") is None
 
     @claim("nn.sgd-weight-decay-in-momentum", notes="3 update the weights")
     @broken_by(sgd, "sgd", decay_apart)
@@ -125,6 +128,23 @@ class TestTermByTerm:
 
         assert values == [16 - 8, 8 - (0.5 * 8 + 2)]
 
+    @claim("nn.sgd-groups", notes="3 update the weights")
+    @broken_by(SGD, "step", all_by_the_first_group)
+    @broken_by(Optimizer, "add_param_group", lambda real: lambda o, g: real(o, {"params": g["params"]}))
+    @broken_by(sgd, "sgd", with_formula(momentum=0))
+    def test_each_group_is_stepped_by_options_of_its_own(self, device):
+        """Each group of weights is stepped by its own options, and by the common ones where it has none."""
+        plain, other = make_weight(16.0, device), make_weight(16.0, device)
+        groups = [{"params": [plain]}, {"params": [other], "lr": 0.5, "momentum": 0.5}]
+        optimizer = SGD(groups, lr=1.0, weight_decay=0.25)
+
+        for _ in range(2):
+            plain.grad, other.grad = torch.full_like(plain, 4.0), torch.full_like(other, 2.0)
+            optimizer.step()
+
+        assert plain.item() == 8 - (4 + 0.25 * 8)
+        assert other.item() == 13 - 0.5 * (0.5 * 6 + 2 + 0.25 * 13)
+
     @claim("nn.sgd-options-refused", notes="3 update the weights")
     @broken_by(
         SGD,
@@ -152,60 +172,3 @@ class TestTermByTerm:
             SGD(weights, lr=0.1, nesterov=True)
         with pytest.raises(ValueError, match="and zero dampening"):
             SGD(weights, lr=0.1, momentum=0.5, nesterov=True, dampening=0.5)
-
-
-class TestForms:
-    """In what the forms of SGD are not the same, for all that they move the weights alike."""
-
-    @claim(
-        "nn.sgd-foreach-nesterov-changes-gradients",
-        notes="3 update the weights",
-        verdict=QUALIFIED,
-        says="optimizer.step() updates the weights",
-    )
-    @broken_by(
-        torch,
-        "_foreach_add_",
-        lambda real: (
-            lambda these, others, alpha: [
-                t.data.add_(o, alpha=alpha) for t, o in zip(these, others, strict=True) if t.requires_grad
-            ]
-        ),
-    )
-    @broken_by(SGD, "__init__", lambda real: lambda o, w, foreach, **rest: real(o, w, foreach=False, **rest))
-    @broken_by(SGD, "__init__", lambda real: lambda o, w, nesterov, **rest: real(o, w, **rest))
-    def test_foreach_with_nesterov_adds_momentum_to_the_gradient_itself(self, device):
-        """With foreach=True and Nesterov momentum, .grad is gradient + momentum * buffer after the step.
-
-        Not so with weight decay or maximize. On CUDA, foreach is the form that SGD takes by default.
-        """
-        left = {}
-        for foreach in (False, True):
-            weight = make_weight(16.0, device, grad=4.0)
-            SGD([weight], lr=1.0, momentum=0.5, nesterov=True, foreach=foreach).step()
-            left[foreach] = (weight.item(), weight.grad.item())
-
-        assert left == {False: (10, 4), True: (10, 6)}
-
-    @claim(
-        "nn.sgd-fused-late-first-gradient",
-        notes="3 update the weights",
-        verdict=QUALIFIED,
-        says="optimizer.step() updates the weights",
-    )
-    @broken_by(
-        SGD, "__init__", lambda real: lambda o, w, fused, **rest: real(o, w, foreach=not fused, **rest)
-    )
-    @broken_by(SGD, "__init__", lambda real: lambda o, w, momentum, **rest: real(o, w, **rest))
-    @broken_by(SGD, "step", zeros_for_none)
-    def test_fused_momentum_refuses_a_first_gradient_that_comes_late(self, device):
-        """With fused=True and momentum, a first gradient that comes after another weight's is a TypeError."""
-        early, late = make_weight(16.0, device, grad=4.0), make_weight(16.0, device)
-        optimizer = SGD([early, late], lr=1.0, momentum=0.5, fused=True)
-        optimizer.step()
-
-        late.grad = torch.full_like(late, 4.0)
-
-        assert (early.item(), late.item()) == (12, 16)
-        with pytest.raises(TypeError, match="got NoneType"):
-            optimizer.step()

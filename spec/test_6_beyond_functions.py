@@ -228,6 +228,24 @@ class TestTools:
         assert torch.autograd.grad(scripted(x).sum(), [x])[0].tolist() == [12, 27]
 
     @claim(
+        "derived.torchscript-trace",
+        notes="notebook Simple_Grad",
+        verdict=OUTDATED,
+        since="2.10",
+        says="TorchScript differentiates a program as a whole, by symbols",
+    )
+    @broken_by(torch.jit._trace, "warnings", lambda real: SimpleNamespace(warn=lambda *words: None))
+    @broken_by(torch.jit, "trace", lambda real: lambda function, inputs: function)
+    def test_tracing_warns_that_it_is_deprecated(self):
+        """torch.jit.trace is deprecated and says so; what it makes can still be differentiated."""
+        x = leaf([2.0, 3.0])
+
+        with pytest.warns((DeprecationWarning, FutureWarning), match="torch.jit.trace` is deprecated"):
+            traced = torch.jit.trace(cube, (torch.ones(2, dtype=x.dtype),))
+
+        assert torch.autograd.grad(traced(x).sum(), [x])[0].tolist() == [12, 27]
+
+    @claim(
         "derived.torch-grad-name",
         notes="notebook Simple_Grad",
         verdict=WRONG,

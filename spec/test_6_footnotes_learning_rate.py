@@ -60,6 +60,7 @@ def schedule(rate):
 
 additive = schedule(lambda start, gamma, epoch, number: start * max(0, 1 - epoch * (1 - gamma)))
 inverse = schedule(lambda start, gamma, epoch, number: start / (1 + epoch * (1 / gamma - 1)))
+never_below = schedule(lambda start, gamma, epoch, number: max(0.001, start * gamma**epoch))
 one_late = schedule(lambda start, gamma, epoch, number: start * gamma ** max(0, epoch - 1))
 one_early = schedule(lambda start, gamma, epoch, number: start * gamma ** (epoch + 1))
 exact = schedule(lambda start, gamma, epoch, number: start * gamma**epoch)
@@ -123,12 +124,13 @@ class TestRates:
     @broken_by(ExponentialLR, "get_lr", inverse)
     @broken_by(ExponentialLR, "get_lr", one_late)
     @broken_by(ExponentialLR, "get_lr", one_early)
+    @broken_by(ExponentialLR, "get_lr", never_below)
     def test_rate_is_the_first_times_a_power_of_gamma(self):
         """After t steps of the scheduler the rate is the first one times gamma to the power of t."""
-        halved = rates_of_epochs(*make_scheduled(1.0, gamma=0.5), epochs=4)
+        halved = rates_of_epochs(*make_scheduled(1.0, gamma=0.5), epochs=12)
         lowered = rates_of_epochs(*make_scheduled(0.1, gamma=0.9), epochs=4)
 
-        assert halved == [[1], [0.5], [0.25], [0.125]]
+        assert halved == [[1 / 2**epoch] for epoch in range(12)]
         assert [rate for [rate] in lowered] == pytest.approx([0.1, 0.09, 0.081, 0.0729])
 
     @claim("footnote.exponential-lr-once-an-epoch", notes="7; footnote 2")

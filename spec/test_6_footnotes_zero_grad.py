@@ -1,4 +1,6 @@
-"""Footnote 1 of the notes: net.zero_grad() against optimizer.zero_grad(), where they are equal."""
+"""Footnote 1 of the notes: net.zero_grad() against optimizer.zero_grad(), in one table and one sentence."""
+
+import itertools
 
 import torch
 from hypothesis import given
@@ -13,27 +15,20 @@ from spec.zero_grads import (
     clears_everything,
     clears_nothing,
     clears_one_group,
-    copies,
-    gradients,
-    keeps_the_graph,
+    halves_the_others,
+    in_training_alone,
     make_net,
     makes_zeros,
-    spares_biases,
+    shallow,
+    spares_float32,
     spares_frozen,
+    spares_single_numbers,
     spares_the_first,
-    spares_the_second,
-    writes_zeros,
-    writes_zeros_by_default,
 )
 
 Module = nn.Module
 
 SAME = "given net.parameters(), optimizer.zero_grad() should do the same as net.zero_grad(); not tried"
-
-
-def make_optimizer(weights):
-    """Return an SGD that goes on without a gradient, if it is let."""
-    return SGD(weights, lr=0.125, momentum=0.5, weight_decay=0.25)
 
 
 # The overview: situations, each made around a net; what may keep its gradient, by name
@@ -49,6 +44,17 @@ def over_groups(net):
     """Give the optimizer the two layers in groups of their own."""
     backward(net)
     return SGD([{"params": net.first.parameters()}, {"params": net.second.parameters()}], lr=0.1), {}
+
+
+def over_layers_of_layers(net):
+    """Put the first layer into another, and that into one more."""
+    net.first = nn.Sequential(nn.Sequential(net.first))
+    return over_all(net)
+
+
+def in_evaluation_mode(net):
+    """Switch the net to evaluation."""
+    return over_all(net.eval())
 
 
 def frozen_from_the_start(net):
@@ -108,14 +114,9 @@ def first_layer_replaced(net):
     return optimizer, {"replaced": old.weight}
 
 
-def share_a_weight(net):
-    """Let the two layers share their weight."""
-    net.second.weight = net.first.weight
-
-
 def one_weight_twice(net):
     """Give the optimizer the parameters of a net that has one of them under two names."""
-    share_a_weight(net)
+    net.second.weight = net.first.weight
     return over_all(net)
 
 
@@ -133,6 +134,8 @@ OVERVIEW = {
     # what the optimizer holds: situation, what net.zero_grad() leaves, what optimizer.zero_grad() leaves
     "the net's parameters": (over_all, [], []),
     "the net's parameters, in groups": (over_groups, [], []),
+    "the net's parameters, in layers of layers": (over_layers_of_layers, [], []),
+    "the net's parameters, in evaluation mode": (in_evaluation_mode, [], []),
     "the net's parameters, a layer frozen from the start": (frozen_from_the_start, [], []),
     "the net's parameters, a layer frozen midway": (frozen_midway, [], []),
     "the net's parameters, one of them shared by two layers": (one_weight_twice, [], []),
@@ -155,6 +158,10 @@ def left_by(owner, situation, device):
     return [name for name, weight in watched.items() if weight.grad is not None and weight.grad.any()]
 
 
+KINDS = [*itertools.product([(), (3,), (2, 3)], [torch.float32, torch.float64])]
+INDICES = st.integers(0, len(KINDS) - 1)
+
+
 class TestOverview:
     """The answer in one table, and in one sentence."""
 
@@ -164,6 +171,8 @@ class TestOverview:
     @broken_by(Module, "zero_grad", clears_everything)
     @broken_by(Optimizer, "zero_grad", clears_everything)
     @broken_by(Module, "zero_grad", clears_nothing)
+    @broken_by(Module, "zero_grad", shallow)
+    @broken_by(Module, "zero_grad", in_training_alone)
     @broken_by(Optimizer, "zero_grad", clears_one_group(0))
     def test_each_method_leaves_what_the_other_alone_holds(self, device):
         """The two agree if the optimizer holds net.parameters(), frozen or not; else each leaves the rest."""
@@ -180,156 +189,35 @@ class TestOverview:
     @broken_by(Module, "zero_grad", spares_the_first)
     @broken_by(Optimizer, "zero_grad", spares_the_first)
     @broken_by(Optimizer, "zero_grad", clears_everything)
+    @broken_by(Module, "zero_grad", halves_the_others)
+    @broken_by(Optimizer, "zero_grad", makes_zeros)
+    @broken_by(Module, "zero_grad", spares_single_numbers)
+    @broken_by(torch, "_foreach_zero_", lambda real: lambda gradients: real(gradients[:1]))
+    @broken_by(Optimizer, "zero_grad", spares_float32)
     @given(
-        in_net=st.sets(st.integers(0, 5)),
-        in_optimizer=st.sets(st.integers(0, 5), min_size=1),
-        frozen=st.sets(st.integers(0, 5)),
-        with_gradient=st.sets(st.integers(0, 5)),
+        in_net=st.sets(INDICES),
+        in_optimizer=st.sets(INDICES, min_size=1),
+        frozen=st.sets(INDICES),
+        with_gradient=st.sets(INDICES),
         set_to_none=st.booleans(),
+        foreach=st.booleans(),
     )
     def test_each_method_clears_just_what_its_owner_holds(
-        self, device, in_net, in_optimizer, frozen, with_gradient, set_to_none
+        self, device, in_net, in_optimizer, frozen, with_gradient, set_to_none, foreach
     ):
         """What has a gradient and is held by the method's owner is cleared, and nothing else."""
-        weights = [nn.Parameter(torch.ones(2, device=device), index not in frozen) for index in range(6)]
+        weights = [
+            nn.Parameter(torch.ones(shape, dtype=dtype, device=device), index not in frozen)
+            for index, (shape, dtype) in enumerate(KINDS)
+        ]
         net = nn.ParameterList(weights[index] for index in in_net)
-        optimizer = SGD([weights[index] for index in in_optimizer], lr=0.1)
-        left = {}
-        for owner, clear in both_ways(net, optimizer).items():
+        optimizer = SGD([weights[index] for index in in_optimizer], lr=0.1, foreach=foreach)
+        for owner, held in {"net": in_net, "optimizer": in_optimizer}.items():
             for index, weight in enumerate(weights):
-                weight.grad = torch.ones_like(weight) if index in with_gradient else None
-            clear(set_to_none=set_to_none)
-            left[owner] = {i for i, w in enumerate(weights) if w.grad is not None and w.grad.any()}
+                weight.grad = torch.full_like(weight, 1 + index) if index in with_gradient else None
+            both_ways(net, optimizer)[owner](set_to_none=set_to_none)
 
-        assert left == {"net": with_gradient - in_net, "optimizer": with_gradient - in_optimizer}
+            found = {i: w.grad.unique().tolist() for i, w in enumerate(weights) if w.grad is not None}
 
-
-def trained(owner, device, *, change=lambda net: None, steps=3, **options):
-    """Return the weights of a net after steps that begin with the zero_grad() of `owner`."""
-    net = make_net(device)
-    change(net)
-    optimizer = make_optimizer(net.parameters())
-    for _ in range(steps):
-        both_ways(net, optimizer)[owner](**options)
-        backward(net)
-        optimizer.step()
-    return copies(net.parameters())
-
-
-class TestSameParameters:
-    """optimizer = optim.SGD(net.parameters(), ...)."""
-
-    @claim("footnote.net-vs-optimizer-zero-grad", notes="footnote 1", verdict=ANSWERED, says=SAME)
-    @broken_by(Module, "zero_grad", clears_nothing)
-    @broken_by(Optimizer, "zero_grad", clears_nothing)
-    @broken_by(Module, "zero_grad", spares_biases)
-    @broken_by(Optimizer, "zero_grad", spares_the_first)
-    def test_either_method_trains_the_same_weights(self, device):
-        """Over net.parameters(), steps after either zero_grad() give the same weights, bit for bit."""
-        for options in ({}, {"set_to_none": True}, {"set_to_none": False}):
-            by_net = trained("net", device, **options)
-
-            by_optimizer = trained("optimizer", device, **options)
-
-            torch.testing.assert_close(by_optimizer, by_net, rtol=0, atol=0)
-
-    @claim(
-        "footnote.net-vs-optimizer-zero-grad-default",
-        notes="footnote 1",
-        verdict=ANSWERED,
-        since="2.0",
-        says=SAME,
-    )
-    @broken_by(Module, "zero_grad", writes_zeros_by_default)
-    @broken_by(Optimizer, "zero_grad", writes_zeros_by_default)
-    @broken_by(Module, "zero_grad", spares_biases)
-    @broken_by(Optimizer, "zero_grad", clears_nothing)
-    def test_either_method_removes_gradients_by_default(self, device):
-        """Without an argument either method sets every .grad to None."""
-        net = make_net(device)
-        for clear in both_ways(net, make_optimizer(net.parameters())).values():
-            backward(net)
-
-            clear()
-
-            assert [weight.grad for weight in net.parameters()] == [None] * 4
-
-    @claim("footnote.net-vs-optimizer-zero-grad-removed", notes="footnote 1", verdict=ANSWERED, says=SAME)
-    @broken_by(Module, "zero_grad", writes_zeros)
-    @broken_by(Optimizer, "zero_grad", writes_zeros)
-    @broken_by(Module, "zero_grad", lambda real: lambda net, set_to_none: real(net, False) or real(net, True))
-    @broken_by(Optimizer, "zero_grad", lambda real: lambda o, set_to_none: real(o, False) or real(o, True))
-    def test_set_to_none_lets_the_gradients_go_as_they_are(self, device):
-        """With set_to_none=True either sets .grad to None, and leaves the tensor that was there untouched."""
-        net = make_net(device)
-        for clear in both_ways(net, make_optimizer(net.parameters())).values():
-            backward(net)
-            were, values = [weight.grad for weight in net.parameters()], gradients(net)
-
-            clear(set_to_none=True)
-
-            assert [weight.grad for weight in net.parameters()] == [None] * 4
-            torch.testing.assert_close(were, values, rtol=0, atol=0)
-
-    @claim("footnote.net-vs-optimizer-zero-grad-zeros", notes="footnote 1", verdict=ANSWERED, says=SAME)
-    @broken_by(Module, "zero_grad", makes_zeros)
-    @broken_by(Optimizer, "zero_grad", makes_zeros)
-    @broken_by(Module, "zero_grad", spares_biases)
-    @broken_by(Optimizer, "zero_grad", spares_the_first)
-    def test_set_to_none_false_fills_the_same_tensors_with_zeros(self, device):
-        """With set_to_none=False either fills the gradients with zeros where they lie."""
-        net = make_net(device)
-        for clear in both_ways(net, make_optimizer(net.parameters())).values():
-            backward(net)
-            were = [weight.grad for weight in net.parameters()]
-
-            clear(set_to_none=False)
-
-            assert all(weight.grad is was for weight, was in zip(net.parameters(), were, strict=True))
-            assert not any(was.any() for was in were)
-
-    @claim("footnote.net-vs-optimizer-zero-grad-graph", notes="footnote 1", verdict=ANSWERED, says=SAME)
-    @broken_by(Module, "zero_grad", keeps_the_graph)
-    @broken_by(Optimizer, "zero_grad", keeps_the_graph)
-    @broken_by(Module, "zero_grad", spares_biases)
-    @broken_by(Optimizer, "zero_grad", clears_nothing)
-    def test_set_to_none_false_cuts_the_gradients_from_their_graph(self, device):
-        """Gradients that have a graph, as of create_graph=True, lose it with set_to_none=False, in either."""
-        net = make_net(device)
-        for clear in both_ways(net, make_optimizer(net.parameters())).values():
-            for weight in net.parameters():
-                weight.grad = weight * 3
-
-            clear(set_to_none=False)
-
-            assert [weight.grad.requires_grad for weight in net.parameters()] == [False] * 4
-            assert not any(weight.grad.any() for weight in net.parameters())
-
-    @claim("footnote.net-vs-optimizer-zero-grad-groups", notes="footnote 1", verdict=ANSWERED, says=SAME)
-    @broken_by(Optimizer, "zero_grad", clears_one_group(0))
-    @broken_by(Optimizer, "zero_grad", clears_one_group(1))
-    @broken_by(Module, "zero_grad", clears_nothing)
-    def test_groups_of_an_optimizer_are_all_cleared(self, device):
-        """An optimizer that holds the net in several groups clears them all, as net.zero_grad() does."""
-        net = make_net(device)
-        groups = [{"params": net.first.parameters()}, {"params": net.second.parameters(), "lr": 0.5}]
-        for clear in both_ways(net, SGD(groups, lr=0.1)).values():
-            backward(net)
-
-            clear()
-
-            assert not any(gradient.any() for gradient in gradients(net))
-
-    @claim("footnote.zero-grad-with-shared-parameter", notes="footnote 1", verdict=ANSWERED, says=SAME)
-    @broken_by(Module, "zero_grad", clears_nothing)
-    @broken_by(Optimizer, "zero_grad", clears_nothing)
-    @broken_by(Optimizer, "zero_grad", spares_the_second)
-    @broken_by(Module, "zero_grad", spares_the_second)
-    def test_weight_under_two_names_is_cleared_and_trained_once(self, device):
-        """A weight that two layers share is one parameter with one gradient, and either method clears it."""
-        by_net = trained("net", device, change=share_a_weight)
-
-        by_optimizer = trained("optimizer", device, change=share_a_weight)
-
-        assert len(by_net) == 3
-        torch.testing.assert_close(by_optimizer, by_net, rtol=0, atol=0)
+            zeros = {} if set_to_none else {index: [0] for index in with_gradient & held}
+            assert found == {index: [1 + index] for index in with_gradient - held} | zeros

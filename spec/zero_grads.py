@@ -4,6 +4,7 @@ import gc
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 
 class TwoLayers(nn.Module):
@@ -24,12 +25,22 @@ def make_net(device):
     return TwoLayers().double().to(device)
 
 
+def make_weights(*values, device):
+    """Return a net that is nothing but weights of one number each."""
+    return nn.ParameterList(torch.tensor(value, dtype=torch.float64, device=device) for value in values)
+
+
+def loss_of(net):
+    """Return the loss of a net on four rows, the same ones at each call."""
+    weight = next(net.parameters())
+    rows = torch.linspace(-1, 2, 12, dtype=weight.dtype, device=weight.device).view(4, 3)
+    return net(rows).square().sum()
+
+
 def backward(*nets):
-    """Add to the gradients of the nets those of a loss on four rows, the same ones at each call."""
+    """Add to the gradients of the nets those of their losses, the same ones at each call."""
     for net in nets:
-        weight = next(net.parameters())
-        rows = torch.linspace(-1, 2, 12, dtype=weight.dtype, device=weight.device).view(4, 3)
-        net(rows).square().sum().backward()
+        loss_of(net).backward()
 
 
 def both_ways(net, optimizer):
@@ -50,6 +61,11 @@ def gradients(net):
     ]
 
 
+def times(factors, gradients):
+    """Return the gradients multiplied by each factor."""
+    return [[factor * gradient for gradient in gradients] for factor in factors]
+
+
 # Faults: what may stand in place of Module.zero_grad or Optimizer.zero_grad
 
 
@@ -58,6 +74,12 @@ def held(owner):
     if isinstance(owner, nn.Module):
         return [*owner.parameters()]
     return [weight for group in owner.param_groups for weight in group["params"]]
+
+
+def every_weight():
+    """Return the parameters of all nets and optimizers that there are, each of them once."""
+    owners = [thing for thing in gc.get_objects() if issubclass(type(thing), (nn.Module, Optimizer))]
+    return {id(weight): weight for owner in owners for weight in held(owner)}.values()
 
 
 def clears_nothing(real):
@@ -85,6 +107,8 @@ spares_frozen = sparing(lambda index, weight: not weight.requires_grad)
 spares_the_first = sparing(lambda index, weight: index == 0)
 spares_the_second = sparing(lambda index, weight: index == 1)
 spares_biases = sparing(lambda index, weight: weight.dim() == 1)
+spares_single_numbers = sparing(lambda index, weight: weight.dim() == 0)
+spares_float32 = sparing(lambda index, weight: weight.dtype == torch.float32)
 
 
 def writes_zeros(real):
@@ -112,6 +136,19 @@ def makes_zeros(real):
     return zero_grad
 
 
+def times_zero(real):
+    """Return a zero_grad() that multiplies by zero where it is to write zeros."""
+
+    def zero_grad(owner, set_to_none=True):
+        if set_to_none:
+            real(owner, set_to_none)
+        for weight in held(owner):
+            if weight.grad is not None:
+                weight.grad.detach_().mul_(0)
+
+    return zero_grad
+
+
 def keeps_the_graph(real):
     """Return a zero_grad() whose zeros still hang on the graph that the gradients came from."""
 
@@ -135,13 +172,41 @@ def clears_one_group(index):
     return replace
 
 
+def halves_the_others(real):
+    """Return a zero_grad() that halves the gradients of all that others hold and its owner does not."""
+
+    def zero_grad(owner, set_to_none=True):
+        own = set(map(id, held(owner)))
+        for weight in every_weight():
+            if id(weight) not in own and weight.grad is not None:
+                weight.grad = weight.grad / 2
+        real(owner, set_to_none)
+
+    return zero_grad
+
+
+def shallow(real):
+    """Return a Module.zero_grad that does not go deeper than the layers of a net."""
+
+    def zero_grad(net, set_to_none=True):
+        for layer in (net, *net.children()):
+            for weight in layer.parameters(recurse=False):
+                weight.grad = None
+
+    return zero_grad
+
+
+def in_training_alone(real):
+    """Return a Module.zero_grad that does nothing for a net in evaluation mode."""
+    return lambda net, set_to_none=True: real(net, set_to_none) if net.training else None
+
+
 def clears_everything(real):
     """Return a zero_grad() that clears every parameter there is, whoever holds it."""
 
     def zero_grad(owner, set_to_none=True):
         real(owner, set_to_none)
-        for thing in gc.get_objects():
-            if type(thing) is nn.Parameter:
-                thing.grad = None
+        for weight in every_weight():
+            weight.grad = None
 
     return zero_grad
