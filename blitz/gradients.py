@@ -120,7 +120,7 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
             [0., 0., 5.]])
     """
     _, y = _evaluate(function, x)
-    one_hots = torch.eye(y.numel(), dtype=x.dtype, device=x.device)
+    one_hots = torch.eye(y.numel(), device=x.device)
     J = torch.empty(y.numel(), x.numel(), dtype=x.dtype, device=x.device)
     for row, one_hot in zip(J, one_hots, strict=True):
         row.copy_(vjp(function, x, one_hot.view(y.shape)).flatten())

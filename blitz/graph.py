@@ -6,7 +6,7 @@ Tensors without a gradient, such as images and targets, are not in the graph.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -117,7 +117,9 @@ def outline(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> st
     ● a (2)
     """
     nodes = walk(tensor, params=params)
-    height = _heights(nodes)
+    height: dict[int, int] = {}  # of each node the number of steps on the longest way from it to a leaf
+    for place in reversed(range(len(nodes))):  # inputs first
+        height[place] = max((height[one] + 1 for one in nodes[place].inputs), default=0)
     users = Counter(one for node in nodes for one in node.inputs)
     to_come = users.copy()
     numbers: dict[int, int] = {}
@@ -138,11 +140,3 @@ def outline(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> st
         stack += [(one, margin, margin) for one in branches[-1:]]
         stack += [(one, f"{margin}├─", f"{margin}│ ") for one in reversed(branches[:-1])]
     return "\n".join(lines)
-
-
-def _heights(nodes: Sequence[Node]) -> list[int]:
-    """Return for each node the number of steps on the longest way from it to a leaf."""
-    found = [0] * len(nodes)
-    for place in reversed(range(len(nodes))):  # inputs first
-        found[place] = max((found[one] + 1 for one in nodes[place].inputs), default=0)
-    return found

@@ -71,7 +71,7 @@ def draw(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None, title: s
 
 def _width(line: str) -> float:
     # Chinese letters are twice as wide as others in a font of a fixed width.
-    return _LETTER * sum(2 if east_asian_width(letter) in "WF" else 1 for letter in line)
+    return _LETTER * sum(2 if east_asian_width(letter) in ("W", "F") else 1 for letter in line)
 
 
 def _text(words: str) -> str:

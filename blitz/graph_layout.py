@@ -1,21 +1,19 @@
 """Where the boxes and edges of a picture of a graph stand: row by row, few crossings, no edge behind a box.
 
-The layout has three steps: a row for each box, below its inputs (`_rows`); an order within the rows with few
-crossings (`_untangled`); a place along its row for each (`_places`). An edge over several rows has a bend, an
-item of width 0, in each row between, and runs straight through that row: so it meets no box.
+The layout has two steps: a row for each box, below its inputs (`_routes`); then, from the result up, a place
+in each row as near above its users as its neighbours leave room (`_placed`). An edge over several rows has a
+bend, an item of width 0, in each row between, and runs straight through that row: so it meets no box.
 """
 
-from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, pairwise
-from math import inf
+from itertools import accumulate, islice, pairwise
+from statistics import fmean
 from typing import NamedTuple
 
-LARGEST = 20_000  # boxes and bends: some seconds, and more than anyone can look at
+LARGEST = 20_000  # boxes and bends: more than anyone can look at
 
 _BESIDE, _BETWEEN, _MARGIN, _PORTS, _ARROW = 26.0, 38.0, 12.0, 16.0, 10.0
-_SWEEPS = 24
 
 Point = tuple[float, float]
 Route = list[int]  # an edge: the items it runs over, from the input's box down to the user's
@@ -64,14 +62,11 @@ def layout(sizes: Sequence[tuple[float, float]], inputs: Sequence[Sequence[int]]
     >>> picture.edges[0].points[0], picture.edges[0].points[-1]
     ((62.0, 40.0), (62.0, 78.0))
     """
-    rows, routes = _rows(inputs)
-    rows = _untangled(rows, routes)
-    widths = [width for width, _ in sizes]
-    ports = _ports(rows, routes, widths)
-    x = _places(rows, routes, ports, widths)
-    reach = [(x[item], width / 2) for item, width in enumerate(widths)] + [(at, 0.0) for at in x.values()]
-    left = min(at - half for at, half in reach) - _MARGIN
-    right = max(at + half for at, half in reach) + _MARGIN
+    routes = _routes(inputs)
+    widths = defaultdict(float, enumerate(width for width, _ in sizes))  # of bends, too
+    rows, x = _placed(routes, widths)
+    left = min(at - widths[item] / 2 for item, at in x.items()) - _MARGIN
+    right = max(at + widths[item] / 2 for item, at in x.items()) + _MARGIN
     x = {item: at - left for item, at in x.items()}
 
     span: dict[int, tuple[float, float]] = {}  # of each item the upper and lower border of its row
@@ -82,10 +77,10 @@ def layout(sizes: Sequence[tuple[float, float]], inputs: Sequence[Sequence[int]]
         y += height + _BETWEEN
     middles = [(x[item], sum(span[item]) / 2) for item in range(len(sizes))]
 
+    leaves, arrives = _ports(routes, x, widths), _ports([route[::-1] for route in routes], x, widths)
     edges = []
-    for route, (leaves, arrives) in zip(routes, ports, strict=True):
-        source, *bends, target = route
-        start, end = x[source] + leaves, x[target] + arrives
+    for number, (source, *bends, target) in enumerate(routes):
+        start, end = x[source] + leaves[number], x[target] + arrives[number]
         points = [(start, middles[source][1] + sizes[source][1] / 2), (start, span[source][1])]
         points += [(x[bend], border) for bend in bends for border in span[bend]]
         points += [(end, span[target][0] - _ARROW), (end, middles[target][1] - sizes[target][1] / 2)]
@@ -93,8 +88,8 @@ def layout(sizes: Sequence[tuple[float, float]], inputs: Sequence[Sequence[int]]
     return Layout(right - left, y - _BETWEEN + _MARGIN, middles, edges)
 
 
-def _rows(inputs: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[Route]]:
-    """Put every box right above the highest of its users; return the rows from the bottom, and the edges.
+def _routes(inputs: Sequence[Sequence[int]]) -> list[Route]:
+    """Put every box right above the highest of its users; return the edges, a bend for each row they pass.
 
     An item is a box, by its place in the list, or a bend, by a number from the length of the list on.
     """
@@ -102,170 +97,63 @@ def _rows(inputs: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[Route]
     edges = [(one, place) for place, its in enumerate(inputs) for one in its]
     for one, place in edges:  # users come before their inputs, so row[place] is settled
         row[one] = max(row[one], row[place] + 1)
-    size = len(inputs) + sum(row[one] - row[place] - 1 for one, place in edges)
+    lengths = [row[one] - row[place] - 1 for one, place in edges]
+    size = len(inputs) + sum(lengths)
     if size > LARGEST:
         raise ValueError(
             f"expected a graph of at most {LARGEST:,} boxes and bends to draw, got {size:,}; "
             "blitz.graph.outline tells one of any size"
         )
-
-    routes, above = [], defaultdict(list)
-    for one, place in edges:
-        bends = range(row[one] - 1, row[place], -1)
-        routes.append([one, *range(len(row), len(row) + len(bends)), place])
-        row += bends
-        for upper, lower in pairwise(routes[-1]):
-            above[lower].append(upper)
-
-    rows: list[list[int]] = [[] for _ in range(max(row) + 1)]
-    seen, stack = set(), [0]
-    while stack:  # branch by branch: a graph without shared nodes has no crossings then
-        item = stack.pop()
-        if item not in seen:
-            seen.add(item)
-            rows[row[item]].append(item)
-            stack += reversed(above[item])
-    return rows, routes
+    bends = iter(range(len(inputs), size))
+    return [[one, *islice(bends, length), place] for (one, place), length in zip(edges, lengths, strict=True)]
 
 
-def _untangled(rows: list[list[int]], routes: Sequence[Route]) -> list[list[int]]:
-    """Return the rows in an order with fewer crossings: each item at the mean place of its neighbours."""
-    below, above = defaultdict(list), defaultdict(list)
+def _placed(routes: Sequence[Route], widths: Mapping[int, float]) -> tuple[list[list[int]], dict[int, float]]:
+    """Return the rows from the result up, in order, and where the middle of each item stands along its row.
+
+    Each item is drawn to the mean place of its users, the more the longer the way that leads up from there:
+    so the steps of a net stand in a column, and its parameters make room. Items stand in the order of these
+    means, too: so a graph without shared boxes has no crossings, and others have few.
+    """
+    steps = dict.fromkeys(widths, 1)  # boxes on the longest way up from each, itself included
+    for source, *_, target in reversed(routes):
+        steps[target] = max(steps[target], steps[source] + 1)
+    weights: dict[int, int] = {}
+    above = defaultdict(list)
     for route in routes:
+        weights |= dict.fromkeys(route[:-1], steps[route[0]] ** 2)
         for upper, lower in pairwise(route):
-            below[upper].append(lower)
             above[lower].append(upper)
-    best, fewest = rows, _crossings(rows, below)
-    for sweep in range(_SWEEPS):
-        if fewest == 0:
-            break
-        neighbours, order = (above, rows[::-1]) if sweep % 2 else (below, rows)
-        place = _places_in_rows(rows)
-        rows = []
-        for row in order:
-            means = {item: _mean([place[one] for one in neighbours[item]] or [place[item]]) for item in row}
-            rows.append(sorted(row, key=means.__getitem__))
-            place |= _places_in_rows(rows[-1:])
-        rows = rows[::-1] if sweep % 2 else rows
-        if (crossings := _crossings(rows, below)) < fewest:
-            best, fewest = rows, crossings
-    return best
+
+    rows, x = [[0]], {0: 0.0}
+    for _ in range(steps[0] - 1):
+        pulls = defaultdict(list)
+        for item in rows[-1]:
+            for one in above[item]:
+                pulls[one].append(x[item])
+        wanted = {item: fmean(places) for item, places in pulls.items()}
+        row = sorted(wanted, key=wanted.__getitem__)
+        distances = [(widths[one] + widths[other]) / 2 + _BESIDE for one, other in pairwise(row)]
+        places = _apart([(wanted[item], weights[item]) for item in row], distances)
+        x.update(zip(row, places, strict=True))
+        rows.append(row)
+    return rows, x
 
 
-def _places_in_rows(rows: Sequence[Sequence[int]]) -> dict[int, int]:
-    return {item: place for row in rows for place, item in enumerate(row)}
+def _ports(routes: Sequence[Route], x: Mapping[int, float], widths: Mapping[int, float]) -> dict[int, float]:
+    """Return for each edge, by its number, how far from the middle of its first box it meets that.
 
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _crossings(rows: Sequence[Sequence[int]], below: Mapping[int, Sequence[int]]) -> int:
-    """Count the pairs of edges that cross: those whose lower ends stand the other way round."""
-    place, count = _places_in_rows(rows), 0
-    for row in rows:
-        passed: list[int] = []
-        for upper in row:
-            ends = sorted(place[lower] for lower in below.get(upper, ()))
-            count += sum(len(passed) - bisect_right(passed, end) for end in ends)
-            for end in ends:
-                insort(passed, end)
-    return count
-
-
-def _ports(
-    rows: Sequence[Sequence[int]], routes: Sequence[Route], widths: Sequence[float]
-) -> list[tuple[float, float]]:
-    """Return for each edge how far from the middle of a box it leaves it, and how far it arrives at one.
-
-    Edges at one box lie side by side, in the order of where they come from or go to.
+    Edges at one side of a box lie next to each other, in the order of where they go to.
     """
-    place = _places_in_rows(rows)
-    leaving, arriving = defaultdict(list), defaultdict(list)
+    meeting = defaultdict(list)
     for number, route in enumerate(routes):
-        leaving[route[0]].append((place[route[1]], number))
-        arriving[route[-1]].append((place[route[-2]], number))
-    offsets = []
-    for ends in leaving, arriving:
-        offset = {}
-        for item, edges in ends.items():
-            apart = min(_PORTS, widths[item] / (len(edges) + 1))
-            for rank, (_, number) in enumerate(sorted(edges)):
-                offset[number] = (rank - (len(edges) - 1) / 2) * apart
-        offsets.append(offset)
-    return [(offsets[0][number], offsets[1][number]) for number in range(len(routes))]
-
-
-def _places(
-    rows: Sequence[Sequence[int]], routes: Sequence[Route], ports: Sequence[Point], widths: Sequence[float]
-) -> dict[int, float]:
-    """Return where the middle of each item stands along its row: edges near to straight, nothing too close.
-
-    Each item is drawn to where its edges would be straight, the more the longer the way that leads up from
-    there: so the steps of a net stand in a column, and its parameters make room.
-    """
-    ways = _longest_ways(rows, routes)
-    links = defaultdict(list)
-    for route, (leaves, arrives) in zip(routes, ports, strict=True):
-        weight = ways[route[0]] ** 2
-        shifts = [0.0] * (len(route) - 1)
-        shifts[0] -= leaves
-        shifts[-1] += arrives
-        for (upper, lower), shift in zip(pairwise(route), shifts, strict=True):
-            links[upper].append((lower, shift, weight))
-            links[lower].append((upper, -shift, weight))
-    x: dict[int, float] = {}
-    for sweep in range(_SWEEPS):
-        for row in reversed(rows) if sweep % 2 else rows:
-            wanted = []
-            for item in row:
-                pulls = [(x[one] + shift, weight) for one, shift, weight in links[item] if one in x]
-                pulls = pulls or [(0.0, 1)]  # the result, where all begins
-                total = sum(weight for _, weight in pulls)
-                wanted.append((sum(at * weight for at, weight in pulls) / total, total))
-            x.update(zip(row, _apart(wanted, _distances(row, widths)), strict=True))
-    _straighten(x, rows, routes, widths)
-    return x
-
-
-def _longest_ways(rows: Sequence[Sequence[int]], routes: Sequence[Route]) -> dict[int, int]:
-    """Return for each box the number of boxes on the longest way up from it, itself included."""
-    sources = defaultdict(list)
-    for source, *_, target in routes:
-        sources[target].append(source)
-    ways: dict[int, int] = {}
-    for row in reversed(rows):
-        ways |= {item: 1 + max((ways[one] for one in sources[item]), default=0) for item in row}
-    return ways
-
-
-def _distances(row: Sequence[int], widths: Sequence[float]) -> list[float]:
-    """Return how far apart the middles of neighbours have to be; a bend has no width."""
-    half = [widths[item] / 2 if item < len(widths) else 0.0 for item in row]
-    return [left + right + _BESIDE for left, right in pairwise(half)]
-
-
-def _straighten(
-    x: dict[int, float], rows: Sequence[Sequence[int]], routes: Sequence[Route], widths: Sequence[float]
-) -> None:
-    """Move the bends of an edge into one line as far as their neighbours leave room: one curve, not many."""
-    left, right = {}, {}
-    for row in rows:
-        for (one, other), distance in zip(pairwise(row), _distances(row, widths), strict=True):
-            left[other], right[one] = (one, distance), (other, distance)
-    for _, *bends, _ in routes:
-        lines: list[tuple[list[int], float, float]] = []
-        for bend in bends:
-            low = x[left[bend][0]] + left[bend][1] if bend in left else -inf
-            high = x[right[bend][0]] - right[bend][1] if bend in right else inf
-            line: list[int] = []
-            if lines and max(low, lines[-1][1]) <= min(high, lines[-1][2]):
-                line, lowest, highest = lines.pop()
-                low, high = max(low, lowest), min(high, highest)
-            line.append(bend)
-            lines.append((line, low, high))
-        for line, low, high in lines:
-            x |= dict.fromkeys(line, min(max(_mean([x[bend] for bend in line]), low), high))
+        meeting[route[0]].append((x[route[1]], number))
+    offsets = {}
+    for box, edges in meeting.items():
+        apart = min(_PORTS, widths[box] / (len(edges) + 1))
+        for rank, (_, number) in enumerate(sorted(edges)):
+            offsets[number] = (rank - (len(edges) - 1) / 2) * apart
+    return offsets
 
 
 def _apart(wanted: Sequence[tuple[float, float]], distances: Sequence[float]) -> list[float]:

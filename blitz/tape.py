@@ -117,7 +117,7 @@ class Variable:
             raise ValueError(f"expected a shape that expands to {self.shape}, got {shape}")
         padded = (1,) * (len(self.shape) - len(shape)) + shape
         axes = tuple(axis for axis, size in enumerate(padded) if size == 1)
-        value = self.value.sum(axes, keepdims=True).reshape(shape)
+        value = self.value.sum(axes).reshape(shape)
         return Variable(value, (self,), lambda gradient: (gradient.expand(self.shape),))
 
     def sum(self) -> "Variable":

@@ -135,16 +135,17 @@ def test_edges_at_a_narrow_box_share_its_width():
     assert ends == pytest.approx([-40, -30, -20, -10, 0, 10, 20, 30, 40])
 
 
-def test_an_edge_over_several_rows_is_straight_between_two_curves():
-    """A skip connection goes around what it skips in one line, 26 pixels from the widest box it passes."""
+def test_an_edge_over_several_rows_goes_around_what_it_passes():
+    """A skip connection runs straight up, and aside where a wider box comes, 26 pixels from that."""
     widths = [100, 60, 250, 20, 100]
     picture = layout([(width, 28) for width in widths], [[1, 4], [2], [3], [4], []])
 
     skip = next(edge for edge in picture.edges if (edge.source, edge.target) == (4, 0))
+    bends = [x for x, _ in skip.points[2:-2]]
     assert len(skip.points) == 4 + 2 * 3
-    assert len({x for x, _ in skip.points[2:-2]}) == 1
-    assert skip.points[2][0] == pytest.approx(picture.middles[2][0] + 125 + 26)
-    assert skip.points[2][0] == pytest.approx(picture.width - 12)
+    assert bends[:4] == [pytest.approx(picture.middles[2][0] + 125 + 26)] * 4
+    assert bends[4:] == [pytest.approx(picture.middles[1][0] + 30 + 26)] * 2
+    assert picture.width == pytest.approx(bends[0] + 12)
 
 
 APART = {
@@ -166,22 +167,33 @@ def test_a_long_way_stands_straighter_than_a_short_one():
     """Of two inputs that have no room above their user both, the longer branch moves aside less."""
     middles = layout([BOX] * 4, [[1, 3], [2], [], []]).middles
 
-    # The ports are 8 pixels left and right of the middle, the boxes 126 apart, and a branch of two boxes
-    # weighs 2²: its distance d makes 4(d + 8)² + (d + 126 - 8)² least.
-    assert middles[1][0] - middles[0][0] == pytest.approx(-30, abs=0.5)
-    assert middles[3][0] - middles[0][0] == pytest.approx(126 - 30, abs=0.5)
+    # The boxes stand 126 apart, and a branch of two boxes weighs 2²: so its distance d makes
+    # 4d² + (126 - d)² least.
+    assert middles[0][0] - middles[1][0] == pytest.approx(25.2)
+    assert middles[3][0] - middles[0][0] == pytest.approx(126 - 25.2)
+    assert middles[2][0] == pytest.approx(middles[1][0])
+
+
+def test_the_longest_way_up_counts():
+    """A branch that forks weighs as much as the longer of its ways, whichever of the two comes first."""
+    for fork in [2, 4], [4, 2]:
+        middles = layout([BOX] * 6, [[1, 5], fork, [3], [], [], []]).middles
+
+        # Of 3 boxes, so its distance d makes 9d² + (126 - d)² least.
+        assert middles[0][0] - middles[1][0] == pytest.approx(12.6)
 
 
 CROSSED = {
-    "5 boxes": [[1, 2], [2, 3, 4], [4], [], []],
-    "7 boxes": [[1, 2, 3, 4, 5], [2], [3, 4], [], [5, 6], [], []],
-    "8 boxes": [[1, 2, 3, 4, 5], [3, 4], [5, 7], [], [6], [6], [], []],
+    "5 boxes": [[1, 2, 3], [2, 4], [3, 4], [], []],
+    "6 boxes": [[1, 2], [2, 3, 4, 5], [], [], [], []],
+    "7 boxes": [[1, 2, 5], [2, 3, 4, 6], [5], [4], [6], [], []],
+    "8 boxes": [[1, 2, 3, 4], [2, 6], [3, 5, 6], [4, 5, 7], [7], [], [], []],
 }
 
 
 @pytest.mark.parametrize("inputs", CROSSED.values(), ids=CROSSED)
-def test_crossings_that_another_order_avoids_are_avoided(inputs):
-    """Graphs that have crossings in the order of their branches are drawn without one."""
+def test_boxes_stand_in_the_order_of_their_users(inputs):
+    """Graphs that have crossings in the order of their inputs are drawn without one."""
     assert crossings(layout([BOX] * len(inputs), inputs)) == 0
 
 
