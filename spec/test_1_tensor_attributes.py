@@ -58,7 +58,7 @@ class TestShape:
             assert made == expected
             assert type(made) is torch.Size
 
-    @claim("tensor.shape-and-size-tuple-first", notes="1.3", since="2.9")
+    @claim("tensor.shape-and-size-tuple-first", notes="1.3", since="2.8")
     @broken_by(torch.Tensor, "shape", shape_made_by(lambda x: tuple(x.size())))
     @broken_by(torch.Tensor, "shape", shape_made_by(lambda x: torch.Size([*x.size()][::-1])))
     def test_tuple_plus_size_is_a_size(self):

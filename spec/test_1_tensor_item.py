@@ -101,7 +101,7 @@ class TestItem:
         with pytest.raises(ValueError, match="only one element tensors"):
             float(torch.ones(2, device=device))
 
-    @claim("tensor.item-float-warns", notes="1.6", since="2.9")
+    @claim("tensor.item-float-warns", notes="1.6", since="2.8")
     @broken_by(torch.Tensor, "__float__", lambda real: lambda x: x.item())
     @broken_by(torch.Tensor, "__float__", lambda real: lambda x: real(x) + 1)
     def test_float_warns_that_the_gradient_is_lost(self):
@@ -116,7 +116,7 @@ class TestItem:
             "Converting a tensor with requires_grad=True to a"
         ]
 
-    @claim("tensor.item-float-warns-once", notes="1.6", since="2.9")
+    @claim("tensor.item-float-warns-once", notes="1.6", since="2.8")
     @broken_by(
         torch.Tensor,
         "__float__",
