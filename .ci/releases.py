@@ -1,10 +1,10 @@
 """Hold the claims to several releases of PyTorch, and keep a verdict file of each in spec/records/.
 
     python3.11 .ci/releases.py             # every release named below
-    python3.11 .ci/releases.py 2.6 2.15    # these
+    python3.11 .ci/releases.py 2.7 2.8     # these, or any others from 1.13 on
 
 Each release gets a virtual environment in .releases/ (about 5 GB, kept for the next time). On the releases
-that the project supports every claim runs, on those before them only the claims with a history. A claim that
+named below every claim runs, on those before and between only the claims with a history. A claim that
 names a release must be refuted on each one before it. A release that cannot be installed is named at the end.
 CIFAR-10 is what BLITZ_DATA names. The table goes to spec/records/README.md; the exit status is 0 if every
 release was checked and agrees with the claims.
@@ -19,11 +19,12 @@ ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "spec" / "records"
 SUPPORTED = ["2.6", "2.9", "2.11", "2.13", "2.15"]
 BEFORE = ["1.13", "2.5"]  # the last 1.x; the last whose torch.load ran whatever a pickle says
-WITHOUT_TORCHVISION = ["1.13"]  # for Python 3.11; it needs NumPy 1, too
-PAGE = """# What PyTorch did, release by release
+WITHOUT_TORCHVISION = ["1.13"]  # for Python 3.11
+FOR_NUMPY_1 = ["1.13", "2.0", "2.1", "2.2"]
+PAGE = f"""# What PyTorch did, release by release
 
 A verdict file of each release, made by `python3.11 .ci/releases.py` on the machine and the day that its
-first line names. Every claim ran on the releases that are supported; before them only the claims that name a
+first line names. Every claim ran on {", ".join(SUPPORTED)}; on others only the claims that name a
 release of their own, on 1.13 those alone that do without torchvision. On a release before the one that it
 names, a claim has to be refuted by its own check. The table shows the claims whose outcome differs; an empty
 cell is a claim that was not run there. `blitz matrix spec/records/*.jsonl` prints it.
@@ -76,13 +77,13 @@ def install(release: str, python: Path) -> bool:
     """Make the environment of a release, unless it is there; tell whether it could be made."""
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     others = [name for name in wanted if not name.startswith(("torch", "numpy"))]
-    old = release in WITHOUT_TORCHVISION
-    fitting = ["numpy<2"] if old else ["numpy", "torchvision"]
+    libraries = ["torch"] if release in WITHOUT_TORCHVISION else ["torch", "torchvision"]
+    fitting = [*libraries[1:], "numpy<2" if release in FOR_NUMPY_1 else "numpy"]
     steps = [
         [sys.executable, "-m", "venv", python.parents[1]],
         [python, "-m", "pip", "install", "--quiet", f"torch=={release}.*", *fitting, *others],
         [python, "-m", "pip", "install", "--quiet", "--no-deps", "-e", ROOT],  # it asks for 2.6 and newer
-        [python, "-c", "import torch" if old else "import torch, torchvision"],
+        [python, "-c", f"import {', '.join(libraries)}"],
     ]
     return all(subprocess.run(step, check=False).returncode == 0 for step in steps)
 

@@ -107,7 +107,7 @@ class TestConversion:
             with pytest.raises(TypeError, match=r"can't convert np\.ndarray of type"):
                 torch.from_numpy(np.ones(2, int).astype(dtype))
 
-    @claim("tensor.from-numpy-unsigned", notes="1.2", verdict=QUALIFIED, says=CONVERTS, since="2.4")
+    @claim("tensor.from-numpy-unsigned", notes="1.2", verdict=QUALIFIED, says=CONVERTS, since="2.3")
     @broken_by(torch, "from_numpy", lambda real: lambda numbers: real(numbers.astype("int64")))
     @broken_by(
         torch, "from_numpy", lambda real: lambda numbers: real(numbers.view(numbers.dtype.name.lstrip("u")))

@@ -83,7 +83,7 @@ class TestOptimizer:
 
         assert weight.tolist() == [1 - 0.25 * 3, 2 + 0.25 * 4]
 
-    @claim("nn.sgd-learning-rate-default", notes="3 update the weights", since="2.4")
+    @claim("nn.sgd-learning-rate-default", notes="3 update the weights", since="2.2")
     @broken_by(SGD, "__init__", with_options(lr=0.01))
     def test_sgd_has_a_default_learning_rate(self):
         """Without lr, SGD takes 0.001."""
