@@ -66,7 +66,8 @@ def cached(source: Path, parts: Sequence[str], read: Callable[[], Cifar10]) -> C
     key = fingerprint(source, parts)
     folder = cache_folder()
     place = hashlib.sha256(str(source.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
-    path = folder / f"{source.name[:40]}-{place}.pt"
+    name = source.name.encode(errors="replace").decode()[:40]  # torch.load maps no file of another encoding
+    path = folder / f"{name}-{place}.pt"
     if kept := _open(path, key):
         return kept
     try:
@@ -86,7 +87,7 @@ def cached(source: Path, parts: Sequence[str], read: Callable[[], Cifar10]) -> C
 def _open(path: Path, key: str) -> Cifar10 | None:
     """Map the file, or return None if it is absent, damaged, foreign, or of another fingerprint."""
     try:
-        kept = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        kept = torch.load(path, mmap=True, weights_only=True)
         data = Cifar10(Split(*kept["train"]), Split(*kept["test"]), tuple(kept["classes"]), kept["origin"])
         return data if kept["key"] == key and kept["checksum"] == _checksum(data) else None
     except Exception:  # torch.load fails in many ways; whatever it was, a new file puts it right

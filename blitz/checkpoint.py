@@ -90,7 +90,7 @@ def load(path: str | Path) -> dict[str, Any]:
             raise CheckpointError(f"{path} holds {what}, not the state of a training that could go on")
     except CheckpointError as error:
         before = previous(path)
-        if path != before and _is_intact(before):
+        if _is_intact(before):
             raise CheckpointError(
                 f"{error}; the save before it is intact: go on with --resume {before}"
             ) from error
@@ -105,7 +105,7 @@ def previous(path: str | Path) -> Path:
     'checkpoint.previous.pt'
     """
     path = Path(path)
-    return path if path.stem.endswith(".previous") else path.with_stem(f"{path.stem}.previous")
+    return path.with_stem(f"{path.stem}.previous")
 
 
 def write(data: bytes, path: str | Path) -> None:

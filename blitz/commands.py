@@ -175,9 +175,10 @@ def _load(arguments: argparse.Namespace) -> Cifar10:
     data = load(arguments.data, download=arguments.download, progress=True)
     sizes = f"{len(data.train.labels)} training and {len(data.test.labels)} test images"
     if data.origin == "stand-in":
-        print(f"Data: the built-in stand-in, NOT CIFAR-10 ({sizes}); --download fetches CIFAR-10", flush=True)
+        line = f"the built-in stand-in, NOT CIFAR-10 ({sizes}); --download fetches CIFAR-10"
     else:
-        print(f"Data: {data.origin} {find(arguments.data)[1]} ({sizes})", flush=True)
+        line = f"{data.origin} {find(arguments.data)[1]} ({sizes})"
+    print(f"Data: {line}", flush=True)
     return data
 
 
@@ -233,7 +234,7 @@ def _train(training: Training, data: Cifar10, out: Path, signals: list[int]) -> 
     ) as bar:
         for record in bar:
             if record:
-                bar.set_postfix(loss=f"{record['loss']:.3f}", refresh=False)
+                bar.set_postfix(loss=f"{record['loss']:.3f}")
                 with bar.external_write_mode():
                     print(f"[{record['epoch']}, {record['step']:5d}] loss: {record['loss']:.3f}", flush=True)
             epoch_ends = training.step % training.steps_per_epoch == 0
@@ -283,7 +284,7 @@ def _draw(training: Training, evaluation: Evaluation, data: Cifar10, out: Path) 
     some = torch.linspace(
         0, len(data.test.labels) - 1, min(32, len(data.test.labels))
     ).long()  # folders are sorted
-    images, labels = (tensor[some.to(tensor.device)] for tensor in data.test)
+    images, labels = (tensor[some] for tensor in data.test)
     with torch.no_grad():
         predicted = training.net(normalize(images).to(training.device)).argmax(1)
     drawn = {

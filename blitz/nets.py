@@ -127,24 +127,20 @@ class _Trace(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.steps: list[tuple[str, tuple[int, ...]]] = []
-        self.depth = 0
+        self.inside = False  # a layer
 
     def enter(self, layer: nn.Module, inputs: Any) -> None:
-        self.depth += 1
+        self.inside = True
 
     def leave(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
-            self.depth -= 1
+            self.inside = False
             self.steps.append((name, tuple(output.shape)))
 
         return hook
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.depth += 1  # a function that calls others is one step
-        try:
-            output = func(*args, **(kwargs or {}))
-        finally:
-            self.depth -= 1
-        if self.depth == 0 and isinstance(output, Tensor):
-            self.steps.append((resolve_name(func).rsplit(".", 1)[-1], tuple(output.shape)))
+        output = func(*args, **(kwargs or {}))  # PyTorch hides from here what it calls in turn: one step
+        if not self.inside and isinstance(output, Tensor):
+            self.steps.append((resolve_name(func).split(".")[-1], tuple(output.shape)))
         return output

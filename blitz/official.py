@@ -26,7 +26,7 @@ def read(folder: Path) -> Cifar10:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy 2.4.0 deprecated how the batches of 2009 pickle a dtype
-            parts = [CIFAR10(folder, train=True), CIFAR10(folder, train=False)]
+            parts = [CIFAR10(folder, train=train) for train in (True, False)]
     except Exception as error:  # a pickle can fail in any way
         raise DataError(_fault(folder, error)) from error
     train, test = (_split(part) for part in parts)
@@ -51,7 +51,7 @@ def _files(folder: Path) -> list[tuple[Path, str]]:
 
 
 def _split(part: CIFAR10) -> Split:
-    labels = torch.tensor(part.targets, dtype=torch.int64)
+    labels = torch.tensor(part.targets)
     if len(labels) != len(part.data):
         raise DataError(
             f"expected one label per image in {part.root}, got {len(part.data)} and {len(labels)}"

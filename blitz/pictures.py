@@ -46,7 +46,7 @@ def training_curves(history: Sequence[Record], *, title: str) -> bytes:
             textcoords="offset points",
             ha="center",
         )
-    bottom.axhline(10, color="grey", linestyle="--", linewidth=1)
+    bottom.axhline(10, color="grey", linestyle="--")
     bottom.annotate(
         "chance: one class of ten", (0.02, 10), xytext=(0, 4), textcoords="offset points", color="dimgrey"
     )
@@ -83,7 +83,7 @@ def predictions(
         axes.imshow(image.permute(1, 2, 0).cpu().numpy())
         right = label == guess
         words = classes[guess] if right else f"{classes[guess]}\n({classes[label]})"
-        axes.set_title(words, color=_BLUE if right else _ORANGE, fontsize=9, pad=4)
+        axes.set_title(words, color=_BLUE if right else _ORANGE, fontsize=9)
     return _png(figure)
 
 
@@ -102,11 +102,11 @@ def confusion_matrix(confusion: Tensor, *, classes: Sequence[str], title: str) -
     for row, values in enumerate(shares.tolist()):
         for column, share in enumerate(values):
             colour = "black" if share > 55 else "white"
-            axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=9)
+            axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour)
     axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="predicted class", ylabel="true class", title=title)
-    figure.colorbar(picture, label="share of the images of the true class (%)", shrink=0.85)
+    figure.colorbar(picture, label="share of the images of the true class (%)")
     return _png(figure)
 
 

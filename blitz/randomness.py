@@ -35,13 +35,10 @@ def random_states(device: torch.device) -> dict[str, Any]:
 
 def restore_random_states(states: Mapping[str, Any], device: torch.device) -> None:
     """Put the generators back to where random_states() found them; another device's state is passed over."""
-    words = states["numpy"]["state"]
     random.setstate(states["python"])
-    np.random.set_state(
-        {**states["numpy"], "state": {**words, "key": np.array(words["key"], dtype=np.uint32)}}
-    )
+    np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])
-    if device.type != "cpu" and device.type in states:
+    if device.type in states:
         _device_state(device, "set", states[device.type])
 
 

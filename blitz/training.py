@@ -111,8 +111,8 @@ class Training:
 
     def record(self, **measured: float) -> Record:
         """Add what was measured after the last mini-batch to the history."""
-        epoch, before = divmod(self.step - 1, self.steps_per_epoch)
-        self.history.append({"epoch": epoch + 1, "step": before + 1, **measured})
+        epoch, before = self._place
+        self.history.append({"epoch": epoch, "step": before, **measured})
         return self.history[-1]
 
     def state_dict(self) -> dict[str, Any]:
@@ -166,6 +166,12 @@ class Training:
             "checksum of labels": f"{labels:08x}",
         }
 
+    @property
+    def _place(self) -> tuple[int, int]:
+        """The epoch of the last mini-batch, and its number there, both from 1."""
+        epoch, before = divmod(self.step - 1, self.steps_per_epoch)
+        return epoch + 1, before + 1
+
     def _learn(self, inputs: Tensor, labels: Tensor) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step, self.total_steps)
@@ -179,14 +185,13 @@ class Training:
     def _report(self) -> Record | None:
         # an epoch shorter than the interval (the stand-in's) reports once, at its end
         every = min(self.recipe.report_every, self.steps_per_epoch)
-        before = (self.step - 1) % self.steps_per_epoch + 1
+        epoch, before = self._place
         due, ends = before % every == 0, before == self.steps_per_epoch
         if not due and not ends:
             return None
         loss = self.running_loss.item() / every
         self.running_loss.zero_()
         if not math.isfinite(loss):
-            epoch = (self.step - 1) // self.steps_per_epoch + 1
             raise BlitzError(
                 f"the loss is {loss} at mini-batch {before} of epoch {epoch}: training has diverged, "
                 f"and a learning rate below {self.recipe.learning_rate} may help"

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import random
+import stat
 
 import pytest
 import torch
@@ -109,13 +110,15 @@ class TestWeights:
         torch.testing.assert_close(dict(net.state_dict()), before, rtol=0, atol=0)
 
     @pytest.mark.parametrize(
-        "content", [[1, 2], {"epoch": 3}, torch.ones(2)], ids=["list", "numbers", "tensor"]
+        ("content", "kind"), [([1, 2], "list"), ({"epoch": 3}, "dict"), (torch.ones(2), "Tensor")], ids=str
     )
-    def test_file_without_weights_is_refused(self, tmp_path, content):
+    def test_file_without_weights_is_refused(self, tmp_path, content, kind):
         """A file of torch.save may hold anything."""
         torch.save(content, tmp_path / "odd.pth")
 
-        with pytest.raises(CheckpointError, match=r"odd\.pth holds no weights: expected a state_dict, got"):
+        with pytest.raises(
+            CheckpointError, match=rf"odd\.pth holds no weights: expected a state_dict, got {kind}$"
+        ):
             checkpoint.load_weights(make_net(), tmp_path / "odd.pth")
 
 
@@ -155,6 +158,25 @@ class TestState:
 
         assert steps == (2, 1)
 
+    def test_saving_goes_on_where_a_kill_had_left_both_names_on_one_file(self, tmp_path):
+        """A save that was killed once the second name was given leaves nothing over for ever."""
+        path = saved(tmp_path)
+        os.link(path, checkpoint.previous(path))
+
+        checkpoint.save(make_state(), path)
+
+        assert sorted(os.listdir(tmp_path)) == ["checkpoint.previous.pt", "checkpoint.pt"]
+        assert checkpoint.load(checkpoint.previous(path))["step"] == 0
+
+    def test_file_and_then_its_folder_are_flushed_to_the_disk(self, tmp_path, monkeypatch):
+        """A power cut after save_weights() takes neither the content nor the name."""
+        flushed = []
+        monkeypatch.setattr(os, "fsync", lambda file: flushed.append(stat.S_ISDIR(os.fstat(file).st_mode)))
+
+        checkpoint.save_weights(make_net(), tmp_path / "cifar_net.pth")
+
+        assert flushed == [False, True]
+
     def test_damaged_checkpoint_does_not_push_out_the_good_one_before_it(self, tmp_path):
         """Until the next save is complete, the one good file stays."""
         path = saved(tmp_path, times=2)
@@ -164,6 +186,16 @@ class TestState:
 
         assert checkpoint.load(checkpoint.previous(path))["step"] == 0
         assert checkpoint.load(path)["step"] == 1
+
+    def test_save_that_cannot_keep_the_one_before_is_refused(self, tmp_path):
+        """Here a folder has its name; the sentence names the checkpoint, which stays as it was."""
+        path = saved(tmp_path)
+        checkpoint.previous(path).mkdir()
+
+        with pytest.raises(CheckpointError, match=r"^cannot write .*checkpoint\.pt: Is a directory$"):
+            checkpoint.save(make_state(), path)
+
+        assert checkpoint.load(path)["step"] == 0
 
     def test_full_disk_is_a_sentence_and_leaves_the_last_save(self, tmp_path, monkeypatch):
         """A save that fails is as if it had not begun."""
@@ -212,6 +244,10 @@ BAD = {
         lambda data: plain(make_net().state_dict()),
         "holds weights only, not the state of a training that could go on",
     ),
+    "weights with nothing to go on from": (
+        lambda data: plain({"model": {}, "settings": {}, "step": 1}),
+        "holds weights only, not the state of a training that could go on",
+    ),
     "a list": (lambda data: plain([1]), "holds a list, not the state of a training that could go on"),
     "a whole net": (
         lambda data: plain(make_net()),
@@ -220,6 +256,10 @@ BAD = {
     "half a state_dict": (
         lambda data: cut(plain(make_net().state_dict())),
         "is damaged: it was cut off or changed",
+    ),
+    "a directory without its mark": (
+        lambda data: plain(make_net().state_dict()).replace(b"PK\x01\x02", b"PK\x01\x03"),
+        "is damaged: it was cut off or changed since it was saved",
     ),
     "an empty zip": (
         lambda data: b"PK\x03\x04" + b"PK\x05\x06" + bytes(18),
@@ -307,8 +347,9 @@ class TestBadFiles:
             checkpoint.load_weights(make_net(), path)
 
     @pytest.mark.parametrize("sealed", [False, True], ids=["plain", "with a valid checksum"])
-    def test_code_in_a_file_is_not_run(self, tmp_path, sealed):
-        """A pickle that would make a folder is refused, and makes none."""
+    def test_code_in_a_file_is_not_run(self, tmp_path, monkeypatch, sealed):
+        """A pickle that would make a folder is refused, and makes none, whatever the environment allows."""
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
         content = {"model": {}, "settings": Dangerous(tmp_path / "trap"), "optimizer": {}, "step": 1}
         path = tmp_path / "checkpoint.pt"
         path.write_bytes(plain(content))

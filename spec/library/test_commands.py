@@ -1,42 +1,19 @@
-"""What `blitz train` and `blitz evaluate` promise."""
+"""What `blitz train` and `blitz evaluate` promise: files, settings, refusals, devices and threads."""
 
 import json
-import os
-import re
-import shlex
-import signal
 
 import pytest
 import torch
 from filelock import FileLock
 
 from blitz import checkpoint, commands
-from blitz.data import Cifar10, Split, load
 from blitz.nets import CifarNet
-from blitz.training import Evaluation
-from spec.harness.command_line import main
+from spec.harness.command_line import main, parser
+from spec.library.runs import train, weights
+
+pytestmark = pytest.mark.usefixtures("same_threads")
 
 ALL = ["checkpoint.pt", "cifar_net.pth", "confusion.png", "history.jsonl", "predictions.png", "training.png"]
-
-
-@pytest.fixture(autouse=True)
-def same_threads(monkeypatch):
-    """Keep the number of threads as it is: the commands leave it alone when it is set."""
-    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
-
-
-@pytest.fixture(scope="module")
-def little():
-    """A hundred images of the stand-in to train on, and fifty to test on."""
-    whole = load("stand-in")
-    parts = [Split(split.images[:n], split.labels[:n]) for split, n in ((whole.train, 100), (whole.test, 50))]
-    return Cifar10(*parts, whole.classes, "stand-in")
-
-
-@pytest.fixture
-def little_data(monkeypatch, little):
-    """Let every command read the little stand-in."""
-    monkeypatch.setattr(commands, "load", lambda source, **options: little)
 
 
 @pytest.fixture
@@ -49,25 +26,9 @@ def no_data(monkeypatch):
     monkeypatch.setattr(commands, "load", refuse)
 
 
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """Draw nothing, which takes most of a short training's time."""
-    monkeypatch.setattr(commands, "_draw", lambda *arguments: None)
-
-
-def train(out, *words, recipe="tutorial"):
-    """Run `blitz train` and return its exit status."""
-    return main(["train", "--recipe", recipe, "--device", "cpu", "--out", str(out), *map(str, words)])
-
-
-def weights(out):
-    """Return the bytes of the weights that a training left."""
-    return (out / "cifar_net.pth").read_bytes()
-
-
 @pytest.mark.usefixtures("little_data")
 class TestTrain:
-    """What a training prints and leaves behind."""
+    """What a training does and leaves behind."""
 
     def test_training_leaves_its_files(self, tmp_path):
         """Two checkpoints, the weights, the history and three pictures, but nothing temporary."""
@@ -77,19 +38,6 @@ class TestTrain:
         assert status == 0
         assert found - {".lock"} == {*ALL, "checkpoint.previous.pt"}
         assert all((tmp_path / "out" / name).stat().st_size for name in ALL)
-
-    @pytest.mark.usefixtures("no_pictures")
-    def test_training_prints_what_the_notes_print(self, tmp_path, capsys):
-        """The losses, the accuracy of the network, and that of each class, with padded names."""
-        train(tmp_path)
-
-        lines = capsys.readouterr().out.splitlines()
-        assert re.fullmatch(r"\[1,    25\] loss: 2\.\d{3}", lines[1])
-        assert re.fullmatch(r"\[2,    25\] loss: 2\.\d{3}", lines[2])
-        assert lines[3].startswith("Accuracy of the network on the 50 test images")
-        assert lines[4].startswith("Accuracy of            disc : ")
-        assert lines[13].startswith("Accuracy of    checkerboard : ")
-        assert all(line.endswith(" %") for line in lines[3:14])
 
     @pytest.mark.usefixtures("no_pictures")
     def test_weights_are_the_notes_file(self, tmp_path):
@@ -127,156 +75,78 @@ class TestTrain:
         assert weights(tmp_path / "a") != weights(tmp_path / "c")
 
     @pytest.mark.usefixtures("no_pictures")
-    def test_stand_in_is_never_passed_off_as_cifar_10(self, tmp_path, capsys):
-        """Both the data and the accuracy say so."""
-        train(tmp_path)
+    def test_training_without_options_is_the_tutorial_with_seed_0(self, tmp_path, monkeypatch):
+        """It goes to runs/tutorial below the folder one is in."""
+        monkeypatch.chdir(tmp_path)
 
-        lines = capsys.readouterr().out.splitlines()
-        assert lines[0].startswith(
-            "Data: the built-in stand-in, NOT CIFAR-10 (100 training and 50 test images)"
-        )
-        assert lines[3].startswith(
-            "Accuracy of the network on the 50 test images of the stand-in (NOT CIFAR-10): "
-        )
+        status = main(["train"])
+
+        settings = checkpoint.load(tmp_path / "runs" / "tutorial" / "checkpoint.pt")["settings"]
+        assert status == 0
+        assert (settings["recipe"], settings["seed"]) == ("tutorial", 0)
 
     @pytest.mark.usefixtures("no_pictures")
-    def test_data_is_named(self, tmp_path, capsys, monkeypatch, little):
-        """Whatever is not the stand-in is said with its kind and its folder."""
-        monkeypatch.setattr(commands, "load", lambda source, **options: little._replace(origin="official"))
-        monkeypatch.setattr(commands, "find", lambda source: ("official", source))
-
-        train(tmp_path, "--data", "/data/cifar")
-
-        lines = capsys.readouterr().out.splitlines()
-        assert lines[0] == "Data: official /data/cifar (100 training and 50 test images)"
-        assert lines[3].startswith("Accuracy of the network on the 50 test images: ")
-
-
-class TestAccuracy:
-    """How the accuracy is printed."""
-
-    def test_per_cent_are_rounded_down_as_the_notes_do(self, capsys):
-        """29 of 100 are 29 %, which 100 * 0.29 is not, and 999 of 1000 are 99 %."""
-        confusion = torch.tensor([[29, 71, 0], [1, 999, 0], [0, 0, 0]])
-        data = Cifar10(None, None, ("plane", "car", "bird"), "official")
-
-        commands._print_accuracy(Evaluation(1028 / 1100, torch.zeros(3), confusion), data)
-
-        assert capsys.readouterr().out.splitlines() == [
-            "Accuracy of the network on the 1100 test images: 93 %",
-            "Accuracy of plane : 29 %",
-            "Accuracy of   car : 99 %",
-            "Accuracy of  bird : no images",
-        ]
-
-
-@pytest.mark.usefixtures("little_data", "no_pictures")
-class TestResume:
-    """Stopping and going on."""
-
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_stopped_training_goes_on_by_the_command_it_prints(self, tmp_path, capsys, monkeypatch, number):
-        """Ctrl-C finishes the mini-batch, saves and ends with 130; the command gives the same bits."""
-        train(tmp_path / "whole", "--seed", 3)
-        with monkeypatch.context() as patch:
-            save = checkpoint.save
-            patch.setattr(checkpoint, "save", lambda *what: (save(*what), os.kill(os.getpid(), number)))
-            before = signal.getsignal(number)
-            status = train(tmp_path / "out", "--seed", 3)
-        stopped = capsys.readouterr().out.splitlines()
-
-        resumed = main(shlex.split(stopped[-1])[1:])
-
-        assert (status, resumed, signal.getsignal(number)) == (130, 0, before)
-        assert stopped[-2] == "Stopped after 25 of 50 mini-batches. To go on:"
-        assert weights(tmp_path / "out") == weights(tmp_path / "whole")
-
-    def test_stop_between_two_reports_is_saved(self, tmp_path, capsys, monkeypatch):
-        """A signal in an epoch's fifth mini-batch ends the training after the fifth."""
-        real, batches = commands.Training._learn, []
-
-        def learn(self, *batch):
-            real(self, *batch)
-            batches.append(batch)
-            if len(batches) == 5:
-                os.kill(os.getpid(), signal.SIGINT)
-
-        monkeypatch.setattr(commands.Training, "_learn", learn)
-        status = train(tmp_path)
-
-        assert status == 130
-        assert checkpoint.load(tmp_path / "checkpoint.pt")["step"] == 5
-
-    def test_finished_training_is_only_evaluated(self, tmp_path, capsys):
-        """A resume at the end makes no mini-batch and prints the same accuracy."""
-        train(tmp_path)
-        first, before = capsys.readouterr().out.splitlines(), weights(tmp_path)
-
-        status = train(tmp_path, "--resume")
-
-        lines = capsys.readouterr().out.splitlines()
-        assert status == 0
-        assert lines[1].endswith("after 50 of 50 mini-batches: the training is complete")
-        assert lines[2:13] == first[3:14]
-        assert weights(tmp_path) == before
-
-    def test_resume_restores_a_history_that_a_kill_left_behind(self, tmp_path):
-        """The history is written from the checkpoint."""
-        train(tmp_path)
-        whole = (tmp_path / "history.jsonl").read_text()
-        (tmp_path / "history.jsonl").write_text("")
-
-        train(tmp_path, "--resume")
-
-        assert (tmp_path / "history.jsonl").read_text() == whole
-
-    def test_damaged_checkpoint_names_the_one_before_which_ends_with_the_same_bits(self, tmp_path, capsys):
-        """The sentence's own words, used as they stand, repair the training."""
-        train(tmp_path)
-        whole = weights(tmp_path)
-        (tmp_path / "checkpoint.pt").write_bytes((tmp_path / "checkpoint.pt").read_bytes()[:1000])
-
-        refused = train(tmp_path, "--resume")
-        sentence = capsys.readouterr().err
-        resumed = train(tmp_path, *shlex.split(sentence.split("go on with ")[1]))
-
-        assert (refused, resumed) == (1, 0)
-        assert weights(tmp_path) == whole
-
-    @pytest.mark.parametrize(
-        ("recipe", "words", "message"),
-        [
-            ("fast", [], "trained with recipe tutorial, not fast; resume with the recipe, seed and data"),
-            (
-                "tutorial",
-                ["--seed", "5"],
-                "trained with seed 0, not 5; resume with the recipe, seed and data",
-            ),
-        ],
-        ids=["recipe", "seed"],
-    )
-    def test_resume_with_other_settings_is_refused(self, tmp_path, capsys, recipe, words, message):
-        """The sentence names the file and what differs."""
-        train(tmp_path)
-
-        status = train(tmp_path, "--resume", *words, recipe=recipe)
-
-        assert status == 1
-        assert (
-            f"blitz: {tmp_path / 'checkpoint.pt'} does not fit: it was {message}" in capsys.readouterr().err
+    def test_checkpoint_is_saved_at_each_report_and_at_the_end_of_each_epoch(self, tmp_path, monkeypatch):
+        """Of 25 mini-batches an epoch, with a report every 10, after these."""
+        recipe = commands.RECIPES["tutorial"]._replace(report_every=10)
+        monkeypatch.setitem(commands.RECIPES, "tutorial", recipe)
+        save, saved = checkpoint.save, []
+        monkeypatch.setattr(
+            checkpoint, "save", lambda state, path: (save(state, path), saved.append(state["step"]))
         )
+
+        train(tmp_path)
+
+        assert saved == [10, 20, 25, 35, 45, 50]
+
+    @pytest.mark.usefixtures("no_pictures")
+    def test_training_and_evaluation_use_the_device_named(self, tmp_path, monkeypatch):
+        """After each epoch, after a resume at the end, and in `blitz evaluate`."""
+        evaluate, used = commands.evaluate_net, []
+
+        def watched(net, split, *, device=None):
+            used.append(str(device))
+            return evaluate(net, split, device=device)
+
+        monkeypatch.setattr(commands, "evaluate_net", watched)
+        train(tmp_path, "--device", "cpu:0")
+        train(tmp_path, "--device", "cpu:0", "--resume")
+        main(["evaluate", str(tmp_path / "checkpoint.pt"), "--device", "cpu:0"])
+
+        assert used == ["cpu:0"] * 4
+
+
+OPTIONS = {
+    "named": (["--data", "here"], ("here", {"download": False, "progress": True})),
+    "to be fetched": (["--download"], (None, {"download": True, "progress": True})),
+}
+
+
+@pytest.mark.parametrize(("words", "expected"), OPTIONS.values(), ids=OPTIONS)
+def test_data_is_what_the_options_say(monkeypatch, little, words, expected):
+    """--data names it, --download fetches it, and the decoding shows how far it is."""
+    asked = []
+    monkeypatch.setattr(commands, "load", lambda source, **how: asked.append((source, how)) or little)
+
+    commands._load(parser().parse_args(["train", *words]))
+
+    assert asked == [expected]
 
 
 @pytest.mark.usefixtures("no_data")
 class TestRefusals:
     """What is refused in one sentence, with status 1, before the data is read."""
 
-    def test_missing_device_is_refused(self, tmp_path, capsys):
+    @pytest.mark.parametrize(("accelerator", "seen"), [(None, "only cpu"), ("mps", "cpu and mps")])
+    def test_missing_device_is_refused(self, tmp_path, capsys, monkeypatch, accelerator, seen):
         """The sentence says which devices there are."""
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator is not None)
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(accelerator))
+
         status = main(["train", "--out", str(tmp_path / "out"), "--device", "cuda:99"])
 
-        assert status == 1
-        assert "blitz: there is no device cuda:99 here: PyTorch" in capsys.readouterr().err
+        expected = f"blitz: there is no device cuda:99 here: PyTorch {torch.__version__} sees {seen}\n"
+        assert (status, capsys.readouterr().err) == (1, expected)
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.parametrize("name", ["meta", "gpu", ""])
@@ -338,14 +208,29 @@ class TestRefusals:
         )
         assert not (tmp_path / "out").exists()
 
-    @pytest.mark.parametrize("seed", ["-1", str(2**32), "x"])
+    @pytest.mark.parametrize("seed", ["-1", "4294967296"])
     def test_seed_out_of_range_is_refused(self, capsys, seed):
-        """Argparse ends with status 2 and its own message."""
+        """Argparse ends with status 2, and the message says what the range is."""
         with pytest.raises(SystemExit) as caught:
             main(["train", "--seed", seed])
 
+        expected = f"argument --seed: expected a seed in 0..4294967295, got {seed}\n"
         assert caught.value.code == 2
-        assert "argument --seed" in capsys.readouterr().err
+        assert capsys.readouterr().err.endswith(expected)
+
+    @pytest.mark.parametrize("words", [["--seed", "x"], ["--recipe", "slow"]])
+    def test_words_that_mean_nothing_are_refused(self, capsys, words):
+        """Argparse ends with status 2 and its own message."""
+        with pytest.raises(SystemExit) as caught:
+            main(["train", *words])
+
+        assert caught.value.code == 2
+        assert f"argument {words[0]}: invalid" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("seed", [0, 4_294_967_295])
+    def test_seeds_at_the_ends_of_the_range_are_taken(self, seed):
+        """32 bits, what every generator takes for a seed."""
+        assert parser().parse_args(["train", "--seed", str(seed)]).seed == seed
 
     def test_foreign_file_is_not_evaluated(self, tmp_path, capsys):
         """A picture is no checkpoint."""

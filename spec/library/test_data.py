@@ -1,12 +1,10 @@
-"""blitz.data: which data set is loaded, batches by index, and the tutorial's way through a DataLoader."""
+"""blitz.data: which data set is loaded, and what is wrong with one that is not."""
 
 import pytest
 import torch
-from PIL import Image
-from torchvision.transforms import Compose, Normalize, ToTensor
 
 from blitz import stand_in
-from blitz.data import Images, Split, batches, find, load, loader, normalize
+from blitz.data import find, load
 from blitz.errors import DataError
 from spec.library.data_folders import CLASSES, pixels, write_image_folder, write_official
 
@@ -17,12 +15,6 @@ def cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("BLITZ_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("BLITZ_DATA", raising=False)
     return tmp_path / "cache"
-
-
-@pytest.fixture
-def split():
-    """Ten images of noise, labelled 0 to 9."""
-    return Split(torch.from_numpy(pixels(count=10, seed=0)), torch.arange(10))
 
 
 class TestSource:
@@ -53,6 +45,15 @@ class TestSource:
 
         assert find(folder) == ("official", folder)
 
+    def test_progress_is_shown_where_it_is_asked_for(self, tmp_path, capsys):
+        """With progress=True the decoding is shown on stderr; without it nothing is said."""
+        load(write_image_folder(tmp_path / "images"))
+        silent = capsys.readouterr().err
+        load(write_image_folder(tmp_path / "others"), progress=True)
+
+        assert silent == ""
+        assert "30/30" in capsys.readouterr().err
+
     def test_stand_in_is_asked_for_by_name(self, capsys, cache_folder):
         """The source "stand-in" gives the drawn data set, in silence and without a cache."""
         data = load("stand-in")
@@ -62,9 +63,10 @@ class TestSource:
         assert not cache_folder.exists()
 
     def test_blitz_data_names_the_default(self, tmp_path, monkeypatch):
-        """Without a source, BLITZ_DATA names it."""
+        """Without a source, BLITZ_DATA names it, from the home folder on if it begins with ~."""
         folder = write_image_folder(tmp_path / "images")
-        monkeypatch.setenv("BLITZ_DATA", str(folder))
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("BLITZ_DATA", "~/images")
 
         assert find() == ("image folder", folder)
         assert load().origin == "image folder"
@@ -88,8 +90,10 @@ class TestSource:
 
         said = capsys.readouterr().err
         assert data.origin == "stand-in"
-        assert said.count("\n") == 1
-        assert "stand-in; blitz train --download fetches the real one, --data PATH names a copy" in said
+        assert said == (
+            "blitz: no CIFAR-10 here, using the drawn stand-in; "
+            "blitz train --download fetches the real one, --data PATH names a copy\n"
+        )
 
     def test_find_reads_no_image(self, tmp_path, cache_folder):
         """`find` answers from the layout alone: empty files do for it, and nothing is cached."""
@@ -127,11 +131,12 @@ class TestUnusableSource:
 
     def test_folder_of_neither_layout(self, tmp_path):
         """The sentence says what was looked for and what lies there instead."""
-        (tmp_path / "train").mkdir()
-        (tmp_path / "holiday").mkdir()
+        for name in ("train", "f", "e", "d", "c", "b"):
+            (tmp_path / name).mkdir()
 
         with pytest.raises(
-            DataError, match=r"^expected cifar-10-batches-py, or train and test, in .*, found holiday, train$"
+            DataError,
+            match=r"^expected cifar-10-batches-py, or train and test, in the folder .*, found b, c, d, e, f$",
         ):
             load(tmp_path)
 
@@ -182,127 +187,6 @@ class TestDownload:
         load()
 
         assert folders == []
-
-
-class TestNormalize:
-    """uint8 images to float32 in [-1, 1]."""
-
-    def test_all_256_values_are_bitwise_those_of_torchvision(self):
-        """Every value of a pixel becomes the float that ToTensor and Normalize give, to the last bit."""
-        values = torch.arange(3 * 1024).remainder(256).to(torch.uint8).view(3, 32, 32)
-        transform = Compose([ToTensor(), Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])
-
-        expected = transform(Image.fromarray(values.permute(1, 2, 0).numpy()))
-
-        assert torch.equal(normalize(values), expected)
-        assert torch.equal(normalize(values[None])[0], expected)
-
-    def test_images_themselves_stay_as_they_are(self, split):
-        """The arithmetic in place is on a copy."""
-        before = split.images.clone()
-
-        normalize(split.images)
-
-        assert torch.equal(split.images, before)
-
-    def test_float_images_are_refused(self):
-        """Images that are floats already are not scaled a second time."""
-        with pytest.raises(
-            ValueError, match=r"expected images uint8 \(\.\.\., 3, 32, 32\), got torch.float32"
-        ):
-            normalize(torch.zeros(3, 32, 32))
-
-    def test_another_shape_is_refused(self):
-        """Channel-last images, as PIL and Matplotlib have them, are refused."""
-        with pytest.raises(ValueError, match=r"got torch.uint8 \(32, 32, 3\)"):
-            normalize(torch.zeros(32, 32, 3, dtype=torch.uint8))
-
-
-class TestBatches:
-    """Batches by index."""
-
-    def test_batches_come_in_the_order_given(self, split):
-        """The indices say which images make each batch, and how often."""
-        order = torch.tensor([3, 1, 1, 9])
-
-        labels = [labels.tolist() for _, labels in batches(split, 2, order=order)]
-
-        assert labels == [[3, 1], [1, 9]]
-
-    def test_inputs_belong_to_their_labels(self, split):
-        """Image and label of an index come together."""
-        (inputs, _), *_ = batches(split, 4, order=torch.tensor([7, 2, 5, 0]))
-
-        assert torch.equal(inputs, normalize(split.images)[[7, 2, 5, 0]])
-
-    def test_default_order_is_as_they_stand(self, split):
-        """Without an order every image comes once, in its place."""
-        labels = [label for _, labels in batches(split, 3) for label in labels.tolist()]
-
-        assert labels == list(range(10))
-
-    def test_last_batch_is_smaller_when_sizes_do_not_divide(self, split):
-        """Ten images in batches of four are 4, 4 and 2."""
-        assert [len(inputs) for inputs, _ in batches(split, 4)] == [4, 4, 2]
-
-    def test_empty_order_gives_no_batch(self, split):
-        """No index, no batch: not one of size zero, whose mean loss would be nan."""
-        order = torch.empty(0, dtype=torch.int64)
-
-        assert list(batches(split, 4, order=order)) == []
-
-    def test_device_receives_the_batches(self, split):
-        """Inputs and labels are on the device asked for."""
-        inputs, labels = next(batches(split, 4, device="meta", order=torch.arange(8)))
-
-        assert inputs.device.type == labels.device.type == "meta"
-
-    def test_batch_size_of_zero_is_refused_at_once(self, split):
-        """The error comes with the call, not with the first batch."""
-        with pytest.raises(ValueError, match=r"expected a batch size of at least 1, got 0"):
-            batches(split, 0)
-
-    def test_missing_labels_are_refused(self, split):
-        """Ten images with nine labels are no split."""
-        with pytest.raises(ValueError, match=r"expected one label per image, got 10 and 9"):
-            batches(Split(split.images, split.labels[:9]), 4)
-
-
-class TestLoader:
-    """The tutorial's way: a DataLoader over PIL images."""
-
-    def test_loader_gives_exactly_what_batches_gives(self, split):
-        """Two worker processes, PIL and torchvision's transforms give the same bits, in the same batches."""
-        ours = list(batches(split, 4))
-        theirs = list(loader(split, shuffle=False))
-
-        assert len(ours) == len(theirs)
-        for (inputs, labels), (expected_inputs, expected_labels) in zip(ours, theirs, strict=True):
-            assert torch.equal(inputs, expected_inputs)
-            assert torch.equal(labels, expected_labels)
-
-    def test_defaults_are_those_of_the_tutorial(self, split):
-        """Batches of four, shuffled, by two workers."""
-        trainloader = loader(split)
-
-        assert trainloader.batch_size == 4
-        assert trainloader.num_workers == 2
-        assert isinstance(trainloader.sampler, torch.utils.data.RandomSampler)
-
-    def test_shuffling_gives_every_image_once(self, split):
-        """A shuffled epoch has every image once, in an order of its own."""
-        torch.manual_seed(0)
-
-        labels = torch.cat([labels for _, labels in loader(split, num_workers=0)]).tolist()
-
-        assert labels != list(range(10))
-        assert sorted(labels) == list(range(10))
-
-    def test_transform_receives_the_pil_image(self, split):
-        """Any transform of a PIL image can stand in for the tutorial's."""
-        images = Images(split, transform=lambda image: (image.mode, image.size))
-
-        assert images[3] == (("RGB", (32, 32)), 3)
 
 
 def test_stand_in_has_the_origin_that_find_names():

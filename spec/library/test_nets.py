@@ -8,7 +8,7 @@ from blitz.nets import CifarNet, Net, shapes
 
 SHAPES = {
     "Net": (
-        Net(),
+        Net,
         [
             ("conv1", (2, 6, 30, 30)),
             ("relu", (2, 6, 30, 30)),
@@ -20,7 +20,7 @@ SHAPES = {
         ],
     ),
     "CifarNet": (
-        CifarNet(),
+        CifarNet,
         [
             ("conv1", (2, 6, 28, 28)),
             ("relu", (2, 6, 28, 28)),
@@ -36,10 +36,10 @@ HEAD = [("fc1", (2, 120)), ("relu", (2, 120)), ("fc2", (2, 84)), ("relu", (2, 84
 NETS = {"Net": (Net, 1), "CifarNet": (CifarNet, 3)}
 
 
-@pytest.mark.parametrize(("net", "body"), SHAPES.values(), ids=SHAPES)
-def test_shapes_lists_each_layer_and_function_in_order(net, body):
+@pytest.mark.parametrize(("make_net", "body"), SHAPES.values(), ids=SHAPES)
+def test_shapes_lists_each_layer_and_function_in_order(make_net, body):
     """What comes out of each step of the two Nets, layers and functions between them alike."""
-    assert shapes(net, torch.zeros(2, *net.image_shape)) == body + HEAD
+    assert shapes(make_net(), torch.zeros(2, *make_net.image_shape)) == body + HEAD
 
 
 def test_shapes_leaves_the_net_as_it_was():
@@ -57,6 +57,20 @@ def test_shapes_takes_any_module():
     net = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
 
     assert shapes(net, torch.zeros(5, 3)) == [("0", (5, 2)), ("1", (5, 2))]
+
+
+def test_functions_keep_their_keyword_arguments():
+    """A function that the net calls by keyword is called so under the listing too."""
+
+    class Rows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.fc(torch.flatten(x, start_dim=1))
+
+    assert shapes(Rows(), torch.zeros(5, 3, 2)) == [("flatten", (5, 6)), ("fc", (5, 2))]
 
 
 @pytest.mark.parametrize(("make_net", "channels"), NETS.values(), ids=NETS)

@@ -1,8 +1,10 @@
 """blitz.official: the official copy of CIFAR-10, read and fetched."""
 
 import tarfile
+import tempfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import numpy as np
@@ -55,6 +57,13 @@ class TestOfficialCopy:
         assert np.array_equal(data.train.images.numpy(), expected)
         assert data.train.labels.tolist() == 5 * list(range(10))
 
+    def test_test_batch_is_kept_apart(self, copy):
+        """The test images are those of test_batch alone."""
+        data = official.read(copy)
+
+        assert np.array_equal(data.test.images.numpy(), pixels(count=10, seed=5))
+        assert data.test.labels.tolist() == list(range(10))
+
     def test_classes_come_from_the_copy_itself(self, copy):
         """The names of the classes are those in batches.meta."""
         data = official.read(copy)
@@ -94,11 +103,11 @@ BROKEN_COPIES = {
         "test_batch is damaged, its checksum is not the official one: fetch",
     ),
     "a batch that is no pickle": (
-        lambda f, m: accept(f, m, b"hello"),
-        r"cannot read .*cifar-10-batches-py \(.+\): fetch the official copy",
+        lambda f, m: accept(f, m, b""),
+        r"cannot read .*cifar-10-batches-py \(Ran out of input\): fetch the official copy",
     ),
     "a label out of range": (
-        lambda f, m: relabel(f, m, [10] * 10),
+        lambda f, m: relabel(f, m, [0, 9, 10, 11, 12, 13, 14, 15, 16, 17]),
         "expected labels from 0 to 9 in .*official, got 10",
     ),
     "a label short": (
@@ -122,12 +131,20 @@ class TestDownload:
 
     def test_download_leaves_an_official_copy_and_nothing_else(self, archive, tmp_path):
         """The archive is fetched, unpacked and verified; no archive or temporary folder stays behind."""
-        folder = tmp_path / "new"
+        folder = tmp_path / "not" / "there yet"
 
         official.download(folder)
 
         assert len(official.read(folder).train.images) == 50
         assert {path.name for path in folder.iterdir()} <= {CIFAR10.base_folder, ".download.lock"}
+
+    def test_archive_is_unpacked_where_the_copy_will_be(self, archive, tmp_path, monkeypatch):
+        """The system's folder for temporary files, often small and on another disk, is not used."""
+        monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+
+        official.download(tmp_path / "new")
+
+        assert len(official.read(tmp_path / "new").train.images) == 50
 
     def test_whole_copy_is_not_fetched_again(self, copy, monkeypatch):
         """Where a verified copy is, nothing is fetched, so no network is needed."""
@@ -137,10 +154,10 @@ class TestDownload:
 
         assert len(official.read(copy).train.images) == 50
 
-    def test_damaged_copy_is_put_right(self, archive, copy):
+    @pytest.mark.parametrize("damage", [Path.unlink, cut], ids=["a missing file", "a damaged file"])
+    def test_damaged_copy_is_put_right(self, archive, copy, damage):
         """A copy that misses a file, or has a damaged one, is fetched again."""
-        (copy / CIFAR10.base_folder / "data_batch_1").unlink()
-        cut(copy / CIFAR10.base_folder / "data_batch_2")
+        damage(copy / CIFAR10.base_folder / "data_batch_2")
 
         official.download(copy)
 

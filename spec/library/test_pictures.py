@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -45,6 +46,13 @@ def texts(axes):
     return [text.get_text() for text in axes.texts]
 
 
+def assert_stands_above(text, gap):
+    """Fail unless the words stand right above the point they belong to, `gap` pixels at most."""
+    box = text.get_window_extent()
+    _, y = text.axes.transData.transform(text.xy)
+    assert 0 < box.y0 - y < gap, f"{text.get_text()} stands {box.y0 - y} pixels above its point"
+
+
 class TestTrainingCurves:
     """Loss and accuracy over the epochs."""
 
@@ -65,6 +73,29 @@ class TestTrainingCurves:
         assert top.get_ylabel() == "running loss\n(cross-entropy, nats)"
         assert (bottom.get_xlabel(), bottom.get_ylabel()) == ("epoch", "test accuracy (%)")
         assert texts(bottom) == ["45.0 %", "54.0 %", "chance: one class of ten"]
+        assert figures[0].get_suptitle() == "a title"
+
+    def test_words_stand_above_their_points(self, figures):
+        """Each accuracy is written in the middle above its point, "chance" above the line at 10 %."""
+        pictures.training_curves(HISTORY, title="a title")
+
+        bottom = figures[0].axes[1]
+        assert [text.xy for text in bottom.texts[:2]] == [(1, 45), (2, 54)]
+        assert list(bottom.lines[1].get_ydata()) == [10, 10]
+        for text in bottom.texts:
+            assert_stands_above(text, gap=20)
+        for text in bottom.texts[:2]:
+            box, (x, _) = text.get_window_extent(), bottom.transData.transform(text.xy)
+            assert (box.x0 + box.x1) / 2 == pytest.approx(x, abs=2)
+
+    def test_axes_share_whole_epochs_and_reach_from_0_to_100_per_cent(self, figures):
+        """Both curves run over the same epochs from 0, marked at whole numbers; 54 % looks like a half."""
+        pictures.training_curves(HISTORY, title="a title")
+
+        top, bottom = figures[0].axes
+        assert top.get_xlim() == bottom.get_xlim() == (0, pytest.approx(2.1))
+        assert all(tick == round(tick) for tick in bottom.get_xticks())
+        assert bottom.get_ylim() == (0, 100)
 
     @pytest.mark.parametrize("length", [0, 1, 3])
     def test_short_history_is_drawn_too(self, length):
@@ -90,6 +121,10 @@ class TestPredictions:
         colours = [axes.title.get_color() for axes in figures[0].axes]
         assert titles == ["airplane", "bird\n(automobile)", "bird"]
         assert colours[0] == colours[2] != colours[1]
+        assert figures[0].get_suptitle() == (
+            "a title\nblue: right · orange: wrong, with the true class in brackets"
+        )
+        assert [np.argmax(to_rgb(colour)) for colour in colours[:2]] == [2, 0]  # most blue, most red
         assert (pixels(png) == [0, 200, 0]).all(axis=2).mean() > 0.2
 
     @pytest.mark.parametrize(("count", "grid"), [(1, (1, 1)), (8, (1, 8)), (11, (2, 8))])
@@ -104,6 +139,11 @@ class TestPredictions:
 
         assert figures[0].axes[0].get_gridspec().get_geometry() == grid
         assert sum(bool(axes.images) for axes in figures[0].axes) == count
+        assert not any(axes.axison for axes in figures[0].axes)
+        rows, columns = grid
+        width, height = figures[0].get_size_inches()
+        assert width / columns > 1
+        assert height / rows > 1.5
 
 
 class TestConfusionMatrix:
@@ -117,12 +157,28 @@ class TestConfusionMatrix:
 
         axes = figures[0].axes[0]
         assert texts(axes) == ["75", "25", "0", "0", "50", "50", "0", "0", "0"]
+        assert [text.get_position() for text in axes.texts] == [(x, y) for y in range(3) for x in range(3)]
+        for text in axes.texts:
+            box = text.get_window_extent()
+            centre = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+            assert centre == pytest.approx(axes.transData.transform(text.get_position()), abs=3)
+
+    def test_colours_say_what_the_cells_say(self, figures):
+        """From 0 to 100 %, as the bar beside it names; numbers are black on bright and white on dark."""
+        pictures.confusion_matrix(torch.tensor([[3, 1], [4, 6]]), classes=CLASSES[:2], title="a title")
+
+        axes, bar = figures[0].axes
+        assert axes.images[0].get_array().tolist() == [[75, 25], [40, 60]]
+        assert axes.images[0].get_clim() == (0, 100)
+        assert bar.get_ylabel() == "share of the images of the true class (%)"
+        assert [text.get_color() for text in axes.texts] == ["black", "white", "white", "black"]
 
     def test_rows_are_true_and_columns_predicted(self, figures):
         """Both axes name the classes."""
         pictures.confusion_matrix(torch.eye(3, dtype=torch.long), classes=CLASSES, title="a title")
 
         axes = figures[0].axes[0]
+        assert axes.get_title() == "a title"
         assert (axes.get_ylabel(), axes.get_xlabel()) == ("true class", "predicted class")
         assert [label.get_text() for label in axes.get_yticklabels()] == list(CLASSES)
         assert [label.get_text() for label in axes.get_xticklabels()] == list(CLASSES)

@@ -1,10 +1,12 @@
 """blitz.sources: image folders, and which layout a folder has."""
 
+import re
 import shutil
+from urllib.error import URLError
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from blitz import sources
 from blitz.errors import DataError
@@ -43,11 +45,24 @@ class TestImageFolder:
 
         assert len(data.train.images) == 20
 
+    def test_images_stay_in_order_when_they_are_many(self, image_folder):
+        """Files are read ahead by the hundred, and none is lost or moved on the way."""
+        for number in range(200, 400):
+            shutil.copy(image_folder / "train/airplane/0.png", image_folder / f"train/airplane/{number}.png")
+
+        data = sources.read_image_folder(image_folder)
+
+        assert len(data.train.images) == len(data.train.labels) == 220
+        assert np.array_equal(data.train.images[-2:].numpy(), pixels(count=2, seed=9))
+
     def test_progress_shows_on_stderr(self, image_folder, capsys):
-        """With progress=True a bar counts the images."""
+        """With progress=True a bar counts the images, and without it nothing is said."""
+        sources.read_image_folder(image_folder)
+        silent = capsys.readouterr().err
         sources.read_image_folder(image_folder, progress=True)
 
-        assert "30/30" in capsys.readouterr().err
+        assert silent == ""
+        assert re.search(r"\rdecoding: 100%.* 30/30 .*image/s", capsys.readouterr().err)
 
 
 def resave(path, **changes):
@@ -66,7 +81,11 @@ BROKEN_IMAGE_FOLDERS = {
     ),
     "nine classes": (
         lambda f: [shutil.rmtree(f / part / "cat") for part in ("train", "test")],
-        "expected ten class folders in .*train, found 9: airplane, automobile, bird, deer",
+        "expected ten class folders in .*train, found 9: airplane, automobile, bird, deer, .*, truck",
+    ),
+    "thirteen classes, of which twelve are named": (
+        lambda f: [(f / part / name).mkdir() for part in ("train", "test") for name in ("u", "v", "w")],
+        "expected ten class folders in .*train, found 13: airplane, .*, truck, u, v",
     ),
     "no class": (
         lambda f: [shutil.rmtree(f / part / name) for part in ("train", "test") for name in CLASSES],
@@ -112,7 +131,7 @@ def test_broken_image_folder_is_refused_in_one_sentence(image_folder, break_, se
     """What is wrong with a folder of images is said with the name of the file or folder at fault."""
     break_(image_folder)
 
-    with pytest.raises(DataError, match=f"^{sentence}"):
+    with pytest.raises(DataError, match=f"^{sentence}$"):
         sources.read_image_folder(image_folder)
 
 
@@ -124,3 +143,21 @@ def test_truncated_jpeg_is_refused(image_folder):
 
     with pytest.raises(DataError, match=r"^cannot decode .*dog/1\.jpg, replace or remove it: .*truncated"):
         sources.read_image_folder(image_folder)
+
+
+REASONS = {
+    "several lines": (ValueError("one,\n  two."), "one, two"),
+    "the system's words": (
+        FileNotFoundError(2, "No such file or directory", "a.png"),
+        "No such file or directory",
+    ),
+    "no words": (EOFError(), "EOFError"),
+    "an address": (URLError(ConnectionRefusedError(111, "Connection refused")), "Connection refused"),
+    "Pillow's words": (UnidentifiedImageError("cannot identify <BytesIO at 0x7f>"), "it is not an image"),
+}
+
+
+@pytest.mark.parametrize(("error", "words"), REASONS.values(), ids=REASONS)
+def test_why_says_what_happened_in_a_few_words(error, words):
+    """One line without a full stop, an errno or an address in memory."""
+    assert sources.why(error) == words
