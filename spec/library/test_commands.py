@@ -51,7 +51,7 @@ class TestTrain:
         torch.testing.assert_close(net.state_dict(), expected, rtol=0, atol=0)
 
     @pytest.mark.usefixtures("no_pictures")
-    def test_history_is_that_of_the_checkpoint(self, tmp_path):
+    def test_history_is_that_of_the_checkpoint(self, tmp_path, capsys):
         """One JSON object a line: the losses, and after each epoch the accuracy on the test images."""
         train(tmp_path)
 
@@ -64,6 +64,7 @@ class TestTrain:
             (2, False),
             (2, True),
         ]
+        assert f": {round(100 * lines[-1]['accuracy'])} %\n" in capsys.readouterr().out
 
     @pytest.mark.usefixtures("no_pictures")
     def test_seed_decides_the_weights(self, tmp_path):

@@ -1,4 +1,4 @@
-"""What blitz.training promises: recipes, training that can stop anywhere, and evaluation."""
+"""blitz/training.py: training from beginning to end, what is refused before it, and evaluation."""
 
 import math
 
