@@ -182,6 +182,14 @@ class TestDownload:
         assert folders == [tmp_path / "new"]
         assert data.origin == "official"
 
+    def test_goes_to_the_folder_of_the_variable(self, folders, monkeypatch, tmp_path):
+        """Without an argument the archive goes where BLITZ_DATA points to."""
+        monkeypatch.setenv("BLITZ_DATA", str(tmp_path / "new"))
+
+        load(download=True)
+
+        assert folders == [tmp_path / "new"]
+
     def test_never_happens_unasked(self, folders):
         """Without download=True nothing is fetched, although there is no data."""
         load()
