@@ -147,10 +147,9 @@ def find_device(name: str) -> torch.device:
 
 
 def _seed(text: str) -> int:
-    seed = int(text)
-    if not 0 <= seed < 2**32:
-        raise argparse.ArgumentTypeError(f"expected a seed in 0..{2**32 - 1}, got {seed}")
-    return seed
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"expected a seed in 0..{2**32 - 1}, got {text}")
+    return int(text)
 
 
 @contextmanager

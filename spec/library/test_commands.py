@@ -209,8 +209,8 @@ class TestRefusals:
         )
         assert not (tmp_path / "out").exists()
 
-    @pytest.mark.parametrize("seed", ["-1", "4294967296"])
-    def test_seed_out_of_range_is_refused(self, capsys, seed):
+    @pytest.mark.parametrize("seed", ["-1", "4294967296", "x"])
+    def test_what_is_no_seed_is_refused(self, capsys, seed):
         """Argparse ends with status 2, and the message says what the range is."""
         with pytest.raises(SystemExit) as caught:
             main(["train", "--seed", seed])
@@ -219,14 +219,13 @@ class TestRefusals:
         assert caught.value.code == 2
         assert capsys.readouterr().err.endswith(expected)
 
-    @pytest.mark.parametrize("words", [["--seed", "x"], ["--recipe", "slow"]])
-    def test_words_that_mean_nothing_are_refused(self, capsys, words):
+    def test_unknown_recipe_is_refused(self, capsys):
         """Argparse ends with status 2 and its own message."""
         with pytest.raises(SystemExit) as caught:
-            main(["train", *words])
+            main(["train", "--recipe", "slow"])
 
         assert caught.value.code == 2
-        assert f"argument {words[0]}: invalid" in capsys.readouterr().err
+        assert "argument --recipe: invalid choice: 'slow'" in capsys.readouterr().err
 
     @pytest.mark.parametrize("seed", [0, 4_294_967_295])
     def test_seeds_at_the_ends_of_the_range_are_taken(self, seed):
