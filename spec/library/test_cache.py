@@ -161,6 +161,7 @@ class Planted:
         return Path.touch, (self.path,)
 
 
+@pytest.mark.filterwarnings("ignore:Environment variable TORCH_FORCE")  # as an error it would stop the code
 def test_code_in_a_cache_file_is_not_run(source, tmp_path, cache_folder, monkeypatch):
     """A cache file into which someone has planted code is written anew, and the code does not run.
 
