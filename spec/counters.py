@@ -12,6 +12,8 @@ from torch.autograd.profiler import profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from blitz.graph import walk
+
 
 class _Operators(TorchDispatchMode):
     """Counts what reaches the dispatcher below autograd, the backward pass included."""
@@ -110,11 +112,4 @@ def peak_bytes(run: Callable[[], Any]) -> int:
 
 def graph_nodes(output: Tensor) -> Counter[str]:
     """Count the nodes of the graph behind `output`, by name, such as "AccumulateGrad"; a leaf has none."""
-    found: set[Any] = set()
-    ahead = [output.grad_fn]
-    while ahead:
-        node = ahead.pop()
-        if node is not None and node not in found:
-            found.add(node)
-            ahead += [following for following, _ in node.next_functions]
-    return Counter(type(node).__name__ for node in found)
+    return Counter(node.kind for node in walk(output)) if output.grad_fn else Counter()
