@@ -1,9 +1,10 @@
 """Data parallelism over any devices: what nn.DataParallel does, as code.
 
-Each device gets a share of the batch and a replica of the net; the outputs are put together where the first
-share was. Replicas are copies that autograd knows, so the gradients of all shares add up in the one net.
+Each device gets a share of the batch and a replica of the net; the outputs are put together on the first one.
+Replicas are copies that autograd knows, so the gradients of all shares add up in the one net.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -39,8 +40,8 @@ def split(batch: Any, devices: Sequence[Device], *, dim: int = 0) -> list[Any]:
     """Return the share of `batch` for each device, moved there; fewer than devices if the rows run out.
 
     Args:
-        batch: tensors (..., N at `dim`, ...), also in tuples, lists and dicts, however deep. What is no
-            tensor goes to every device.
+        batch: tensors (..., N at `dim`, ...), also in tuples, lists and dicts, however deep: each is split.
+            What is no tensor goes to every device.
         devices: any, the same one several times included.
         dim: the axis to split along.
 
@@ -52,8 +53,7 @@ def split(batch: Any, devices: Sequence[Device], *, dim: int = 0) -> list[Any]:
     >>> split({"inputs": torch.arange(5), "scale": 2}, ["cpu"] * 2)
     [{'inputs': tensor([0, 1, 2]), 'scale': 2}, {'inputs': tensor([3, 4]), 'scale': 2}]
     """
-    if not devices:
-        raise ValueError("expected at least one device, got none")
+    _require(devices)
     rows = sorted({_rows(tensor, dim) for tensor in _tensors(batch)})
     counts = {len(share_sizes(count, len(devices))) for count in rows} or {len(devices)}
     if len(counts) > 1:
@@ -73,27 +73,29 @@ def split(batch: Any, devices: Sequence[Device], *, dim: int = 0) -> list[Any]:
 
 
 def replicate(net: nn.Module, devices: Sequence[Device]) -> list[nn.Module]:
-    """Return a replica of `net` for each device.
+    """Return a replica of `net` for each device, made anew for each forward pass.
 
-    The parameters of a replica are copies of the net's that autograd knows: its gradients add up in `net`.
-    The first replica has the net's own buffers, the others have copies, so that only what the first one
-    writes to a buffer, such as a running mean, lasts. All other attributes are shared, but one that is
-    assigned to `self` stays in its replica.
+    The first replica has the net's own parameters and buffers, the others have copies that autograd knows:
+    all gradients add up in `net`, and of what replicas write to buffers, such as running means, only what
+    the first one writes lasts. Other attributes are shared; one that forward assigns stays in its replica.
 
     Raises:
-        ValueError: a parameter or buffer is not on the first of the devices.
+        ValueError: no devices, a parameter or buffer not on the first of them, or a lazy layer never called.
     """
+    _require(devices)
     first = torch.empty(0, device=devices[0]).device  # "cuda" is the current one, with its index
-    for name, tensor in [*net.named_parameters(), *net.named_buffers()]:
+    named = [*net.named_parameters(), *net.named_buffers()]
+    for name, tensor in named:
+        if nn.parameter.is_lazy(tensor):
+            raise ValueError(
+                f"expected a net that was called before: {name} of a lazy layer has no shape yet"
+            )
         if tensor.device != first:
             raise ValueError(
                 f"expected the net on {first}, the first of the devices; {name} is on {tensor.device}"
             )
-    replicas = []
-    for index, device in enumerate(devices):
-        made = {} if index else {id(buffer): buffer for buffer in net.buffers()}
-        replicas.append(_replica(net, device, made))
-    return replicas
+    own = {id(tensor): tensor for _, tensor in named}
+    return [_replica(net, device, {} if index else own) for index, device in enumerate(devices)]
 
 
 def _replica(module: nn.Module, device: Device, made: dict[int, Any]) -> Any:
@@ -114,7 +116,7 @@ def _replica(module: nn.Module, device: Device, made: dict[int, Any]) -> Any:
 
 def _copied(tensor: Tensor | None, device: Device, made: dict[int, Any]) -> Tensor | None:
     if tensor is not None and id(tensor) not in made:
-        made[id(tensor)] = tensor.to(device, copy=True)
+        made[id(tensor)] = tensor.clone().to(device)  # `to` with copy=True refuses sparse gradients
     return tensor if tensor is None else made[id(tensor)]
 
 
@@ -139,7 +141,7 @@ def gather(outputs: Sequence[Any], device: Device, *, dim: int = 0) -> Any:
 
     Args:
         outputs: of one kind each: tensors, which are joined along `dim`, or tuples, lists and dicts of such.
-            Numbers, tensors without an axis, become a vector.
+            Numbers, as tensors without an axis, become a vector; None stays None.
         device: where to put them together.
         dim: the axis to join along.
 
@@ -191,11 +193,16 @@ def data_parallel(
     return gather(apply(replicas, shares), devices[0], dim=dim)
 
 
+def _require(devices: Sequence[Device]) -> None:
+    if not devices:
+        raise ValueError("expected at least one device, got none")
+
+
 def _rows(tensor: Tensor, dim: int) -> int:
     if not -tensor.dim() <= dim < tensor.dim():
         raise ValueError(
             f"expected tensors with an axis {dim} to split along, got the shape {tuple(tensor.shape)}; "
-            "what every device needs whole can be a number"
+            "what every device needs whole can be a number, or a buffer of the net"
         )
     return tensor.shape[dim]
 
@@ -223,10 +230,13 @@ def _map(function: Callable[..., Any], *values: Any, other: Callable[..., Any] =
     def below(*parts: Any) -> Any:
         return _map(function, *parts, other=other)
 
-    if isinstance(first, Mapping):
+    if isinstance(first, dict):
         if any(value.keys() != first.keys() for value in values):
             return other(*values)
-        return type(first)((key, below(*(value[key] for value in values))) for key in first)  # type: ignore[call-arg]
+        mapped = copy.copy(first)  # a subclass, such as defaultdict, may not be made of its items
+        for key in first:
+            mapped[key] = below(*(value[key] for value in values))
+        return mapped
     if isinstance(first, (tuple, list)):
         if any(len(value) != len(first) for value in values):
             return other(*values)
