@@ -1,7 +1,12 @@
 """Fixtures that several sections use."""
 
+import functools
+
 import pytest
 import torch
+
+from spec import ranks as processes
+from spec.harness.claims import Sabotage
 
 
 @pytest.fixture
@@ -11,3 +16,17 @@ def repeated_warnings():
     torch.set_warn_always(True)
     yield
     torch.set_warn_always(before)
+
+
+@pytest.fixture
+def ranks(request, tmp_path):
+    """`ranks(size, work, *arguments)`: what `work` gives in each of so many processes, by rank.
+
+    A sabotage is planted in them, too.
+    """
+    sabotage = getattr(request.node, "callspec", None) and request.node.callspec.params.get("sabotage")
+    planted = None
+    if isinstance(sabotage, Sabotage):
+        test = request.function
+        planted = (test.__module__, test.__qualname__, test.sabotages.index(sabotage))
+    return functools.partial(processes.run, folder=tmp_path, planted=planted)

@@ -1,0 +1,63 @@
+"""Real processes for what is said of several: each one is a rank of a group that talks by gloo."""
+
+import functools
+import importlib
+import itertools
+import multiprocessing
+import os
+import pickle
+import socket
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+
+# A server imports this once, and forks every rank: a fork of pytest itself could not run a backward pass any
+# more. DDP imports torch._dynamo, which takes a second.
+PRELOADED = ["__main__", "torch._dynamo", "spec.ranks"]
+
+numbers = itertools.count()
+
+
+def run(size, work, *arguments, folder, planted=None):
+    """Return what `work(*arguments)` gives in each of `size` ranks; the first exception of any is raised.
+
+    Args:
+        size: number of processes.
+        work: a function of a module, for the ranks to import.
+        arguments: what can be pickled.
+        folder: where the processes meet, in a file: no port has to be free.
+        planted: where the ranks find the fault to plant: module and name of a claim, number of its sabotage.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    meeting = folder / f"meeting {next(numbers)}"
+    with ProcessPoolExecutor(size, mp_context=context) as processes:
+        ranks = [
+            processes.submit(_join, meeting, rank, size, planted, work, arguments) for rank in range(size)
+        ]
+        done, _ = wait(ranks, return_when=FIRST_EXCEPTION)
+        for rank in [*done, *ranks]:
+            rank.result()
+    return [pickle.loads(rank.result()) for rank in ranks]
+
+
+def _join(meeting, rank, size, planted, work, arguments):
+    """Join the group, work, and return the result as bytes: torch would send a tensor by shared memory."""
+    torch.set_num_threads(1)
+    loopback = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
+    os.environ["GLOO_SOCKET_IFNAME"] = loopback[0]  # else gloo looks up the name of the machine
+    with pytest.MonkeyPatch.context() as patch:
+        if planted:
+            module, name, number = planted
+            claim = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+            claim.sabotages[number].plant(patch)
+        dist.init_process_group(
+            "gloo", f"file://{meeting}", rank=rank, world_size=size, timeout=timedelta(minutes=1)
+        )
+        try:
+            return pickle.dumps(work(*arguments))
+        finally:
+            dist.destroy_process_group()
