@@ -187,8 +187,8 @@ def data_parallel(
     >>> data_parallel(net, torch.ones(30, 5), ["cpu"] * 4).shape
     torch.Size([30, 2])
     """
-    args = batch if isinstance(batch, tuple) else (batch,)
-    shares = split((args, dict(kwargs or {})), devices, dim=dim)
+    arguments = (batch if isinstance(batch, tuple) else (batch,), dict(kwargs or {}))
+    shares = split(arguments, devices, dim=dim) if any(arguments) else [arguments]  # no argument: one call
     replicas = replicate(net, devices[: len(shares)])
     return gather(apply(replicas, shares), devices[0], dim=dim)
 

@@ -35,9 +35,9 @@ def run(size, work, *arguments, folder, planted=None):
     context.set_forkserver_preload(PRELOADED)
     meeting = folder / f"meeting {next(numbers)}"
     with ProcessPoolExecutor(size, mp_context=context) as processes:
-        ranks = [
-            processes.submit(_join, meeting, rank, size, planted, work, arguments) for rank in range(size)
-        ]
+        # as bytes, like the results: torch would have the processes share the memory of a tensor
+        sent = pickle.dumps(arguments)
+        ranks = [processes.submit(_join, meeting, rank, size, planted, work, sent) for rank in range(size)]
         done, _ = wait(ranks, return_when=FIRST_EXCEPTION)
         for rank in [*done, *ranks]:
             rank.result()
@@ -45,7 +45,7 @@ def run(size, work, *arguments, folder, planted=None):
 
 
 def _join(meeting, rank, size, planted, work, arguments):
-    """Join the group, work, and return the result as bytes: torch would send a tensor by shared memory."""
+    """Join the group, work, and return the result as bytes."""
     torch.set_num_threads(1)
     loopback = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
     os.environ["GLOO_SOCKET_IFNAME"] = loopback[0]  # else gloo looks up the name of the machine
@@ -58,6 +58,6 @@ def _join(meeting, rank, size, planted, work, arguments):
             "gloo", f"file://{meeting}", rank=rank, world_size=size, timeout=timedelta(minutes=1)
         )
         try:
-            return pickle.dumps(work(*arguments))
+            return pickle.dumps(work(*pickle.loads(arguments)))
         finally:
             dist.destroy_process_group()

@@ -270,7 +270,7 @@ class TestWrapping:
     @broken_by(DDP, "state_dict", lambda real: lambda ddp: ddp.module.state_dict())
     @broken_by(DDP, "__getattr__", passing_on)
     def test_names_of_the_weights_begin_with_module(self, ranks):
-        """DDP has the net as .module; so the names in its state_dict() begin, and the net's attributes it lacks."""
+        """DDP has the net as .module, where the net's attributes stay; names in its state_dict() begin so."""
         [(keys, same, passed_on)] = ranks(1, names)
 
         assert keys == [f"module.{name}" for name in make_net().state_dict()]

@@ -50,7 +50,7 @@ class TestUnusedParameters:
     @broken_by(DDP, "__init__", with_options(find_unused_parameters=True))
     @broken_by(DDP, "forward", local)
     def test_parameter_without_part_in_the_loss_is_an_error_at_the_next_forward(self, ranks):
-        """DDP waits for every gradient: where a parameter has no part in the loss, the next forward raises."""
+        """DDP waits for every gradient: if a parameter has no part in the loss, the next forward raises."""
         errors = ranks(2, use_one_head)
 
         assert ["finished reduction in the prior iteration" in error for error in errors] == [True, True]

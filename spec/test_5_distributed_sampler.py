@@ -92,7 +92,7 @@ class TestShares:
     @broken_by(DistributedSampler, "__iter__", unpadded)
     @broken_by(DistributedSampler, "__iter__", padded_by_the_last)
     def test_sampler_deals_the_indices_out_and_repeats_the_first_ones(self):
-        """A DistributedSampler deals indices out in turn, and the first ones again until all shares are equal."""
+        """A DistributedSampler deals indices out in turn, and the first ones again until shares are equal."""
         dealt = shares(10, 4, shuffle=False)
 
         assert dealt == [[0, 4, 8], [1, 5, 9], [2, 6, 0], [3, 7, 1]]
@@ -123,7 +123,7 @@ class TestShares:
     @broken_by(DistributedSampler, "__iter__", in_blocks)
     @given(length=lengths, size=sizes)
     def test_with_drop_last_shares_are_disjoint(self, length, size):
-        """With drop_last=True no sample comes twice; what cannot be shared equally is left out, at the end."""
+        """With drop_last=True no sample comes twice; what cannot be shared equally at the end is left out."""
         dealt = shares(length, size, shuffle=False, drop_last=True)
 
         each = length // size

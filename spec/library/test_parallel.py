@@ -162,3 +162,13 @@ class TestDataParallel:
             data_parallel(nn.Linear(3, 2), torch.ones(4, 5), CPUS)
 
         assert caught.value.__notes__ == ["(in share 1 of 2)"]
+
+    def test_net_without_arguments_is_called_once(self):
+        """There is nothing to share out; keyword arguments alone are arguments."""
+
+        class Constant(nn.Module):
+            def forward(self, times=1):
+                return torch.ones(2) * times
+
+        assert data_parallel(Constant(), (), ["cpu"] * 3).tolist() == [1, 1]
+        assert data_parallel(Constant(), (), CPUS, kwargs={"times": 3}).tolist() == [3, 3, 3, 3]

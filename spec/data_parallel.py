@@ -1,0 +1,205 @@
+"""What the claims of section 5 share: the net of dp.py, and CPU stand-ins for GPUs.
+
+`cpus(4)` has nn.DataParallel run as on a machine with four GPUs: its own Python code (constructor, scatter,
+replicate, parallel_apply, gather, and their gradients) over copies on the CPU. Stand-ins replace what is
+native: the copies between devices, streams, and the counting of devices. That leaves unshown that the native
+code cuts a batch as `Tensor.chunk` does, where a tensor lives, and what all of it costs. A claim
+`on_machines` also runs with one GPU in place of several, and on several GPUs without stand-ins.
+"""
+
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import comm
+
+from spec.harness.contract import not_checked
+from spec.harness.devices import accelerator
+
+CPU = torch.device("cpu")
+
+# By their names: `torch.nn.parallel.data_parallel` and the like are functions, which hide the modules.
+DATA_PARALLEL, PARALLEL_APPLY, SCATTER_GATHER, FUNCTIONS = (
+    importlib.import_module(f"torch.nn.parallel.{name}")
+    for name in ("data_parallel", "parallel_apply", "scatter_gather", "_functions")
+)
+
+ROUNDING = {"rtol": 1e-12, "atol": 1e-12}  # in float64: shares add up in another order than a whole batch
+
+
+@contextmanager
+def stand_ins(
+    device: torch.device, count: int, *, copies: list[tuple[Any, ...]] | None = None
+) -> Iterator[list[torch.device]]:
+    """Have nn.DataParallel see `count` devices, all of them `device`; 0 is a machine without any.
+
+    What is copied is added to `copies`: ("scatter", rows of each share), ("broadcast", devices),
+    ("gather", device) and ("reduce", number of shares).
+    """
+    noted = [] if copies is None else copies
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DATA_PARALLEL, "_get_available_device_type", lambda: device.type if count else None)
+        patch.setattr(DATA_PARALLEL, "_get_all_device_indices", lambda: list(range(count)))
+        patch.setattr(DATA_PARALLEL, "_check_balance", lambda ids: None)
+        patch.setattr(DATA_PARALLEL, "torch", _changed(torch, device=lambda *kind_and_index: device))
+        patch.setattr(PARALLEL_APPLY, "torch", _without_streams(device, is_available=lambda: True))
+        patch.setattr(FUNCTIONS, "torch", _without_streams(device, is_available=lambda: False))
+        patch.setattr(FUNCTIONS, "all", _all_but_the_device, raising=False)
+        for stand_in in (scatter, gather, broadcast_coalesced, reduce_add_coalesced):
+            patch.setattr(comm, stand_in.__name__, partial(stand_in, noted, device))
+        yield [device] * count
+
+
+cpus = partial(stand_ins, CPU)
+
+
+@contextmanager
+def one_gpu() -> Iterator[list[torch.device]]:
+    """Have nn.DataParallel see the accelerator three times."""
+    with stand_ins(accelerator() or not_checked("no-accelerator"), 3) as devices:
+        yield devices
+
+
+@contextmanager
+def gpus() -> Iterator[list[torch.device]]:
+    """Have nn.DataParallel see what there is: all CUDA devices."""
+    yield [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+
+
+on_machines = pytest.mark.parametrize(
+    "machine",
+    [
+        pytest.param(partial(cpus, 2), id="2 CPUs"),
+        pytest.param(partial(cpus, 4), id="4 CPUs"),
+        pytest.param(one_gpu, id="one GPU as 3", marks=[pytest.mark.gpu, pytest.mark.multi_gpu(1)]),
+        pytest.param(gpus, id="GPUs", marks=[pytest.mark.gpu, pytest.mark.multi_gpu(2)]),
+    ],
+)
+
+
+# Stand-ins for native code: torch/csrc/cuda/comm.cpp, of which torch.nn.parallel.comm is the face
+
+
+def scatter(
+    copies: list[Any],
+    there: torch.device,
+    tensor: Tensor,
+    devices: Sequence[int],
+    sizes: Sequence[int] | None = None,
+    dim: int = 0,
+    streams: None = None,
+) -> tuple[Tensor, ...]:
+    """Cut by chunk, or into `sizes` where they are given, as for a gradient."""
+    parts = tensor.chunk(len(devices), dim) if sizes is None else tensor.split(list(sizes), dim)
+    copies.append(("scatter", [part.shape[dim] for part in parts]))
+    return tuple(part.to(there, copy=True) for part in parts)
+
+
+def gather(
+    copies: list[Any], there: torch.device, tensors: Sequence[Tensor], dim: int = 0, device: int | None = None
+) -> Tensor:
+    """Join along `dim`; the device -1 is the CPU."""
+    copies.append(("gather", device))
+    return torch.cat(tuple(tensors), dim).to(CPU if device == -1 else there)
+
+
+def broadcast_coalesced(
+    copies: list[Any], there: torch.device, tensors: Sequence[Tensor], devices: Sequence[int]
+) -> list[list[Tensor]]:
+    """Give the first device the tensors themselves, and each other one copies."""
+    if tensors:  # PyTorch 2.6 asks for copies of none, too
+        copies.append(("broadcast", list(devices)))
+    return [list(tensors), *([tensor.clone() for tensor in tensors] for _ in devices[1:])]
+
+
+def reduce_add_coalesced(
+    copies: list[Any], there: torch.device, shares: Sequence[Sequence[Tensor]], device: int | None = None
+) -> tuple[Tensor, ...]:
+    """Add up what the shares have for each tensor."""
+    copies.append(("reduce", len(shares)))
+    return tuple(torch.stack(of_one).sum(0) for of_one in zip(*shares, strict=True))
+
+
+def _changed(module: ModuleType | SimpleNamespace, **changes: Any) -> SimpleNamespace:
+    return SimpleNamespace(**vars(module) | changes)
+
+
+def _without_streams(device: torch.device, **changes: Any) -> SimpleNamespace:
+    def nothing(index: Any) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    names = ("current_stream", "device_index", "device", "stream")  # the last two in PyTorch 2.6
+    changes |= dict.fromkeys(names, nothing) | {"current_accelerator": lambda: device}
+    return _changed(
+        torch, accelerator=_changed(torch.accelerator, **changes), cuda=_changed(torch.cuda, **changes)
+    )
+
+
+def _all_but_the_device(checks: Any) -> bool:
+    """Stand in for all() in PyTorch's Broadcast and Gather, which refuse `i.device.type == "cpu"`."""
+    return "device" in checks.gi_code.co_names or all(checks)
+
+
+# Nets
+
+
+class Model(nn.Module):
+    """The net of dp.py, which tells what it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Print both sizes, in one write: several threads print at once."""
+        output = self.fc(x)
+        print(f"\tIn Model: input size {x.size()} output size {output.size()}\n", end="")
+        return output
+
+
+class Recorder(nn.Module):
+    """A net without weights that gives back twice its input, and keeps the inputs of all its replicas.
+
+    Replicas share the list: what is no parameter, buffer or layer is not copied.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Note the input."""
+        self.seen.append(x)
+        return 2 * x
+
+    def shares(self) -> list[Tensor]:
+        """Return what was seen, in the order of the first entries: the threads have none."""
+        return sorted(self.seen, key=lambda x: float(x.flatten()[0]) if x.numel() else float("inf"))
+
+
+class Normed(nn.Module):
+    """Three layers, one of them used twice, and BatchNorm with its buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(5, 4)
+        self.norm = nn.BatchNorm1d(4)
+        self.fc2 = nn.Linear(4, 4)
+        self.fc3 = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give a vector of two for each row."""
+        x = self.norm(self.fc1(x))  # (N, 4)
+        x = torch.tanh(self.fc2(torch.tanh(self.fc2(x))))  # (N, 4)
+        return self.fc3(x)  # (N, 2)
+
+
+def numbered(*shape: int, device: torch.device | str = "cpu") -> Tensor:
+    """Return a tensor whose entries are their own positions."""
+    return torch.arange(float(torch.Size(shape).numel()), device=device).reshape(shape)
