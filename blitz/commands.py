@@ -7,7 +7,7 @@ import shlex
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from blitz import checkpoint
+from blitz import checkpoint, distributed
 from blitz.data import Cifar10, find, load, normalize
+from blitz.devices import find_device, take_own_accelerator
 from blitz.errors import BlitzError, CheckpointError
 from blitz.nets import CifarNet
-from blitz.training import RECIPES, Evaluation, Training
+from blitz.training import RECIPES, Evaluation, Recipe, Training
 from blitz.training import evaluate as evaluate_net
 
 _FILES = (
@@ -54,6 +55,9 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     )
     run.add_argument("--recipe", choices=list(RECIPES), default="tutorial", help="default: tutorial")
     run.add_argument(
+        "--batch", type=_count, metavar="N", help="images a step, over all processes; default: the recipe's"
+    )
+    run.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for what comes out; default: runs/RECIPE"
     )
     run.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: 0")
@@ -64,6 +68,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         metavar="PATH",
         help="go on from a checkpoint; default: DIR/checkpoint.pt",
     )
+    run.epilog = "Started by torchrun it trains in several processes, and goes on by itself after a restart."
     run.set_defaults(run=train)
 
     check = subparsers.add_parser("evaluate", parents=[data], help="print the accuracy of saved weights")
@@ -80,28 +85,39 @@ def train(arguments: argparse.Namespace) -> int:
         BlitzError: the device, the folder, the checkpoint or the data cannot be used; or the loss diverged.
     """
     recipe = RECIPES[arguments.recipe]
-    device = find_device(arguments.device)
+    recipe = recipe._replace(batch_size=arguments.batch or recipe.batch_size)
     out = arguments.out or Path("runs", recipe.name)
-    resume = arguments.resume if arguments.resume is None else Path(arguments.resume or out / "checkpoint.pt")
-    state = None if resume is None else checkpoint.load(resume)
-    with _claimed(out, resume):
-        data = _load(arguments)
-        _choose_threads(recipe.batch_size)
-        torch.manual_seed(arguments.seed)
-        training = Training(CifarNet(), data.train, recipe, seed=arguments.seed, device=device)
-        if state is not None:
-            _go_on(training, state, resume)
-        with _postponed_signals() as signals:
-            evaluation = _train(training, data, out, signals)
-        if signals:
-            print(f"Stopped after {training.step} of {training.total_steps} mini-batches. To go on:")
-            print(f"    {_resume_command(arguments, out)}")
-            return _STOPPED
+    if distributed.launched():
+        take_own_accelerator(arguments.device)
+    device = find_device(arguments.device)
+    with distributed.process_group(device), ExitStack() as stack:
+        return _train_in_group(arguments, recipe, out, device, stack)
+
+
+def _train_in_group(
+    arguments: argparse.Namespace, recipe: Recipe, out: Path, device: torch.device, stack: ExitStack
+) -> int:
+    restarted = distributed.restarted()
+    resume, state = distributed.by_first(lambda: _begin(arguments, out, stack, restarted))
+    data = _load(arguments)
+    _choose_threads(recipe.batch_size)
+    torch.manual_seed(arguments.seed)
+    training = Training(CifarNet(), data.train, recipe, seed=arguments.seed, device=device)
+    if state is not None:
+        _go_on(training, state, resume, out)
+    with _postponed_signals() as signals:
+        evaluation, stopped = _train(training, data, out, signals)
+    if stopped:
+        how = ", under torchrun as before" if distributed.launched() else ""
+        print(f"Stopped after {training.step} of {training.total_steps} mini-batches. To go on{how}:")
+        print(f"    {_resume_command(arguments, out)}")
+        return _STOPPED
+    if distributed.rank() == 0:
         evaluation = evaluation or evaluate_net(training.net, data.test, device=device)
         checkpoint.save_weights(training.net, out / "cifar_net.pth")
         _draw(training, evaluation, data, out)
         _print_accuracy(evaluation, data)
-    print(f"Saved in {out}: {', '.join(_FILES)}")
+        print(f"Saved in {out}: {', '.join(_FILES)}")
     return 0
 
 
@@ -119,37 +135,28 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def find_device(name: str) -> torch.device:
-    """Return the device of that name, or for "auto" the accelerator if there is one, else the CPU.
-
-    Raises:
-        BlitzError: there is no such device here.
-
-    >>> find_device("cpu")
-    device(type='cpu')
-    """
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if name == "auto":
-        return accelerator or torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()
-    except (
-        RuntimeError,
-        AssertionError,
-        NotImplementedError,
-    ) as error:  # each backend refuses in its own way
-        here = f"cpu and {accelerator}" if accelerator else "only cpu"
-        raise BlitzError(
-            f"there is no device {name} here: PyTorch {torch.__version__} sees {here}"
-        ) from error
-    return device
-
-
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"expected a seed in 0..{2**32 - 1}, got {text}")
     return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of images of at least 1, got {text}")
+    return int(text)
+
+
+def _begin(
+    arguments: argparse.Namespace, out: Path, stack: ExitStack, restarted: bool
+) -> tuple[Path | None, dict[str, Any] | None]:
+    """Claim the folder until `stack` ends; return the checkpoint to go on from, if there is one."""
+    resume = None if arguments.resume is None else Path(arguments.resume or out / "checkpoint.pt")
+    if restarted and (out / "checkpoint.pt").exists():
+        resume = out / "checkpoint.pt"
+    state = None if resume is None else checkpoint.load(resume)
+    stack.enter_context(_claimed(out, resume))
+    return resume, state
 
 
 @contextmanager
@@ -188,7 +195,7 @@ def _choose_threads(batch_size: int) -> None:
         torch.set_num_threads(1)
 
 
-def _go_on(training: Training, state: dict[str, Any], path: Path | None) -> None:
+def _go_on(training: Training, state: dict[str, Any], path: Path | None, out: Path) -> None:
     try:
         training.load_state_dict(state)
     except ValueError as error:
@@ -198,6 +205,8 @@ def _go_on(training: Training, state: dict[str, Any], path: Path | None) -> None
         f"Resumed from {path} after {training.step} of {training.total_steps} mini-batches: {what}",
         flush=True,
     )
+    if distributed.rank() == 0:
+        _save_history(training, out)  # a kill may have left it one save behind the checkpoint
 
 
 @contextmanager
@@ -219,10 +228,14 @@ def _postponed_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _train(training: Training, data: Cifar10, out: Path, signals: list[int]) -> Evaluation | None:
-    """Train to the end or until a signal came, with reports and saves; return the last epoch's evaluation."""
-    _save_history(training, out)  # a kill may have left it one save behind the checkpoint
-    evaluation = None
+def _train(
+    training: Training, data: Cifar10, out: Path, signals: list[int]
+) -> tuple[Evaluation | None, bool]:
+    """Train, with reports and saves; return the last epoch's evaluation, and whether a signal ended it.
+
+    One process alone stops after the mini-batch in which a signal comes; several agree at the next report.
+    """
+    evaluation, stop = None, False
     with tqdm(
         training.steps(),
         initial=training.step,
@@ -237,15 +250,22 @@ def _train(training: Training, data: Cifar10, out: Path, signals: list[int]) -> 
                 with bar.external_write_mode():
                     print(f"[{record['epoch']}, {record['step']:5d}] loss: {record['loss']:.3f}", flush=True)
             epoch_ends = training.step % training.steps_per_epoch == 0
-            if epoch_ends:
+            if epoch_ends and distributed.rank() == 0:
                 evaluation = evaluate_net(training.net, data.test, device=training.device)
                 training.record(accuracy=evaluation.accuracy)
-            if record or epoch_ends or signals:
-                checkpoint.save(training.state_dict(), out / "checkpoint.pt")
-                _save_history(training, out)
-            if signals:
+            if record or epoch_ends or (signals and distributed.size() == 1):
+                _save(training, out)
+                stop = distributed.any_of(bool(signals))
+            if stop:
                 break
-    return evaluation
+    return evaluation, stop
+
+
+def _save(training: Training, out: Path) -> None:
+    state = training.state_dict()
+    if distributed.rank() == 0:
+        checkpoint.save(state, out / "checkpoint.pt")
+        _save_history(training, out)
 
 
 def _save_history(training: Training, out: Path) -> None:
@@ -255,6 +275,7 @@ def _save_history(training: Training, out: Path) -> None:
 
 def _resume_command(arguments: argparse.Namespace, out: Path) -> str:
     words = ["blitz", "train", "--recipe", arguments.recipe, "--seed", str(arguments.seed), "--out", str(out)]
+    words += ["--batch", str(arguments.batch)] if arguments.batch else []
     words += ["--data", arguments.data] if arguments.data else []
     words += ["--device", arguments.device] if arguments.device != "auto" else []
     return shlex.join([*words, "--resume"])

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from blitz import distributed
 from blitz.data import Split, batches, normalize
 from blitz.errors import BlitzError
 from blitz.randomness import epoch_order, random_states, restore_random_states
@@ -27,6 +28,9 @@ class Training:
     Moves `net` to `device`. `seed` and the epoch decide the order of the samples; what else is drawn
     (the net's first weights, dropout) comes from the global generators, which the caller seeds.
 
+    Where this process has joined a process group, all its processes train together, on equal parts of every
+    batch (see blitz.distributed): each has to call the same methods, in the same order.
+
     Args:
         net: takes float (N, 3, 32, 32), returns class scores (N, C).
         split: images, uint8 (N, 3, 32, 32), and labels, int64 (N,) in 0..C-1.
@@ -36,6 +40,7 @@ class Training:
 
     Raises:
         ValueError: the split is empty, not of these shapes and types, or has a label outside 0..C-1.
+        BlitzError: the processes cannot share a batch equally.
 
     Source: notes 4, steps 3 and 4.
 
@@ -57,9 +62,11 @@ class Training:
         for field in ("batch_size", "epochs", "report_every"):
             if getattr(recipe, field) < 1:
                 raise ValueError(f"expected a {field} of at least 1, got {getattr(recipe, field)}")
+        self.own_batch_size = distributed.own_batch_size(recipe.batch_size)
         self.device = torch.device(device)
         self.net = net.to(self.device)
         self.split = _checked(net, split, self.device)
+        self.forward = distributed.replicated(self.net)
         self.recipe = recipe
         self.seed = seed
         self.criterion = nn.CrossEntropyLoss()
@@ -74,6 +81,8 @@ class Training:
         self.running_loss = torch.zeros((), device=self.device)
         self.step = 0
         self.history: list[Record] = []
+        if distributed.rank():  # the first process draws on as it would alone, and the others otherwise
+            torch.manual_seed(torch.initial_seed() + distributed.rank())
 
     @property
     def steps_per_epoch(self) -> int:
@@ -105,7 +114,8 @@ class Training:
         while not self.finished:
             order = epoch_order(len(self.split.labels), seed=self.seed, epoch=self.epoch)
             rest = order[self.step % self.steps_per_epoch * self.recipe.batch_size :]
-            for inputs, labels in batches(self.split, self.recipe.batch_size, order=rest):
+            own = distributed.own_indices(rest)
+            for inputs, labels in batches(self.split, self.own_batch_size, order=own):
                 self._learn(inputs, labels)
                 yield self._report()
 
@@ -125,9 +135,9 @@ class Training:
             "step": self.step,
             "model": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "running_loss": self.running_loss,
+            "running_loss": distributed.mean(self.running_loss),
             "history": list(self.history),
-            "random": random_states(self.device),
+            "random of each process": distributed.gathered(random_states(self.device)),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -150,7 +160,9 @@ class Training:
         self.running_loss = state["running_loss"].to(self.device)
         self.step = state["step"]
         self.history = list(state["history"])
-        restore_random_states(state["random"], self.device)
+        states = state["random of each process"]
+        if distributed.rank() < len(states):  # a process more than there were goes on with a seed of its own
+            restore_random_states(states[distributed.rank()], self.device)
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
@@ -176,7 +188,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step, self.total_steps)
         self.optimizer.zero_grad()
-        loss = self.criterion(self.net(inputs), labels)
+        loss = self.criterion(self.forward(inputs), labels)
         loss.backward()
         self.optimizer.step()
         self.running_loss += loss.detach()  # stays on the device: an .item() here would wait for it each step
@@ -189,7 +201,7 @@ class Training:
         due, ends = before % every == 0, before == self.steps_per_epoch
         if not due and not ends:
             return None
-        loss = self.running_loss.item() / every
+        loss = distributed.mean(self.running_loss).item() / every
         self.running_loss.zero_()
         if not math.isfinite(loss):
             raise BlitzError(

@@ -133,7 +133,7 @@ class TestState:
         loaded = checkpoint.load(tmp_path / "checkpoint.pt")
 
         assert loaded.keys() == state.keys()
-        assert loaded["random"]["python"] == state["random"]["python"]
+        assert loaded["random of each process"][0]["python"] == state["random of each process"][0]["python"]
         torch.testing.assert_close(loaded["optimizer"], state["optimizer"], rtol=0, atol=0)
 
     def test_save_keeps_the_one_before(self, tmp_path):

@@ -257,16 +257,8 @@ def test_evaluate_takes_a_checkpoint_and_a_state_dict(tmp_path, capsys):
     assert printed == [expected] * 3
 
 
-class TestMachine:
-    """Devices and threads."""
-
-    @pytest.mark.parametrize(("available", "expected"), [(True, "mps"), (False, "cpu")])
-    def test_auto_is_the_accelerator_or_else_the_cpu(self, monkeypatch, available, expected):
-        """A build of PyTorch for an accelerator that this machine lacks does not count."""
-        monkeypatch.setattr(torch.accelerator, "is_available", lambda: available)
-        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("mps"))
-
-        assert commands.find_device("auto") == torch.device(expected)
+class TestThreads:
+    """How many threads a training uses."""
 
     @pytest.mark.parametrize(("batch_size", "threads"), [(4, [1]), (31, [1]), (32, []), (64, [])])
     def test_small_batches_get_one_thread(self, monkeypatch, batch_size, threads):

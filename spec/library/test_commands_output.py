@@ -82,7 +82,7 @@ class TestTraining:
         with log.open("w") as file, redirect_stdout(file):
             train(tmp_path / "out", "--resume")
 
-        assert seen == [1, 2, 3, 2]
+        assert seen == [2, 3, 2]
 
     def test_terminal_shows_how_far_the_training_is(self, tmp_path, monkeypatch):
         """In mini-batches, with the last loss; in the end the bar is wiped away."""
@@ -209,15 +209,17 @@ HELP = {
         ["train"],
         [
             "usage: blitz train [-h] [--data PATH] [--download] [--device DEVICE] [--recipe {tutorial,fast}] "
-            "[--out DIR] [--seed N] [--resume [PATH]] options:",
+            "[--batch N] [--out DIR] [--seed N] [--resume [PATH]] options:",
             "--data PATH CIFAR-10, official or as a folder of images, or stand-in; else BLITZ_DATA, "
             "else the user's cache, else the stand-in --download",
             "--download fetch the official CIFAR-10 (170 MB) if it is absent --device",
             "--device DEVICE auto (default): the accelerator if there is one, else cpu --recipe",
-            "--recipe {tutorial,fast} default: tutorial --out",
+            "--recipe {tutorial,fast} default: tutorial --batch",
+            "--batch N images a step, over all processes; default: the recipe's --out",
             "--out DIR folder for what comes out; default: runs/RECIPE --seed",
             "--seed N default: 0 --resume",
-            "--resume [PATH] go on from a checkpoint; default: DIR/checkpoint.pt",
+            "--resume [PATH] go on from a checkpoint; default: DIR/checkpoint.pt Started by torchrun "
+            "it trains in several processes, and goes on by itself after a restart.",
         ],
     ),
     "evaluate": (

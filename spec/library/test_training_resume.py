@@ -121,7 +121,9 @@ class TestResume:
         """The sentence names all that is missing."""
         training = make_stopped(3)
         state = training.state_dict()
-        del state["random"], state["model"]
+        del state["random of each process"], state["model"]
 
-        with pytest.raises(ValueError, match="not the state of a training: model, random is missing"):
+        with pytest.raises(
+            ValueError, match="not the state of a training: model, random of each process is missing"
+        ):
             training.load_state_dict(state)

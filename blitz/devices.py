@@ -1,0 +1,58 @@
+"""Which device a command uses."""
+
+import os
+
+import torch
+
+from blitz.errors import BlitzError
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of that name, or for "auto" the accelerator if there is one, else the CPU.
+
+    Raises:
+        BlitzError: there is no such device here.
+
+    >>> find_device("cpu")
+    device(type='cpu')
+    """
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if name == "auto":
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (
+        RuntimeError,
+        AssertionError,
+        NotImplementedError,
+    ) as error:  # each backend refuses in its own way
+        here = f"cpu and {accelerator}" if accelerator else "only cpu"
+        raise BlitzError(
+            f"there is no device {name} here: PyTorch {torch.__version__} sees {here}"
+        ) from error
+    return device
+
+
+def take_own_accelerator(name: str) -> None:
+    """Make the accelerator that torchrun meant for this process the current one: cuda is then cuda:1, say.
+
+    Args:
+        name: the device that the person asked for; nothing is done for the CPU.
+
+    Raises:
+        BlitzError: the machine has fewer accelerators than processes, or `name` says which one to take.
+    """
+    kind, _, index = name.partition(":")
+    if index:
+        raise BlitzError(f"each process takes a device of its own: --device {kind}, not {name}")
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator is None or kind not in ("auto", accelerator.type):
+        return
+    number, devices = int(os.environ["LOCAL_RANK"]), torch.accelerator.device_count()
+    if number >= devices:
+        raise BlitzError(
+            f"this machine has {devices} {accelerator} devices for {os.environ['LOCAL_WORLD_SIZE']} "
+            f"processes: start as many with --nproc-per-node {devices}, or train on the CPU with --device cpu"
+        )
+    torch.accelerator.set_device_index(number)

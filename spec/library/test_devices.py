@@ -1,0 +1,81 @@
+"""blitz/devices.py: which device a command uses."""
+
+import pytest
+import torch
+
+from blitz.devices import find_device, take_own_accelerator
+from blitz.errors import BlitzError
+
+
+@pytest.mark.parametrize(("available", "expected"), [(True, "mps"), (False, "cpu")])
+def test_auto_is_the_accelerator_or_else_the_cpu(monkeypatch, available, expected):
+    """A build of PyTorch for an accelerator that this machine lacks does not count."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: available)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("mps"))
+
+    assert find_device("auto") == torch.device(expected)
+
+
+class TestOwnAccelerator:
+    """Which accelerator a process takes that torchrun started."""
+
+    @pytest.fixture(autouse=True)
+    def taken(self, monkeypatch):
+        """Two CUDA devices, three processes, of which this is the second; the devices that it takes."""
+        taken = []
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+        monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+        monkeypatch.setattr(torch.accelerator, "set_device_index", taken.append)
+        return taken
+
+    @pytest.mark.parametrize("name", ["auto", "cuda"])
+    def test_process_takes_the_accelerator_of_its_number_on_the_machine(self, taken, name):
+        """Asked for by its kind or not at all."""
+        take_own_accelerator(name)
+
+        assert taken == [1]
+
+    def test_nothing_is_taken_for_the_cpu(self, taken):
+        """With --device cpu the accelerators stay free."""
+        take_own_accelerator("cpu")
+
+        assert taken == []
+
+    def test_nothing_is_taken_where_there_is_nothing(self, taken, monkeypatch):
+        """Without an accelerator the processes train on the CPU."""
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+
+        take_own_accelerator("auto")
+
+        assert taken == []
+
+    def test_more_processes_than_accelerators_are_refused(self, taken, monkeypatch):
+        """The sentence tells both numbers, and two ways out."""
+        monkeypatch.setenv("LOCAL_RANK", "2")
+
+        with pytest.raises(BlitzError) as caught:
+            take_own_accelerator("auto")
+
+        assert taken == []
+        assert str(caught.value) == (
+            "this machine has 2 cuda devices for 3 processes: start as many with --nproc-per-node 2, "
+            "or train on the CPU with --device cpu"
+        )
+
+    def test_one_accelerator_for_all_is_refused(self, taken):
+        """A name with an index would put every process on the same one."""
+        with pytest.raises(
+            BlitzError, match=r"^each process takes a device of its own: --device cuda, not cuda:1$"
+        ):
+            take_own_accelerator("cuda:1")
+
+        assert taken == []
+
+    def test_name_of_no_device_is_left_to_who_looks_for_it(self, taken):
+        """find_device has the sentence for it."""
+        take_own_accelerator("nowhere")
+
+        assert taken == []

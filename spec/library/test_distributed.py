@@ -1,0 +1,192 @@
+"""blitz/distributed.py: joining a group of processes, and what one can ask of the others."""
+
+import sys
+import threading
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from blitz import distributed
+from blitz.errors import BlitzError, CheckpointError, DataError
+
+
+def ask_each_other():
+    """In each rank: return what each of the functions gives."""
+    number = dist.get_rank()
+    return (
+        distributed.mean(torch.tensor([2.0, number])).tolist(),
+        distributed.any_of(number == 1),
+        distributed.any_of(False),
+        distributed.gathered({"rank": number}),
+        distributed.by_first(lambda: f"done by {dist.get_rank()}"),
+        distributed.own_batch_size(8),
+        distributed.own_indices(torch.tensor([5, 3, 1])).tolist(),
+        (distributed.rank(), distributed.size()),
+        type(distributed.replicated(nn.Linear(1, 1))).__name__,
+    )
+
+
+class TestFunctions:
+    """What a process can ask of the others."""
+
+    def test_processes_of_a_group(self, ranks):
+        """Each gets the same answers, but its own number and its own part."""
+        common = [1.0, True, False, [{"rank": 0}, {"rank": 1}], "done by 0", 4]
+
+        (first, second) = ranks(2, ask_each_other)
+
+        assert [list(answers[1:6]) for answers in (first, second)] == [common[1:]] * 2
+        assert first[0] == second[0] == [2.0, 0.5]
+        assert first[6:] == ([5, 1], (0, 2), "DistributedDataParallel")
+        assert second[6:] == ([3, 5], (1, 2), "DistributedDataParallel")
+
+    def test_process_alone_answers_itself(self):
+        """Without a group each function gives what it would for a single process, the very tensors."""
+        values, order, net = torch.tensor([2.0]), torch.tensor([5, 3, 1]), nn.Linear(1, 1)
+
+        assert distributed.mean(values) is values
+        assert (distributed.any_of(True), distributed.any_of(False)) == (True, False)
+        assert distributed.gathered(3) == [3]
+        assert distributed.by_first(lambda: 4) == 4
+        assert distributed.own_batch_size(7) == 7
+        assert distributed.own_indices(order) is order
+        assert (distributed.rank(), distributed.size()) == (0, 1)
+        assert distributed.replicated(net) is net
+        assert not distributed.restarted()
+
+
+class TestProcessGroup:
+    """Joining what torchrun started."""
+
+    @pytest.fixture
+    def joined(self, monkeypatch):
+        """Let this process be rank 1 of 3 for torchrun, and let the joining itself be nothing."""
+        for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "3"}.items():
+            monkeypatch.setenv(name, value)
+        options = {}
+        monkeypatch.setattr(distributed, "rendezvous", lambda *how, **more: iter([(dist.HashStore(), 0, 1)]))
+        monkeypatch.setattr(dist, "init_process_group", lambda backend, **how: options.update(how, b=backend))
+        monkeypatch.setattr(distributed, "rank", lambda: 1)
+        return options
+
+    def test_group_has_a_timeout_of_a_minute(self, joined):
+        """And talks by gloo on the CPU."""
+        with distributed.process_group(torch.device("cpu")):
+            pass
+
+        assert (joined["b"], joined["timeout"].total_seconds()) == ("gloo", 60)
+
+    @pytest.mark.parametrize(
+        ("kind", "backends"), [("cuda", "cpu:gloo,cuda:nccl"), ("xpu", "cpu:gloo,xpu:xccl")]
+    )
+    def test_accelerator_has_a_backend_of_its_own(self, joined, kind, backends):
+        """What is on the CPU still travels by gloo."""
+        with distributed.process_group(torch.device(kind)):
+            pass
+
+        assert joined["b"] == backends
+
+    def test_accelerator_without_a_backend_is_refused(self, joined):
+        """The sentence tells the way out."""
+        expected = "rank 1 of 3: PyTorch knows no way to train in several processes on meta: use --device cpu"
+
+        with pytest.raises(BlitzError) as caught, distributed.process_group(torch.device("meta")):
+            pass
+
+        assert str(caught.value) == expected
+
+    def test_processes_but_the_first_are_silent(self, joined, capsys):
+        """On both streams, until the group is left."""
+        with distributed.process_group(torch.device("cpu")):
+            print("to stdout")
+            print("to stderr", file=sys.stderr)
+        print("afterwards")
+
+        assert capsys.readouterr() == ("afterwards\n", "")
+
+    @pytest.mark.parametrize("kind", [BlitzError, CheckpointError, DataError])
+    def test_refusals_tell_the_rank(self, joined, kind):
+        """And stay of their kind."""
+        with pytest.raises(kind, match=r"^rank 1 of 3: no$"), distributed.process_group(torch.device("cpu")):
+            raise kind("no")
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            RuntimeError("[gloo/transport/pair.cc] closed\nmore"),
+            dist.DistNetworkError("[gloo/transport/pair.cc] closed"),
+        ],
+        ids=["gloo", "store"],
+    )
+    def test_lost_process_is_told_in_one_sentence(self, joined, error):
+        """The first line of what the engine says is in it."""
+        expected = (
+            "rank 1 of 3 lost another process, or waited 60 seconds for it in vain: "
+            "[gloo/transport/pair.cc] closed"
+        )
+
+        with pytest.raises(BlitzError) as caught, distributed.process_group(torch.device("cpu")):
+            raise error
+
+        assert str(caught.value) == expected
+
+    def test_other_errors_stay_as_they_are_but_for_a_note(self, joined):
+        """Out of memory is no lost process."""
+        message = r"^out of memory\n\(rank 1 of 3\)$"
+
+        with pytest.raises(RuntimeError, match=message), distributed.process_group(torch.device("cpu")):
+            raise RuntimeError("out of memory")
+
+    def test_without_torchrun_nothing_is_joined(self, capsys):
+        """And nothing is silent."""
+        with distributed.process_group(torch.device("cpu")):
+            print("heard")
+            assert not dist.is_initialized()
+
+        assert capsys.readouterr().out == "heard\n"
+
+
+class TestUnusedPart:
+    """The part of a store that no earlier start has used."""
+
+    def meet(self, store, size=3):
+        """Return the name that each of several processes, threads here, agrees on."""
+        names = [None] * size
+
+        def agree(number):
+            names[number] = distributed._unused_part(store, number, size)
+
+        threads = [threading.Thread(target=agree, args=(number,)) for number in reversed(range(size))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        return names
+
+    def test_processes_agree_on_a_new_name_at_every_start(self):
+        """What earlier starts left in the store leads nobody astray."""
+        store = dist.HashStore()
+
+        names = [self.meet(store) for _ in range(5)]
+
+        assert [len(set(of_a_start)) for of_a_start in names] == [1] * 5
+        assert len({of_a_start[0] for of_a_start in names}) == 5
+
+    def test_start_that_was_cut_off_does_no_harm(self):
+        """A question that was asked by a process that is gone is answered, and the answer not waited for."""
+        store = dist.HashStore()
+        store.set("question of 1", "asked in vain")
+
+        names = self.meet(store)
+
+        assert len(set(names)) == 1
+        assert None not in names
+
+    def test_process_that_does_not_come_is_not_waited_for_without_end(self, monkeypatch):
+        """The first process gives up after the timeout."""
+        monkeypatch.setattr(distributed, "TIMEOUT", distributed.timedelta(seconds=0.1))
+
+        with pytest.raises(dist.DistStoreError, match="not all processes have joined"):
+            distributed._unused_part(dist.HashStore(), 0, 2)

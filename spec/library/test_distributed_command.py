@@ -1,0 +1,74 @@
+"""`blitz train` in several processes that have joined a group: each rank is a real one, see spec/ranks.py."""
+
+import os
+import signal
+import sys
+
+import torch.distributed as dist
+
+from blitz import checkpoint, commands
+from blitz.data import Cifar10, Split, load
+from blitz.training import Training
+from spec.harness.command_line import main
+from spec.library.runs import weights
+
+
+def command(folder, seed, stopped_at=None):
+    """In each rank: `blitz train` on a hundred images; in step `stopped_at` rank 1 gets a SIGTERM."""
+    whole = load("stand-in")
+    parts = [Split(split.images[:n], split.labels[:n]) for split, n in ((whole.train, 100), (whole.test, 50))]
+    commands.load = lambda source, **options: Cifar10(*parts, whole.classes, "stand-in")
+    commands._draw = lambda *arguments: None
+    real = Training._learn
+
+    def learn(training, *batch):
+        if training.step == stopped_at and dist.get_rank() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        real(training, *batch)
+
+    Training._learn = learn
+    out = folder / f"rank {dist.get_rank()}"
+    words = ["--resume"] if stopped_at is None and (folder / "rank 0/checkpoint.pt").exists() else []
+    sys.stdout = (folder / f"printed by {dist.get_rank()}").open("w")
+    return main(["train", "--device=cpu", f"--out={out}", f"--seed={seed}", *words])
+
+
+class TestCommand:
+    """`blitz train`, in processes that have joined a group."""
+
+    def test_first_process_writes_the_folder_alone(self, ranks, tmp_path):
+        """The folder of another process is not even made."""
+        statuses = ranks(2, command, tmp_path, 3)
+
+        assert statuses == [0, 0]
+        assert sorted(path.name for path in tmp_path.glob("rank *")) == ["rank 0"]
+        assert {"checkpoint.pt", "cifar_net.pth", "history.jsonl"} <= {
+            path.name for path in (tmp_path / "rank 0").iterdir()
+        }
+
+    def test_signal_to_one_process_stops_all_after_the_next_report(self, ranks, tmp_path):
+        """All save what the others have, and end with 130; a resume ends with the same bits as no stop."""
+        (tmp_path / "whole").mkdir()
+        ranks(2, command, tmp_path / "whole", 3)
+
+        stopped = ranks(2, command, tmp_path, 3, 5)
+        step = checkpoint.load(tmp_path / "rank 0/checkpoint.pt")["step"]
+        resumed = ranks(2, command, tmp_path, 3)
+
+        assert (stopped, step, resumed) == ([130, 130], 25, [0, 0])
+        assert weights(tmp_path / "rank 0") == weights(tmp_path / "whole/rank 0")
+
+    def test_refusal_by_the_first_process_ends_all(self, ranks, tmp_path):
+        """The others end with status 1, and without a sentence of their own."""
+        (tmp_path / "rank 0").mkdir()
+        (tmp_path / "rank 0/history.jsonl").touch()
+
+        assert ranks(2, refused_command, tmp_path) == ["1", "exit 1"]
+
+
+def refused_command(folder):
+    """In each rank: return the status of `blitz train`, or that of its exit."""
+    try:
+        return str(command(folder, 0))
+    except SystemExit as end:
+        return f"exit {end.code}"
