@@ -6,6 +6,7 @@ that has joined no group they give at once what a group of one would give.
 
 import gc
 import os
+import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -57,8 +58,10 @@ def process_group(device: torch.device) -> Iterator[None]:
         with _silence() if rank() else nullcontext():
             yield
     except BlitzError as error:
+        _outlive_torchrun()
         raise type(error)(f"{name}: {error}") from error
     except RuntimeError as error:
+        _outlive_torchrun()
         if not (isinstance(error, dist.DistError) or "gloo" in str(error)):  # gloo has no error of its own
             error.add_note(f"({name})")
             raise
@@ -71,6 +74,11 @@ def process_group(device: torch.device) -> Iterator[None]:
             # a DDP that is garbage still holds the group, whose threads can abort a process as it ends
             gc.collect()
             dist.destroy_process_group()
+
+
+def _outlive_torchrun() -> None:
+    """Let this process say what it has to: torchrun sends SIGTERM to all others as soon as one is gone."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _unused_part(store: Store, number: int, processes: int) -> str:

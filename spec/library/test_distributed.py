@@ -1,5 +1,6 @@
 """blitz/distributed.py: joining a group of processes, and what one can ask of the others."""
 
+import signal
 import sys
 import threading
 
@@ -69,6 +70,7 @@ class TestProcessGroup:
         monkeypatch.setattr(distributed, "rendezvous", lambda *how, **more: iter([(dist.HashStore(), 0, 1)]))
         monkeypatch.setattr(dist, "init_process_group", lambda backend, **how: options.update(how, b=backend))
         monkeypatch.setattr(distributed, "rank", lambda: 1)
+        monkeypatch.setattr(signal, "signal", lambda *how: options.setdefault("signals", []).append(how))
         return options
 
     def test_group_has_a_timeout_of_a_minute(self, joined):
@@ -111,6 +113,7 @@ class TestProcessGroup:
         """And stay of their kind."""
         with pytest.raises(kind, match=r"^rank 1 of 3: no$"), distributed.process_group(torch.device("cpu")):
             raise kind("no")
+        assert joined["signals"] == [(signal.SIGTERM, signal.SIG_IGN)]  # torchrun cuts nobody short
 
     @pytest.mark.parametrize(
         "error",
@@ -131,6 +134,7 @@ class TestProcessGroup:
             raise error
 
         assert str(caught.value) == expected
+        assert joined["signals"] == [(signal.SIGTERM, signal.SIG_IGN)]
 
     def test_other_errors_stay_as_they_are_but_for_a_note(self, joined):
         """Out of memory is no lost process."""

@@ -1,0 +1,112 @@
+"""`blitz train` under a real torchrun: workers that are killed, stopped and started in other numbers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from blitz import checkpoint
+from spec.library.runs import weights
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+# rank, mini-batch: before the first save after 20, between two saves, in the mini-batch after one, in epoch 2
+KILLS = [(1, 7), (0, 50), (1, 60), (0, 130)]
+
+
+def torchrun(*words, processes=2, restarts=0):
+    """Start `blitz train` in so many processes by torchrun."""
+    started = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    how = [f"--nproc-per-node={processes}", f"--max-restarts={restarts}", "-m", "spec.library.worker"]
+    return subprocess.Popen(
+        [*started, *how, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process):
+    """Return status, output and errors of what torchrun() started."""
+    output, errors = process.communicate()
+    return process.returncode, output, errors
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The folder of a training of two processes that nothing happened to, and what it printed."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    status, output, errors = finish(torchrun("--out", out))
+    assert status == 0, errors
+    return out, output
+
+
+class TestRestarts:
+    """torchrun --max-restarts."""
+
+    @pytest.mark.parametrize(("rank", "step"), KILLS)
+    def test_killed_worker_is_restarted_and_ends_with_the_same_bits(self, tmp_path, undisturbed, rank, step):
+        """Both processes start again and go on from the last save, to the weights of an undisturbed run."""
+        status, output, errors = finish(torchrun("--die", rank, step, "--out", tmp_path / "out", restarts=1))
+
+        assert status == 0, errors
+        saved = step // 20 * 20 if step < 79 else 79 + (step - 79) // 20 * 20
+        resumed = (
+            f"Resumed from {tmp_path / 'out/checkpoint.pt'} after {saved} of 158 mini-batches: going on\n"
+        )
+        assert (resumed in output) is (saved > 0)
+        assert weights(tmp_path / "out") == weights(undisturbed[0])
+        assert (tmp_path / "out/history.jsonl").read_bytes() == (
+            undisturbed[0] / "history.jsonl"
+        ).read_bytes()
+
+    def test_without_restarts_what_is_left_tells_which_process_lost_another(self, tmp_path):
+        """The one that was not killed says so in a sentence; --resume goes on, here in one process alone."""
+        status, _, errors = finish(torchrun("--die", 1, 50, "--out", tmp_path / "out"))
+        resumed, output, _ = finish(torchrun("--out", tmp_path / "out", "--resume", processes=1))
+
+        assert status != 0
+        assert "blitz: rank 0 of 2 lost another process, or waited 60 seconds for it in vain: " in errors
+        assert (resumed, "after 40 of 158 mini-batches: going on" in output) == (0, True)
+
+
+class TestStops:
+    """Ctrl-C, which torchrun passes on to its workers."""
+
+    def test_stopped_training_is_saved_and_goes_on(self, tmp_path, undisturbed):
+        """All processes stop after the same mini-batch, and --resume goes on as if none had been stopped."""
+        out = tmp_path / "out"
+        process = torchrun("--slow", 0.02, "--out", out)
+        while not (out / "checkpoint.pt").exists() and process.poll() is None:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGINT)
+        status, output, errors = finish(process)
+        step = checkpoint.load(out / "checkpoint.pt")["step"]
+        resumed, *_ = finish(torchrun("--out", out, "--resume"))
+
+        assert status != 0
+        assert step < 158
+        assert f"Stopped after {step} of 158 mini-batches. To go on, under torchrun as before:\n" in output
+        assert "lost another process" not in errors
+        assert (resumed, weights(out) == weights(undisturbed[0])) == (0, True)
+
+
+class TestWords:
+    """What a person sees."""
+
+    def test_first_process_alone_prints(self, undisturbed):
+        """Each line comes once."""
+        lines = undisturbed[1].splitlines()
+
+        assert len(lines) == len(set(lines))
+        assert lines[0].startswith("Data: the built-in stand-in")
+        assert lines[-1].startswith(f"Saved in {undisturbed[0]}: checkpoint.pt")
+
+    def test_refusal_tells_the_rank(self, undisturbed):
+        """A folder that holds another training is refused by the process that would write there."""
+        status, _, errors = finish(torchrun("--out", undisturbed[0]))
+
+        sentence = f"blitz: rank 0 of 2: {undisturbed[0]} already holds checkpoint.pt: go on with --resume"
+        assert status != 0
+        assert errors.count("blitz: ") == 1
+        assert sentence in errors
