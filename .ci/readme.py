@@ -2,10 +2,12 @@
 
 A block marked `sh` has to succeed. `sh gpu` has to succeed on a machine with CUDA, and elsewhere to stop at
 once with pytest's usage error (status 4). `sh network` may fail for want of a network, but only with blitz's
-own sentence (status 1). Blocks of Python are run as doctests by pytest.
+own sentence (status 1). `sh machines` is run twice at once, as on two machines; `sh slurm` with stand-ins for
+Slurm's two commands, which do the same. Blocks of Python are run as doctests by pytest.
 """
 
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -13,6 +15,13 @@ from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"^```sh *(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+SLURM = """
+export SLURM_NNODES=2 SLURM_JOB_NODELIST=localhost SLURM_GPUS_ON_NODE=1
+scontrol() { echo 127.0.0.1; }
+srun() { SLURM_NODEID=1 "$@" & SLURM_NODEID=0 "$@" && wait $!; }
+"""
 
 
 def main() -> int:
@@ -24,12 +33,23 @@ def main() -> int:
     for kind, commands in blocks:
         print(f"\n$ {commands.strip()}", flush=True)
         start = time.monotonic()
-        status, output = run(commands)
+        status, output = run(made_to_run_here(kind, commands))
         print(f"[status {status}, {time.monotonic() - start:.0f} s]", flush=True)
         if not as_promised(kind, status, output):
             print(f"{README.name}: this block, marked sh {kind}, did not do what it promises")
             return 1
     return 0
+
+
+def made_to_run_here(kind: str, commands: str) -> str:
+    """Return a block with all that it finds on the machines it is meant for."""
+    if kind == "machines":
+        first, second = (
+            f"NODE={number} FIRST=127.0.0.1 bash -euo pipefail -c {shlex.quote(commands)}"
+            for number in (0, 1)
+        )
+        return f"{second} & {first} && wait $!"
+    return SLURM + commands if kind == "slurm" else commands
 
 
 def run(commands: str) -> tuple[int, str]:

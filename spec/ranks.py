@@ -1,6 +1,7 @@
 """Real processes for what is said of several: each one is a rank of a group that talks by gloo."""
 
 import functools
+import gc
 import importlib
 import itertools
 import multiprocessing
@@ -21,7 +22,7 @@ PRELOADED = ["__main__", "torch._dynamo", "spec.ranks"]
 numbers = itertools.count()
 
 
-def run(size, work, *arguments, folder, planted=None):
+def run(size, work, *arguments, folder, planted=None, backend="gloo"):
     """Return what `work(*arguments)` gives in each of `size` ranks; the first exception of any is raised.
 
     Args:
@@ -30,6 +31,7 @@ def run(size, work, *arguments, folder, planted=None):
         arguments: what can be pickled.
         folder: where the processes meet, in a file: no port has to be free.
         planted: where the ranks find the fault to plant: module and name of a claim, number of its sabotage.
+        backend: how the processes talk.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
@@ -37,14 +39,15 @@ def run(size, work, *arguments, folder, planted=None):
     with ProcessPoolExecutor(size, mp_context=context) as processes:
         # as bytes, like the results: torch would have the processes share the memory of a tensor
         sent = pickle.dumps(arguments)
-        ranks = [processes.submit(_join, meeting, rank, size, planted, work, sent) for rank in range(size)]
+        group = {"backend": backend, "init_method": f"file://{meeting}", "world_size": size}
+        ranks = [processes.submit(_join, group, rank, planted, work, sent) for rank in range(size)]
         done, _ = wait(ranks, return_when=FIRST_EXCEPTION)
         for rank in [*done, *ranks]:
             rank.result()
     return [pickle.loads(rank.result()) for rank in ranks]
 
 
-def _join(meeting, rank, size, planted, work, arguments):
+def _join(group, rank, planted, work, arguments):
     """Join the group, work, and return the result as bytes."""
     torch.set_num_threads(1)
     loopback = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
@@ -54,10 +57,9 @@ def _join(meeting, rank, size, planted, work, arguments):
             module, name, number = planted
             claim = functools.reduce(getattr, name.split("."), importlib.import_module(module))
             claim.sabotages[number].plant(patch)
-        dist.init_process_group(
-            "gloo", f"file://{meeting}", rank=rank, world_size=size, timeout=timedelta(minutes=1)
-        )
+        dist.init_process_group(rank=rank, timeout=timedelta(minutes=1), **group)
         try:
             return pickle.dumps(work(*pickle.loads(arguments)))
         finally:
+            gc.collect()  # a DDP that is garbage still holds the group, and PyTorch 2.6 could wait for ever to end it
             dist.destroy_process_group()

@@ -16,6 +16,7 @@ REASONS = {
     "too-few-devices": "this machine has fewer CUDA devices than the claim needs",
     "no-cifar10": f"no CIFAR-10 at hand: {GET_CIFAR10}",
     "torch-too-old": "the claim is about a newer PyTorch than this one",
+    "no-namespaces": "two hosts on one machine need Linux, root and iproute2",
     "slow": "it takes longer than a few seconds: run with --slow",
 }
 

@@ -20,6 +20,7 @@ NOT_CHECKED = {
     "too-few-devices": "@pytest.mark.multi_gpu(99)" + PLAIN,
     "no-cifar10": CLAIM.format(options="", fixtures="cifar10", body=""),
     "torch-too-old": CLAIM.format(options=", since='99.0'", fixtures="", body=""),
+    "no-namespaces": CLAIM.format(options="", fixtures="", body="not_checked('no-namespaces')"),
     "slow": "@pytest.mark.slow" + PLAIN,
 }
 

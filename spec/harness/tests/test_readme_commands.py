@@ -46,6 +46,27 @@ def test_blocks_run_in_order_up_to_the_first_that_fails(readme, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "first", "second"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "block"),
+    [
+        ("machines", 'test "$FIRST" = 127.0.0.1; touch "node $NODE"; '),
+        (
+            "slurm",
+            'test "$(scontrol show hostnames "$SLURM_JOB_NODELIST")" = 127.0.0.1\n'
+            'srun bash -ec \'touch "node $SLURM_NODEID"; test "$SLURM_NNODES$SLURM_GPUS_ON_NODE" = 21; ',
+        ),
+    ],
+)
+@pytest.mark.parametrize("failing", [None, 0, 1])
+def test_a_block_for_several_machines_runs_as_on_two(readme, tmp_path, kind, block, failing):
+    """It succeeds if it does on both."""
+    node, end = ("$NODE", "") if kind == "machines" else ("$SLURM_NODEID", "'")
+    readme.README.write_text(f"```sh {kind}\n{block}test {node} != {failing}{end}\n```")
+
+    assert readme.main() == (0 if failing is None else 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "node 0", "node 1"]
+
+
 def test_a_readme_without_commands_fails(readme):
     """A README whose blocks are not found is no success."""
     readme.README.write_text("```python\n>>> 1\n```")
