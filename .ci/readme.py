@@ -17,8 +17,9 @@ README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"^```sh *(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
+# one thread each: the two machines are one here
 SLURM = """
-export SLURM_NNODES=2 SLURM_JOB_NODELIST=localhost SLURM_GPUS_ON_NODE=1
+export OMP_NUM_THREADS=1 SLURM_NNODES=2 SLURM_JOB_NODELIST=localhost SLURM_GPUS_ON_NODE=1
 scontrol() { echo 127.0.0.1; }
 srun() { SLURM_NODEID=1 "$@" & SLURM_NODEID=0 "$@" && wait $!; }
 """
@@ -45,7 +46,7 @@ def made_to_run_here(kind: str, commands: str) -> str:
     """Return a block with all that it finds on the machines it is meant for."""
     if kind == "machines":
         first, second = (
-            f"NODE={number} FIRST=127.0.0.1 bash -euo pipefail -c {shlex.quote(commands)}"
+            f"OMP_NUM_THREADS=1 NODE={number} FIRST=127.0.0.1 bash -euo pipefail -c {shlex.quote(commands)}"
             for number in (0, 1)
         )
         return f"{second} & {first} && wait $!"

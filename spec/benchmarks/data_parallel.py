@@ -77,8 +77,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default=None, help="CIFAR-10; else BLITZ_DATA, else the stand-in")
     parser.add_argument("--batch", type=int, default=64, help="images a step, over all devices")
-    parser.add_argument("--steps", type=int, default=300, help="mini-batches a round")
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=150, help="mini-batches a round")
+    parser.add_argument("--rounds", type=int, default=4)
     arguments = parser.parse_args()
     gpus = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
     count = max(gpus, 2)
