@@ -97,8 +97,7 @@ def train(arguments: argparse.Namespace) -> int:
 def _train_in_group(
     arguments: argparse.Namespace, recipe: Recipe, out: Path, device: torch.device, stack: ExitStack
 ) -> int:
-    restarted = distributed.restarted()
-    resume, state = distributed.by_first(lambda: _begin(arguments, out, stack, restarted))
+    resume, state = distributed.by_first(lambda: _begin(arguments, out, stack))
     data = _load(arguments)
     _choose_threads(recipe.batch_size)
     torch.manual_seed(arguments.seed)
@@ -148,19 +147,23 @@ def _count(text: str) -> int:
 
 
 def _begin(
-    arguments: argparse.Namespace, out: Path, stack: ExitStack, restarted: bool
+    arguments: argparse.Namespace, out: Path, stack: ExitStack
 ) -> tuple[Path | None, dict[str, Any] | None]:
     """Claim the folder until `stack` ends; return the checkpoint to go on from, if there is one."""
+    name, note = distributed.run_name(), out / ".run"
+    restarted = name is not None and note.exists() and note.read_text() == name
     resume = None if arguments.resume is None else Path(arguments.resume or out / "checkpoint.pt")
     if restarted and (out / "checkpoint.pt").exists():
         resume = out / "checkpoint.pt"
     state = None if resume is None else checkpoint.load(resume)
-    stack.enter_context(_claimed(out, resume))
+    stack.enter_context(_claimed(out, resume, restarted=restarted))
+    if name is not None:
+        checkpoint.write(name.encode(), note)
     return resume, state
 
 
 @contextmanager
-def _claimed(out: Path, resume: Path | None) -> Iterator[None]:
+def _claimed(out: Path, resume: Path | None, *, restarted: bool) -> Iterator[None]:
     """Hold the folder for this training alone; refuse one that is read-only or holds another training."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -168,7 +171,7 @@ def _claimed(out: Path, resume: Path | None) -> Iterator[None]:
     except OSError as error:
         raise BlitzError(f"cannot write to the folder {out}: {error.strerror}") from error
     held = [name for name in _FILES if (out / name).exists()]
-    if held and (resume is None or resume.resolve().parent != out.resolve()):
+    if held and not restarted and (resume is None or resume.resolve().parent != out.resolve()):
         raise CheckpointError(f"{out} already holds {held[0]}: go on with --resume, or choose another --out")
     try:
         with FileLock(out / ".lock", timeout=0):

@@ -215,6 +215,9 @@ def by_first(work: Callable[[], T]) -> T:
     return result
 
 
-def restarted() -> bool:
-    """Tell whether torchrun has started these processes again, because one of them failed."""
-    return launched() and any_of(int(os.environ["TORCHELASTIC_RESTART_COUNT"]) > 0)
+def run_name() -> str | None:
+    """Return what names this run of torchrun, over all starts of its processes; None without torchrun."""
+    if not launched():
+        return None
+    name = os.environ["TORCHELASTIC_RUN_ID"]
+    return f"torchrun in process {os.getppid()}" if name == "none" else name  # its default for --rdzv-id

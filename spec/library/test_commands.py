@@ -30,6 +30,12 @@ def no_data(monkeypatch):
 class TestTrain:
     """What a training does and leaves behind."""
 
+    def test_batch_size_is_the_one_asked_for(self, tmp_path):
+        """Two epochs of a hundred images in batches of twenty are ten mini-batches."""
+        train(tmp_path, "--batch", 20)
+
+        assert checkpoint.load(tmp_path / "checkpoint.pt")["step"] == 10
+
     def test_training_leaves_its_files(self, tmp_path):
         """Two checkpoints, the weights, the history and three pictures, but nothing temporary."""
         status = train(tmp_path / "out")
@@ -216,6 +222,16 @@ class TestRefusals:
             main(["train", "--seed", seed])
 
         expected = f"argument --seed: expected a seed in 0..4294967295, got {seed}\n"
+        assert caught.value.code == 2
+        assert capsys.readouterr().err.endswith(expected)
+
+    @pytest.mark.parametrize("count", ["0", "-4", "x"])
+    def test_what_is_no_batch_size_is_refused(self, capsys, count):
+        """Argparse ends with status 2, and the message says what it takes."""
+        with pytest.raises(SystemExit) as caught:
+            main(["train", "--batch", count])
+
+        expected = f"argument --batch: expected a number of images of at least 1, got {count}\n"
         assert caught.value.code == 2
         assert capsys.readouterr().err.endswith(expected)
 

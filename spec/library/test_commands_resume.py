@@ -2,12 +2,13 @@
 
 import os
 import shlex
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
-from blitz import checkpoint, commands
+from blitz import checkpoint, commands, distributed
 from spec.harness.command_line import main, parser
 from spec.library.runs import train, weights
 
@@ -98,8 +99,13 @@ class TestResume:
                 ["--seed", "5"],
                 "trained with seed 0, not 5; resume with the recipe, seed and data",
             ),
+            (
+                "tutorial",
+                ["--batch", "5"],
+                "trained with batch_size 4, not 5; resume with the recipe, seed and data",
+            ),
         ],
-        ids=["recipe", "seed"],
+        ids=["recipe", "seed", "batch"],
     )
     def test_resume_with_other_settings_is_refused(self, tmp_path, capsys, recipe, words, message):
         """The sentence names the file and what differs."""
@@ -113,9 +119,61 @@ class TestResume:
         )
 
 
+@pytest.mark.usefixtures("little_data", "no_pictures")
+class TestRestart:
+    """What torchrun starts again goes on by itself."""
+
+    @pytest.fixture(autouse=True)
+    def named(self, monkeypatch):
+        """Let torchrun have started every training, the same run of it each time."""
+        monkeypatch.setattr(distributed, "run_name", lambda: "run 1")
+
+    def test_restart_goes_on_from_the_last_save(self, tmp_path, capsys):
+        """Without --resume, which the command did not have at first."""
+        train(tmp_path)
+        train(tmp_path)
+
+        assert f"Resumed from {tmp_path / 'checkpoint.pt'} after 50 of 50" in capsys.readouterr().out
+
+    def test_another_run_does_not_go_on_by_itself(self, tmp_path, capsys, monkeypatch):
+        """Not even when it is restarted because it was refused."""
+        train(tmp_path)
+        monkeypatch.setattr(distributed, "run_name", lambda: "run 2")
+
+        statuses = [train(tmp_path) for _ in range(2)]
+
+        assert statuses == [1, 1]
+        assert capsys.readouterr().err.count("already holds checkpoint.pt: go on with --resume") == 2
+
+    def test_restart_before_the_first_save_begins_anew(self, tmp_path, capsys):
+        """There is nothing to go on from; what is there already is its own."""
+        train(tmp_path)
+        (tmp_path / "checkpoint.pt").unlink()
+
+        status = train(tmp_path)
+
+        assert status == 0
+        assert "Resumed" not in capsys.readouterr().out
+
+    def test_restart_of_a_resume_goes_on_from_its_own_save(self, tmp_path, capsys):
+        """From its folder once it has saved there, and until then from what --resume named."""
+        train(tmp_path / "first")
+        first, own = (tmp_path / name / "checkpoint.pt" for name in ("first", "out"))
+        train(tmp_path / "out", "--resume", first)
+        capsys.readouterr()
+
+        train(tmp_path / "out", "--resume", first)
+        shutil.copy(first, own)
+        train(tmp_path / "out", "--resume", first)
+
+        resumed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Resumed")]
+        assert [line.split()[2] for line in resumed] == [str(first), str(own)]
+
+
 COMMANDS = {
     "as few words as it takes": ([], "--recipe tutorial --seed 0 --out out"),
     "recipe and seed": (["--recipe", "fast", "--seed", "3"], "--recipe fast --seed 3 --out out"),
+    "batch": (["--batch", "8"], "--recipe tutorial --seed 0 --out out --batch 8"),
     "a name with a space": (["--data", "my copy"], "--recipe tutorial --seed 0 --out out --data 'my copy'"),
     "device": (["--device", "cpu"], "--recipe tutorial --seed 0 --out out --device cpu"),
 }

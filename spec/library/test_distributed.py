@@ -1,5 +1,6 @@
 """blitz/distributed.py: joining a group of processes, and what one can ask of the others."""
 
+import os
 import signal
 import sys
 import threading
@@ -55,7 +56,7 @@ class TestFunctions:
         assert distributed.own_indices(order) is order
         assert (distributed.rank(), distributed.size()) == (0, 1)
         assert distributed.replicated(net) is net
-        assert not distributed.restarted()
+        assert distributed.run_name() is None
 
 
 class TestProcessGroup:
@@ -142,6 +143,14 @@ class TestProcessGroup:
 
         with pytest.raises(RuntimeError, match=message), distributed.process_group(torch.device("cpu")):
             raise RuntimeError("out of memory")
+
+    def test_run_is_named_by_its_id_or_by_its_torchrun(self, joined, monkeypatch):
+        """The default of --rdzv-id names no run: the process that is torchrun's, the parent, does."""
+        names = [distributed.run_name()]
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+        names.append(distributed.run_name())
+
+        assert names == ["x", f"torchrun in process {os.getppid()}"]
 
     def test_without_torchrun_nothing_is_joined(self, capsys):
         """And nothing is silent."""
