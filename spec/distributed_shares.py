@@ -40,3 +40,28 @@ def gradient_alone(inputs, targets, reduction="mean"):
     net = make_net()
     F.mse_loss(net(inputs), targets, reduction=reduction).backward()
     return gradient(net)
+
+
+def gradients_alone(number=0):
+    """Return what each of two ranks would have alone, for its half of a batch."""
+    return [gradient_alone(*share) for share in shares_of(make_batch(number), (4, 4))]
+
+
+def loss_of(net, number=0):
+    """In each of two ranks: the loss of its half of a batch, through a net or its DDP."""
+    inputs, targets = own(make_batch(number), (4, 4))
+    return F.mse_loss(net(inputs), targets)
+
+
+def mean(tensors):
+    """Return the mean over the ranks."""
+    return torch.stack(list(tensors)).mean(0)
+
+
+def attempt(steps):
+    """Return the error of `steps`, without what it goes on with, or None."""
+    try:
+        steps()
+    except RuntimeError as error:
+        return str(error).split(" before")[0]
+    return None

@@ -41,9 +41,14 @@ def run(size, work, *arguments, folder, planted=None, backend="gloo"):
         sent = pickle.dumps(arguments)
         group = {"backend": backend, "init_method": f"file://{meeting}", "world_size": size}
         ranks = [processes.submit(_join, group, rank, planted, work, sent) for rank in range(size)]
-        done, _ = wait(ranks, return_when=FIRST_EXCEPTION)
-        for rank in [*done, *ranks]:
-            rank.result()
+        try:
+            done, _ = wait(ranks, return_when=FIRST_EXCEPTION)
+            for rank in [*done, *ranks]:
+                rank.result()
+        except BaseException:  # pytest-timeout's, too: without this the others would be waited for
+            for process in multiprocessing.active_children():
+                process.kill()
+            raise
     return [pickle.loads(rank.result()) for rank in ranks]
 
 
@@ -61,5 +66,5 @@ def _join(group, rank, planted, work, arguments):
         try:
             return pickle.dumps(work(*pickle.loads(arguments)))
         finally:
-            gc.collect()  # a DDP that is garbage still holds the group, and PyTorch 2.6 could wait for ever to end it
+            gc.collect()  # a DDP that is garbage still holds the group: PyTorch 2.6 may never end it then
             dist.destroy_process_group()

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn import functional as F
 
-from spec.distributed_faults import local
+from spec.distributed_faults import SUMMED, local
 from spec.distributed_shares import ROUNDING, gradient, gradient_alone, make_batch, make_net, own, shares_of
 from spec.faults import with_options
 from spec.harness import ANSWERED, broken_by, claim
@@ -63,6 +63,23 @@ class TestUnusedParameters:
         gradients = ranks(2, use_found_heads)
 
         assert gradients == [[[[3, 3, 3]], [[1.5, 1.5, 1.5]]]] * 2  # of inputs 1 and 2: twice 1.5, and once
+
+    @claim("parallel.ddp-usage-unused-in-one-rank", notes="5", verdict=ANSWERED, says=UNKNOWN)
+    @broken_by(DDP, "__init__", lambda real: lambda ddp, net, **how: SUMMED(real)(ddp, net, **how))
+    @broken_by(DDP, "forward", local)
+    def test_parameter_used_in_one_rank_alone_counts_as_zeros_in_the_others(self, ranks):
+        """The mean is over all ranks: one that did not use a parameter adds zeros, and gets the mean, too."""
+        gradients = ranks(2, use_own_head)
+
+        assert gradients == [[[[0.5, 0.5, 0.5]], [[1, 1, 1]]]] * 2  # of inputs 1 and 2, halved
+
+
+def use_own_head():
+    """In each rank: a backward pass by a head of its own; return .grad."""
+    net, rank = TwoHeads(), dist.get_rank()
+    ddp = DDP(net, find_unused_parameters=True)
+    ddp(torch.full((1, 3), rank + 1.0), rank).sum().backward()
+    return [None if head.weight.grad is None else head.weight.grad.tolist() for head in net.heads]
 
 
 def use_found_heads():

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, DistributedSampler
@@ -66,6 +67,33 @@ def interleaved(sampler):
     return range(sampler.total_size)[sampler.rank :: sampler.num_replicas]
 
 
+def shuffled_within(real):
+    """Fault: a rank shuffles its share, which is the same in every epoch."""
+
+    def iterate(sampler):
+        share = [index % len(sampler.dataset) for index in interleaved(sampler)]
+        generator = torch.Generator().manual_seed(sampler.seed + sampler.epoch)
+        return iter(
+            [share[place] for place in torch.randperm(len(share), generator=generator)]
+            if sampler.shuffle
+            else share
+        )
+
+    return iterate
+
+
+def padded_unshuffled(real):
+    """Fault: where samples are shuffled, the first ones of the data are repeated, not those of the order."""
+
+    def iterate(sampler):
+        order = [*range(len(sampler.dataset))]
+        if sampler.shuffle:
+            order = torch.randperm(len(order), generator=torch.Generator().manual_seed(sampler.seed)).tolist()
+        return iter([*order, *range(len(order))][sampler.rank : sampler.total_size : sampler.num_replicas])
+
+    return iterate
+
+
 def by_rank(real):
     """Fault: each rank shuffles for itself."""
 
@@ -83,6 +111,25 @@ def forcing(**forced):
     return lambda real: lambda sampler, *data, **options: real(sampler, *data, **options | forced)
 
 
+def first_asked(real):
+    """Fault: in a process group it is asked whatever the sampler is told."""
+    return lambda sampler, data, *told, **more: real(
+        sampler, data, **more | ({"num_replicas": None, "rank": None} if dist.is_initialized() else {})
+    )
+
+
+def alone(real):
+    """Fault: a sampler that is not told takes all, if there is no process group either."""
+    return lambda sampler, data, *told, **more: real(
+        sampler, data, *told, **({} if dist.is_initialized() else {"num_replicas": 1, "rank": 0}) | more
+    )
+
+
+def own_share(told=None):
+    """In a rank: return the indices of its share of four."""
+    return list(DistributedSampler(range(4), shuffle=False, **told or {}))
+
+
 class TestShares:
     """Which rank gets which sample."""
 
@@ -91,10 +138,16 @@ class TestShares:
     @broken_by(DistributedSampler, "__iter__", in_blocks)
     @broken_by(DistributedSampler, "__iter__", unpadded)
     @broken_by(DistributedSampler, "__iter__", padded_by_the_last)
+    @broken_by(DistributedSampler, "__iter__", padded_unshuffled)
+    @broken_by(DistributedSampler, "__iter__", shuffled_within)
     def test_sampler_deals_the_indices_out_and_repeats_the_first_ones(self):
-        """A DistributedSampler deals indices out in turn, and the first ones again until shares are equal."""
-        dealt = shares(10, 4, shuffle=False)
+        """A DistributedSampler deals indices out in turn, and the first ones again until shares are equal.
 
+        So it does with shuffled ones.
+        """
+        dealt, [order] = shares(10, 4, shuffle=False), shares(10, 1)
+
+        assert shares(10, 4) == [[order[place] for place in share] for share in dealt]
         assert dealt == [[0, 4, 8], [1, 5, 9], [2, 6, 0], [3, 7, 1]]
 
     @claim("parallel.ddp-does-not-split-sampler-covers", notes="5, its link", verdict=OUTDATED, says=SPLITS)
@@ -150,13 +203,14 @@ class TestOrder:
     @claim("parallel.ddp-does-not-split-sampler-epoch", notes="5, its link", verdict=OUTDATED, says=SPLITS)
     @broken_by(DistributedSampler, "set_epoch", lambda real: lambda sampler, epoch: None)
     @broken_by(DistributedSampler, "__init__", forcing(shuffle=False))
+    @broken_by(DistributedSampler, "__iter__", shuffled_within)
     def test_order_changes_with_set_epoch_alone(self):
-        """A sampler shuffles each epoch alike, unless set_epoch(epoch) is called before."""
+        """A sampler shuffles and deals each epoch alike, unless set_epoch(epoch) is called before."""
         sampler = DistributedSampler(range(50), 2, 0)
 
         told, untold = orders(sampler, 3), orders(DistributedSampler(range(50), 2, 0), 3, set_epoch=False)
 
-        assert all(one != other for one, other in itertools.combinations(told, 2))
+        assert all(set(one) != set(other) for one, other in itertools.combinations(told, 2))
         assert untold == [told[0]] * 3
         assert told[0] != sorted(told[0])
 
@@ -165,17 +219,22 @@ class TestOrder:
     @broken_by(
         torch, "randperm", lambda real: lambda length, generator: real(length)
     )  # of the global generator
+    @broken_by(
+        DistributedSampler,
+        "set_epoch",
+        lambda real: lambda sampler, epoch: real(sampler, epoch * (sampler.seed + 1)),
+    )
     def test_order_depends_on_seed_and_epoch_alone(self):
         """The order is a function of the sampler's seed plus the epoch, not of torch.manual_seed."""
         found = []
-        for seed, epoch, elsewhere in ((0, 1, 5), (0, 1, 6), (1, 0, 7), (3, 0, 5)):
+        for seed, epoch, elsewhere in ((0, 1, 5), (0, 1, 6), (1, 0, 7), (3, 0, 5), (1, 2, 8)):
             torch.manual_seed(elsewhere)
             sampler = DistributedSampler(range(50), 2, 0, seed=seed)
             sampler.set_epoch(epoch)
             found.append(list(sampler))
 
         assert found[0] == found[1] == found[2]
-        assert found[3] != found[0]
+        assert found[3] == found[4] != found[0]
 
     @claim("parallel.ddp-does-not-split-sampler-loader", notes="5, its link", verdict=OUTDATED, says=SPLITS)
     @broken_by(
@@ -187,8 +246,13 @@ class TestOrder:
             DataLoader(range(4), shuffle=True, sampler=DistributedSampler(range(4), 2, 0))
 
     @claim("parallel.ddp-does-not-split-sampler-ranks", notes="5, its link", verdict=OUTDATED, says=SPLITS)
-    @broken_by(DistributedSampler, "__init__", lambda real: lambda sampler, data: real(sampler, data, 1, 0))
-    def test_sampler_asks_the_process_group_unless_it_is_told(self):
-        """Without a process group a DistributedSampler has to be told the number of ranks and its own."""
+    @broken_by(DistributedSampler, "__init__", alone)
+    @broken_by(DistributedSampler, "__init__", forcing(rank=0))
+    @broken_by(DistributedSampler, "__init__", first_asked)
+    def test_sampler_asks_the_process_group_unless_it_is_told(self, ranks):
+        """A DistributedSampler asks the process group for the number of ranks, and its own, if not told."""
         with pytest.raises((ValueError, RuntimeError), match="process group"):
             DistributedSampler(range(4))
+
+        assert ranks(2, own_share) == [[0, 2], [1, 3]]
+        assert ranks(2, own_share, {"num_replicas": 4, "rank": 3}) == [[3], [3]]
