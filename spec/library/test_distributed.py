@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import weakref
 
 import pytest
 import torch
@@ -30,8 +31,18 @@ def ask_each_other():
     )
 
 
+def average():
+    """In each rank: return the mean of the ranks' numbers, and what it was made of."""
+    values = torch.tensor([dist.get_rank() + 1.0])
+    return distributed.mean(values).item(), values.item()
+
+
 class TestFunctions:
     """What a process can ask of the others."""
+
+    def test_mean_is_over_all_processes_and_leaves_its_values(self, ranks):
+        """However many they are."""
+        assert ranks(3, average) == [(2.0, 1.0), (2.0, 2.0), (2.0, 3.0)]
 
     def test_processes_of_a_group(self, ranks):
         """Each gets the same answers, but its own number and its own part."""
@@ -67,8 +78,14 @@ class TestProcessGroup:
         """Let this process be rank 1 of 3 for torchrun, and let the joining itself be nothing."""
         for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "3"}.items():
             monkeypatch.setenv(name, value)
-        options = {}
-        monkeypatch.setattr(distributed, "rendezvous", lambda *how, **more: iter([(dist.HashStore(), 0, 1)]))
+        options = {"torchrun's": dist.HashStore()}
+
+        def rendezvous(*how, **more):
+            options["asked"] = (how, more)
+            return iter([(options["torchrun's"], 1, 3)])
+
+        monkeypatch.setattr(distributed, "rendezvous", rendezvous)
+        monkeypatch.setattr(distributed, "_unused_part", lambda store, *numbers: f"part of {numbers}")
         monkeypatch.setattr(dist, "init_process_group", lambda backend, **how: options.update(how, b=backend))
         monkeypatch.setattr(distributed, "rank", lambda: 1)
         monkeypatch.setattr(signal, "signal", lambda *how: options.setdefault("signals", []).append(how))
@@ -80,6 +97,27 @@ class TestProcessGroup:
             pass
 
         assert (joined["b"], joined["timeout"].total_seconds()) == ("gloo", 60)
+        assert joined["asked"] == (("env://",), {"timeout": joined["timeout"]})
+
+    def test_group_is_that_of_torchrun_in_a_part_of_its_store(self, joined):
+        """With the rank and the size that torchrun gave."""
+        with distributed.process_group(torch.device("cpu")):
+            joined["store"].set("key", "value")
+
+        assert (joined["rank"], joined["world_size"]) == (1, 3)
+        assert joined["torchrun's"].check(["part of (1, 3)/key"])
+
+    def test_group_is_left_once_garbage_is_collected(self, joined, monkeypatch):
+        """A net that trained in it is held by a cycle of its DDP, which would hold the group, too."""
+        net, left = nn.Linear(1, 1), []
+        net.cycle, garbage = [net], weakref.ref(net)
+        monkeypatch.setattr(dist, "is_initialized", lambda: True)
+        monkeypatch.setattr(dist, "destroy_process_group", lambda: left.append(garbage()))
+
+        with distributed.process_group(torch.device("cpu")):
+            del net
+
+        assert left == [None]
 
     @pytest.mark.parametrize(
         ("kind", "backends"), [("cuda", "cpu:gloo,cuda:nccl"), ("xpu", "cpu:gloo,xpu:xccl")]
@@ -109,6 +147,16 @@ class TestProcessGroup:
 
         assert capsys.readouterr() == ("afterwards\n", "")
 
+    def test_first_process_is_heard(self, joined, capsys, monkeypatch):
+        """On both streams."""
+        monkeypatch.setattr(distributed, "rank", lambda: 0)
+
+        with distributed.process_group(torch.device("cpu")):
+            print("to stdout")
+            print("to stderr", file=sys.stderr)
+
+        assert capsys.readouterr() == ("to stdout\n", "to stderr\n")
+
     @pytest.mark.parametrize("kind", [BlitzError, CheckpointError, DataError])
     def test_refusals_tell_the_rank(self, joined, kind):
         """And stay of their kind."""
@@ -119,8 +167,8 @@ class TestProcessGroup:
     @pytest.mark.parametrize(
         "error",
         [
-            RuntimeError("[gloo/transport/pair.cc] closed\nmore"),
-            dist.DistNetworkError("[gloo/transport/pair.cc] closed"),
+            RuntimeError("the pair of gloo is closed\nmore"),
+            dist.DistNetworkError("the connection is closed"),
         ],
         ids=["gloo", "store"],
     )
@@ -128,7 +176,7 @@ class TestProcessGroup:
         """The first line of what the engine says is in it."""
         expected = (
             "rank 1 of 3 lost another process, or waited 60 seconds for it in vain: "
-            "[gloo/transport/pair.cc] closed"
+            f"{str(error).splitlines()[0]}"
         )
 
         with pytest.raises(BlitzError) as caught, distributed.process_group(torch.device("cpu")):

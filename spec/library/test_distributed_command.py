@@ -4,10 +4,12 @@ import os
 import signal
 import sys
 
+import pytest
 import torch.distributed as dist
 
 from blitz import checkpoint, commands
 from blitz.data import Cifar10, Split, load
+from blitz.errors import BlitzError
 from blitz.training import Training
 from spec.harness.command_line import main
 from spec.library.runs import weights
@@ -31,6 +33,11 @@ def command(folder, seed, stopped_at=None):
     words = ["--resume"] if stopped_at is None and (folder / "rank 0/checkpoint.pt").exists() else []
     sys.stdout = (folder / f"printed by {dist.get_rank()}").open("w")
     return main(["train", "--device=cpu", f"--out={out}", f"--seed={seed}", *words])
+
+
+def refuse(device):
+    """Refuse every device."""
+    raise BlitzError("no")
 
 
 class TestCommand:
@@ -57,6 +64,18 @@ class TestCommand:
 
         assert (stopped, step, resumed) == ([130, 130], 25, [0, 0])
         assert weights(tmp_path / "rank 0") == weights(tmp_path / "whole/rank 0")
+
+    @pytest.mark.parametrize(("launched", "expected"), [(True, ["cuda:1"]), (False, [])])
+    def test_accelerator_is_taken_under_torchrun_alone(self, tmp_path, monkeypatch, launched, expected):
+        """Before anything is written."""
+        asked = []
+        monkeypatch.setattr(commands.distributed, "launched", lambda: launched)
+        monkeypatch.setattr(commands, "take_own_accelerator", asked.append)
+        monkeypatch.setattr(commands, "find_device", refuse)
+
+        status = main(["train", "--device=cuda:1", f"--out={tmp_path / 'out'}"])
+
+        assert (status, asked, list(tmp_path.iterdir())) == (1, expected, [])
 
     def test_refusal_by_the_first_process_ends_all(self, ranks, tmp_path):
         """The others end with status 1, and without a sentence of their own."""

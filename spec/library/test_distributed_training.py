@@ -100,7 +100,10 @@ class TestTraining:
 
         tolerance = {"rtol": 0, "atol": 0} if before == after else {}
         torch.testing.assert_close(resumed["model"], whole["model"], **tolerance)
-        assert len(resumed["history"]) == len(whole["history"]) == end // 2
+        assert len(resumed["history"]) == end // 2
+        assert [line["loss"] for line in resumed["history"]] == pytest.approx(
+            [line["loss"] for line in whole["history"]], rel=1e-5
+        )
 
     def test_each_process_draws_random_numbers_of_its_own_and_goes_on_with_them(self, ranks):
         """With dropout, too, a resume by as many processes ends with the same bits."""
@@ -117,6 +120,25 @@ class TestTraining:
                 drawn["torch"].tolist() for drawn in other["random of each process"]
             ]
 
+    def test_first_process_draws_as_it_would_alone_and_each_other_otherwise(self, ranks):
+        """From the seed that the caller set: another one has all of them draw other numbers."""
+        drawn = [*ranks(4, draws, 1), *ranks(4, draws, 100)]
+
+        assert [drawn[0], drawn[4]] == [draws(1), draws(100)]
+        assert len(set(drawn[:4])) == len(set(drawn[4:])) == 4
+        assert drawn[1] not in drawn[4:]
+
+    @pytest.mark.parametrize("size", [1, 4])
+    def test_processes_go_on_with_the_random_numbers_of_their_ranks(self, ranks, size):
+        """With fewer processes and with more, of which the new ones have numbers of their own."""
+        state = ranks(2, go_on, None, 3, 0.5)[0]
+
+        drawn = ranks(size, draws_after, state)
+
+        expected = [randoms["torch"].tolist() for randoms in state["random of each process"]]
+        assert drawn[:2] == expected[:size]
+        assert len({str(each) for each in drawn}) == size
+
     def test_batch_that_cannot_be_shared_equally_is_refused(self, ranks):
         """Every process says why, before anything is trained."""
         expected = (
@@ -128,6 +150,21 @@ class TestTraining:
     def test_divergence_is_seen_by_every_process(self, ranks):
         """A loss that is no number in one process ends all of them, at the same report."""
         assert ranks(2, diverge) == ["the loss is nan at mini-batch 2 of epoch 1"] * 2
+
+
+def draws(seed):
+    """In each rank: return what is drawn in a training after a seed."""
+    net, split = make_net(), make_split(18)
+    torch.manual_seed(seed)
+    Training(net, split, QUICK)
+    return tuple(torch.rand(3).tolist())
+
+
+def draws_after(state):
+    """In each rank: return the random state of a training that goes on from `state`."""
+    training = make_training()
+    training.load_state_dict(state)
+    return torch.get_rng_state().tolist()
 
 
 def refusal():
