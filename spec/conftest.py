@@ -9,6 +9,12 @@ from spec import ranks as processes
 from spec.harness.claims import Sabotage
 
 
+def pytest_collection_finish(session):
+    """Let what the processes of `ranks` import be imported before the first of them is asked for."""
+    if any("ranks" in getattr(item, "fixturenames", ()) for item in session.items):
+        processes.prepare()
+
+
 @pytest.fixture
 def repeated_warnings():
     """Have PyTorch repeat the warnings that it gives only once in a process."""

@@ -10,6 +10,7 @@ import pickle
 import socket
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from datetime import timedelta
+from multiprocessing import forkserver
 
 import pytest
 import torch
@@ -17,9 +18,16 @@ import torch.distributed as dist
 
 # A server imports this once, and forks every rank: a fork of pytest itself could not run a backward pass any
 # more. DDP imports torch._dynamo, which takes a second.
-PRELOADED = ["__main__", "torch._dynamo", "spec.ranks"]
+PRELOADED = ["__main__", "torch._dynamo", "hypothesis", "spec.conftest", "spec.library.runs"]
 
+context = multiprocessing.get_context("forkserver")
 numbers = itertools.count()
+
+
+def prepare():
+    """Start the server; it imports in the background, while this process goes on."""
+    context.set_forkserver_preload(PRELOADED)
+    forkserver.ensure_running()
 
 
 def run(size, work, *arguments, folder, planted=None, backend="gloo"):
@@ -33,8 +41,7 @@ def run(size, work, *arguments, folder, planted=None, backend="gloo"):
         planted: where the ranks find the fault to plant: module and name of a claim, number of its sabotage.
         backend: how the processes talk.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    prepare()
     meeting = folder / f"meeting {next(numbers)}"
     with ProcessPoolExecutor(size, mp_context=context) as processes:
         # as bytes, like the results: torch would have the processes share the memory of a tensor
@@ -54,6 +61,7 @@ def run(size, work, *arguments, folder, planted=None, backend="gloo"):
 
 def _join(group, rank, planted, work, arguments):
     """Join the group, work, and return the result as bytes."""
+    gc.freeze()  # what the server imported is no garbage: to look through it takes a tenth of a second
     torch.set_num_threads(1)
     loopback = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
     os.environ["GLOO_SOCKET_IFNAME"] = loopback[0]  # else gloo looks up the name of the machine

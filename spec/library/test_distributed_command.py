@@ -83,10 +83,13 @@ class TestCommand:
         (tmp_path / "rank 0/history.jsonl").touch()
 
         assert ranks(2, refused_command, tmp_path) == ["1", "exit 1"]
+        assert "already holds history.jsonl" in (tmp_path / "errors of 0").read_text()
+        assert (tmp_path / "errors of 1").read_text() == ""
 
 
 def refused_command(folder):
     """In each rank: return the status of `blitz train`, or that of its exit."""
+    sys.stderr = (folder / f"errors of {dist.get_rank()}").open("w")
     try:
         return str(command(folder, 0))
     except SystemExit as end:
