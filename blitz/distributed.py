@@ -71,8 +71,10 @@ def process_group(device: torch.device) -> Iterator[None]:
         ) from error
     finally:
         if dist.is_initialized():
-            # a DDP that is garbage still holds the group, whose threads can abort a process as it ends
+            # A DDP that is garbage still holds the group, whose threads can abort a process as it ends. They
+            # may need the interpreter's lock once more, which PyTorch 2.6 holds while it waits for them.
             gc.collect()
+            time.sleep(0.1)
             dist.destroy_process_group()
 
 

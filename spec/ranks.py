@@ -1,7 +1,6 @@
 """Real processes for what is said of several: each one is a rank of a group that talks by gloo."""
 
 import functools
-import gc
 import importlib
 import itertools
 import multiprocessing
@@ -61,7 +60,6 @@ def run(size, work, *arguments, folder, planted=None, backend="gloo"):
 
 def _join(group, rank, planted, work, arguments):
     """Join the group, work, and return the result as bytes."""
-    gc.freeze()  # what the server imported is no garbage: to look through it takes a tenth of a second
     torch.set_num_threads(1)
     loopback = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
     os.environ["GLOO_SOCKET_IFNAME"] = loopback[0]  # else gloo looks up the name of the machine
@@ -71,8 +69,4 @@ def _join(group, rank, planted, work, arguments):
             claim = functools.reduce(getattr, name.split("."), importlib.import_module(module))
             claim.sabotages[number].plant(patch)
         dist.init_process_group(rank=rank, timeout=timedelta(minutes=1), **group)
-        try:
-            return pickle.dumps(work(*pickle.loads(arguments)))
-        finally:
-            gc.collect()  # a DDP that is garbage still holds the group: PyTorch 2.6 may never end it then
-            dist.destroy_process_group()
+        return pickle.dumps(work(*pickle.loads(arguments)))  # the process ends soon, and with it the group
