@@ -198,16 +198,16 @@ def gathered(value: Any) -> list[Any]:
 def by_first(work: Callable[[], T]) -> T:
     """Have the first process do `work`, and return in each what it gave.
 
-    Raises:
-        BlitzError: in the first process, if its work fails; the others then end, with status 1.
+    In the first process, what its work raises is raised; the others then end, with status 1.
     """
     if size() == 1:
         return work()
-    failure, result = None, None
+    failure: Exception | None = None
+    result = None
     if rank() == 0:
         try:
             result = work()
-        except BlitzError as error:
+        except Exception as error:
             failure = error
     failed, result = gathered((failure is not None, result))[0]
     if failure is not None:

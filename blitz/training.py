@@ -82,7 +82,7 @@ class Training:
         self.step = 0
         self.history: list[Record] = []
         if distributed.rank():  # the first process draws on as it would alone, and the others otherwise
-            torch.manual_seed(torch.initial_seed() + distributed.rank())
+            torch.manual_seed(torch.initial_seed() + 1_000_003 * distributed.rank())
 
     @property
     def steps_per_epoch(self) -> int:

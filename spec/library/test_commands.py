@@ -30,6 +30,20 @@ def no_data(monkeypatch):
 class TestTrain:
     """What a training does and leaves behind."""
 
+    def test_seed_decides_the_first_weights(self, tmp_path, monkeypatch):
+        """The same seed the same ones, and another one others."""
+        first, real = [], commands.Training
+
+        def noted(net, *arguments, **options):
+            first.append(net.conv1.bias.tolist())
+            return real(net, *arguments, **options)
+
+        monkeypatch.setattr(commands, "Training", noted)
+        for number, seed in enumerate((3, 3, 4)):
+            train(tmp_path / str(number), "--seed", seed)
+
+        assert first[0] == first[1] != first[2]
+
     def test_batch_size_is_the_one_asked_for(self, tmp_path):
         """Two epochs of a hundred images in batches of twenty are ten mini-batches."""
         train(tmp_path, "--batch", 20)

@@ -38,9 +38,10 @@ class TestOwnAccelerator:
 
         assert taken == [1]
 
-    def test_nothing_is_taken_for_the_cpu(self, taken):
+    @pytest.mark.parametrize("name", ["cpu", "cpu:0"])
+    def test_nothing_is_taken_for_the_cpu(self, taken, name):
         """With --device cpu the accelerators stay free."""
-        take_own_accelerator("cpu")
+        take_own_accelerator(name)
 
         assert taken == []
 

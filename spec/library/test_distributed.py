@@ -37,8 +37,20 @@ def average():
     return distributed.mean(values).item(), values.item()
 
 
+def fail_in_the_first():
+    """In each rank: have the first one do what fails with a KeyError; return how that ends."""
+    try:
+        return distributed.by_first(lambda: {}["nothing"])
+    except (KeyError, SystemExit) as end:
+        return repr(end)
+
+
 class TestFunctions:
     """What a process can ask of the others."""
+
+    def test_failure_of_the_first_process_ends_the_others_at_once(self, ranks):
+        """Whatever it is: they would wait for an answer until the timeout."""
+        assert ranks(2, fail_in_the_first) == ["KeyError('nothing')", "SystemExit(1)"]
 
     def test_mean_is_over_all_processes_and_leaves_its_values(self, ranks):
         """However many they are."""
