@@ -6,6 +6,7 @@ takes all accelerators, or two cores of a machine that has none.
 """
 
 import argparse
+import math
 import resource
 import statistics
 import tempfile
@@ -37,8 +38,10 @@ def train(source, batch_size, steps, count, way, threads):
     torch.manual_seed(0)
     recipe = RECIPES["fast"]._replace(batch_size=batch_size, report_every=REPORTED_EVERY)
     training = Training(CifarNet(), data.load(source).train, recipe, device=device)
-    if way == "DataParallel":
-        training.forward = over_all_devices(training.net, device, count)
+    if way != "DDP":  # which is what a training in a group takes, be it a group of one
+        training.forward = (
+            over_all_devices(training.net, device, count) if way == "DataParallel" else training.net
+        )
     begin = None
     for _ in training.steps():
         if begin is None:  # the first mini-batch is the warm-up
@@ -80,6 +83,10 @@ def main():
     parser.add_argument("--steps", type=int, default=150, help="mini-batches a round")
     parser.add_argument("--rounds", type=int, default=4)
     arguments = parser.parse_args()
+    images = len(data.load(arguments.data).train.labels)
+    there_are = RECIPES["fast"].epochs * math.ceil(images / arguments.batch)
+    if arguments.steps > there_are:
+        parser.error(f"{images} images make {there_are} mini-batches in all: choose fewer --steps")
     gpus = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
     count = max(gpus, 2)
     ways = {"one process": (1, "one", 1)}
