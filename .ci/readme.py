@@ -2,12 +2,15 @@
 
 A block marked `sh` has to succeed. `sh gpu` has to succeed on a machine with CUDA, and elsewhere to stop at
 once with pytest's usage error (status 4). `sh network` may fail for want of a network, but only with blitz's
-own sentence (status 1). `sh machines` is run twice at once, as on two machines; `sh slurm` with stand-ins for
+own sentence (status 1). `sh doctor` may find that there is no accelerator (status 1), `sh compiler` that
+there is no compiler. `sh machines` is run twice at once, as on two machines; `sh slurm` with stand-ins for
 Slurm's two commands, which do the same. Blocks of Python are run as doctests by pytest.
 """
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -77,6 +80,10 @@ def as_promised(kind: str, status: int, output: str) -> bool:
         return True
     if kind == "gpu":
         return status == 4 and "--require cuda: this machine shows 0 CUDA devices" in output
+    if kind == "doctor":
+        return status == 1 and "First cause: the rung visible" in output and "Traceback" not in output
+    if kind == "compiler":
+        return shutil.which(os.environ.get("CXX", "c++")) is None and "needs a C++20 compiler" in output
     if kind == "network":
         return status == 1 and "blitz: " in output and "Traceback" not in output
     return False

@@ -7,6 +7,8 @@ import torch
 
 from spec import ranks as processes
 from spec.harness.claims import Sabotage
+from spec.harness.contract import not_checked
+from spec.harness.devices import accelerator, on_accelerator
 
 
 def pytest_collection_finish(session):
@@ -22,6 +24,17 @@ def repeated_warnings():
     torch.set_warn_always(True)
     yield
     torch.set_warn_always(before)
+
+
+@pytest.fixture
+def moved_in_place(request):
+    """Leave out an accelerator to which PyTorch moves a net by making new parameters.
+
+    It does so where tensors differ from the CPU's through and through, as a third party's may.
+    """
+    place = accelerator() if on_accelerator(request.node) else torch.device("cpu")
+    if not torch._has_compatible_shallow_copy_type(torch.empty(0), torch.empty(0, device=place)):
+        not_checked("not-implemented", f"a net that is moved to {place.type} gets new parameters")
 
 
 @pytest.fixture

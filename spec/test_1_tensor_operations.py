@@ -82,9 +82,9 @@ class TestNamesOfNumPy:
         x = torch.tensor([1.0, 2.0, 6.0], dtype=torch.float64, device=device)  # 14 is the sum of squares
 
         assert x.var() == 14 / 2
-        assert x.std() == pytest.approx((14 / 2) ** 0.5)
-        assert x.var(unbiased=False) == pytest.approx(14 / 3)
-        assert x.std(unbiased=False) == pytest.approx((14 / 3) ** 0.5)
+        assert x.std().item() == pytest.approx((14 / 2) ** 0.5)
+        assert x.var(unbiased=False).item() == pytest.approx(14 / 3)
+        assert x.std(unbiased=False).item() == pytest.approx((14 / 3) ** 0.5)
         assert x.cpu().numpy().var() == pytest.approx(14 / 3)
         assert x.cpu().numpy().std() == pytest.approx((14 / 3) ** 0.5)
 
@@ -179,7 +179,6 @@ class TestOperationsOnAGpu:
 
     @pytest.mark.gpu
     @claim("tensor.gpu-use-result", notes="notebook tensor", verdict=QUALIFIED, says=ON_A_GPU)
-    @broken_by(torch.Tensor, "__mul__", lambda real: lambda x, y: real(x, y).cpu())
     @broken_by(torch.Tensor, "__mul__", lambda real: lambda x, y: real(x, 3))
     @broken_by(torch.Tensor, "__matmul__", lambda real: lambda x, y: real(x.cpu(), y.cpu()))
     def test_result_is_on_the_device_of_its_operands(self):
@@ -194,6 +193,7 @@ class TestOperationsOnAGpu:
             x + torch.ones(2, 2)
 
     @pytest.mark.gpu
+    @pytest.mark.timed
     @claim("tensor.gpu-use-speed", notes="notebook tensor", verdict=QUALIFIED, says=ON_A_GPU)
     @broken_by(torch, "mm", lambda real: lambda x, y: (x.is_cpu or time.sleep(1), real(x, y))[1])
     def test_large_product_is_faster_on_an_accelerator(self, measured):

@@ -100,7 +100,7 @@ class TestBackward:
         verdict=QUALIFIED,
         says="loss.backward() stores the gradients of the model's parameters in their grad attribute",
     )
-    @broken_by(torch, "tensor", lambda real: lambda data, **options: real(data).requires_grad_())
+    @broken_by(torch, "tensor", lambda real: lambda data, **options: real(data, **options).requires_grad_())
     @broken_by(torch, "zeros", lambda real: lambda size, **options: with_gradient(real(size, **options)))
     @broken_by(torch.Tensor, "backward", lambda real: lambda loss: real(2 * loss))
     def test_backward_fills_the_leaves_that_require_and_took_part(self, device):

@@ -66,11 +66,35 @@ def renewing(real):
     return to
 
 
+def without_gradients(real):
+    """Fault: Module.to leaves gradients behind."""
+
+    def to(self, *target):
+        gradients = [parameter.grad for parameter in self.parameters()]
+        real(self.requires_grad_(False), *target)
+        for parameter, gradient in zip(self.parameters(), gradients, strict=True):
+            parameter.grad = None if gradient is None else torch.zeros_like(parameter)
+        return self
+
+    return to
+
+
+def with_its_momentum(real):
+    """Fault: a step first moves the momentum to its parameter."""
+
+    def step(self):
+        for parameter, state in self.state.items():
+            state["momentum_buffer"] = state["momentum_buffer"].to(parameter.device)
+        real(self)
+
+    return step
+
+
 def in_place(real):
     """Fault: Tensor.to changes the tensor itself."""
 
     def to(self, *target, **options):
-        self.data = real(self, *target, **options).data
+        torch.utils.swap_tensors(self, real(self, *target, **options))
         return self
 
     return to
@@ -140,6 +164,7 @@ class TestMovingTheNet:
 
     @claim("cifar.module-to-is-in-place-for-optimizers", notes="4 GPU; notebook cifar")
     @broken_by(nn.Module, "to", renewing)
+    @pytest.mark.usefixtures("moved_in_place")
     def test_optimizer_made_before_the_move_still_trains_the_net(self, device):
         """Moved to a GPU or another dtype, a parameter stays the object that an optimizer has."""
         net = nn.Linear(3, 1)
@@ -151,6 +176,42 @@ class TestMovingTheNet:
         optimizer.step()
 
         torch.testing.assert_close(net.bias.detach(), before - 0.5)
+
+    @claim("cifar.module-to-is-in-place-gradients", notes="4 GPU; notebook cifar")
+    @broken_by(nn.Module, "to", without_gradients)
+    def test_module_to_takes_gradients_along(self, device):
+        """A gradient moves with its parameter, and keeps its values."""
+        net = nn.Linear(3, 1)
+        net.bias.grad = torch.tensor([0.5])
+
+        net.to(device, torch.float16)
+
+        assert (net.bias.grad.device, net.bias.grad.dtype) == (device, torch.float16)
+        assert net.bias.grad.tolist() == [0.5]
+
+    @pytest.mark.gpu
+    @claim(
+        "cifar.module-to-is-in-place-momentum",
+        notes="4 GPU; notebook cifar",
+        verdict=QUALIFIED,
+        says="net.to(device) goes over all modules and is all that moving a training takes",
+    )
+    @broken_by(SGD, "step", with_its_momentum)
+    @broken_by(SGD, "load_state_dict", lambda real: lambda optimizer, state: None)
+    @pytest.mark.usefixtures("moved_in_place")
+    def test_momentum_stays_on_the_cpu_until_its_state_is_loaded(self):
+        """A momentum from before the move stays: a step is refused until the optimizer loads its state."""
+        net = nn.Linear(3, 1)
+        optimizer = SGD(net.parameters(), lr=0.5, momentum=0.9)
+        net(torch.ones(1, 3)).sum().backward()
+        optimizer.step()
+        net.to(accelerator())
+
+        with pytest.raises(RuntimeError, match="device"):
+            optimizer.step()
+        optimizer.load_state_dict(optimizer.state_dict())
+
+        assert {state["momentum_buffer"].device for state in optimizer.state.values()} == {accelerator()}
 
     @claim("cifar.module-to-is-in-place-integers", notes="4 GPU; notebook cifar")
     @broken_by(nn.Module, "to", lambda real: lambda self, dtype: self)
@@ -267,3 +328,22 @@ class TestInputsMustMoveToo:
         with pytest.raises(RuntimeError, match=r"device|should be the same"):
             net(images)
         assert net(images.to(accelerator())).device == accelerator()
+
+    @pytest.mark.gpu
+    @claim("cifar.inputs-must-move-too-accelerator-labels", notes="4 GPU")
+    @broken_by(F, "cross_entropy", following_the_scores)
+    def test_loss_on_the_accelerator_refuses_labels_on_the_cpu(self):
+        """Scores on the accelerator and labels on the CPU are refused, until the labels are moved."""
+        scores, labels = torch.zeros(4, 10, device=accelerator()), torch.tensor([3, 8, 8, 0])
+
+        with pytest.raises(RuntimeError, match="device"):
+            nn.CrossEntropyLoss()(scores, labels)
+        assert nn.CrossEntropyLoss()(scores, labels.to(accelerator())).device == accelerator()
+
+    @pytest.mark.gpu
+    @claim("cifar.inputs-must-move-too-accelerator-net", notes="4 GPU")
+    @broken_by(F, "conv2d", following_the_weight)
+    def test_net_on_the_cpu_refuses_inputs_on_the_accelerator(self):
+        """A net left on the CPU refuses images on the accelerator: moving the inputs is not enough."""
+        with pytest.raises(RuntimeError, match=r"device|should be the same"):
+            CifarNet()(torch.zeros(1, 3, 32, 32, device=accelerator()))

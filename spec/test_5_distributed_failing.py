@@ -134,7 +134,9 @@ def wait_in_vain():
 
 def lose_a_rank():
     """In rank 0: wait for a sum after rank 1 has left the group; return the seconds until it raised."""
+    dist.barrier()  # rank 1 may not leave while rank 0 is still connecting
     if dist.get_rank() == 1:
+        time.sleep(0.2)  # nor while it is still in the barrier
         dist.destroy_process_group()
         return None
     begin = time.monotonic()

@@ -2,6 +2,7 @@
 
 import gc
 
+import pytest
 import torch
 from torch import nn
 from torch.optim import SGD, Optimizer
@@ -161,6 +162,7 @@ class TestParametersByReference:
     @broken_by(nn.Module, "float", makes_new_parameters)
     @broken_by(nn.Module, "load_state_dict", lambda real: lambda net, state: real(net, state, assign=True))
     @broken_by(Optimizer, "add_param_group", stores_twins)
+    @pytest.mark.usefixtures("moved_in_place")
     def test_net_that_is_moved_converted_or_loaded_keeps_its_parameters(self, device):
         """to(device), float() and load_state_dict() change the parameters that the optimizer holds."""
         net = make_net("cpu")

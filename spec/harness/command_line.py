@@ -1,4 +1,4 @@
-"""The command `blitz`: verify, summary, matrix, explain, claims, train, evaluate."""
+"""The command `blitz`: verify, doctor, summary, matrix, explain, claims, train, evaluate."""
 
 import argparse
 import sys
@@ -7,7 +7,8 @@ from pathlib import Path
 from blitz import checkpoint, data
 from blitz.commands import add_commands
 from blitz.errors import BlitzError
-from spec.harness import catalogue, matrix, summary, verdicts
+from spec.harness import catalogue, ladder, matrix, summary, verdicts
+from spec.harness.doctor import doctor
 from spec.harness.verify import verify
 
 
@@ -41,12 +42,21 @@ def parser() -> argparse.ArgumentParser:
         "--require", metavar="WHAT", action="append", default=[], help="cuda, cuda:N or cifar10"
     )
     check.add_argument(
+        "--device", metavar="NAME", help="the accelerator to check, such as cuda:1 or xpu; cpu for none"
+    )
+    check.add_argument(
         "--verdicts", metavar="PATH", default="verdicts.jsonl", help="file to write; default: %(default)s"
     )
     check.add_argument(
         "--download", action="store_true", help="fetch the official CIFAR-10 (170 MB) first, if it is absent"
     )
     check.set_defaults(run=_verify)
+
+    climb = commands.add_parser("doctor", help="find the first cause of what is wrong with an accelerator")
+    climb.add_argument(
+        "--device", metavar="NAME", help="a kind, such as cuda, xpu or cpu, or one device, such as cuda:1"
+    )
+    climb.set_defaults(run=_doctor)
 
     words = commands.add_parser("summary", help="tell in words what a verdict file holds")
     words.add_argument("verdicts", type=Path, metavar="VERDICTS", help="a file that --verdicts wrote")
@@ -76,14 +86,21 @@ def _verify(arguments: argparse.Namespace) -> int:
     options = [f"--require={what}" for what in arguments.require]
     if arguments.data:
         options.append(f"--data={arguments.data}")
+    if arguments.device:
+        options.append(f"--device={arguments.device}")
     return verify([*options, f"--verdicts={arguments.verdicts}"])
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    return doctor(arguments.device)
 
 
 def _summary(arguments: argparse.Namespace) -> int:
     header, records = verdicts.read(arguments.verdicts)
     device = header["accelerator"] or header["cpu"]
     print(f"PyTorch {header['torch']}, Python {header['python']}, {device}, data: {header['data']}\n")
-    print("\n".join(summary.report(records)))
+    climbed = ladder.lines(verdicts.rungs(arguments.verdicts))
+    print("\n".join([*climbed, *([""] if climbed else []), *summary.report(records)]))
     return 0
 
 

@@ -1,5 +1,6 @@
 """What a machine cannot check, by a closed list of reasons, and what a run may require of it."""
 
+import re
 from collections.abc import Iterable
 from typing import NoReturn
 
@@ -17,6 +18,9 @@ REASONS = {
     "no-cifar10": f"no CIFAR-10 at hand: {GET_CIFAR10}",
     "torch-too-old": "the claim is about a newer PyTorch than this one",
     "no-namespaces": "two hosts on one machine need Linux, root and iproute2",
+    "blocked": "the accelerator failed a rung of the ladder that the claim stands on",
+    "not-implemented": "the accelerator has no such operator or type, and is not CUDA",
+    "no-hardware": "an accelerator without hardware of its own has no speed to measure",
     "slow": "it takes longer than a few seconds: run with --slow",
 }
 
@@ -35,7 +39,24 @@ class NotChecked(pytest.skip.Exception):  # type: ignore[misc,name-defined]
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}", _use_item_location=True)
-        self.reason = reason
+        self.reason, self.detail = reason, detail
+
+
+LACKS = re.compile(
+    r"Could not run 'aten::\S+' with arguments from"  # the dispatcher finds no kernel
+    r"|is not currently (implemented|supported)"  # MPS
+    r"|doesn't support float64"
+    r"|has no implementation for the backend"
+)
+
+
+def lacks(error: BaseException | None, kind: str | None) -> bool:
+    """Tell whether a claim ended because an accelerator of this `kind` lacks an operator or a type.
+
+    Not on CUDA, where all that the claims need is there: a gap is an error.
+    """
+    is_check = error is None or isinstance(error, AssertionError)
+    return kind not in (None, "cuda") and not is_check and bool(LACKS.search(str(error)))
 
 
 def check_requirements(requirements: Iterable[str]) -> set[str]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from spec.harness import sabotage, summary
-from spec.harness.outcomes import CRASHED, Record
+from spec.harness import ladder, sabotage, summary
+from spec.harness.outcomes import Record
 from spec.harness.verdicts import VerdictFile, header
 
 
@@ -18,24 +18,47 @@ class Findings:
         self.records: list[Record] = []
         self.sabotages: Counter[str] = Counter()
         self.open: dict[str, Record] = {}
+        self.rungs: list[ladder.Step] = []
+        self.config = config
         asked = config.option.verdicts and not config.option.collectonly
         self.file = VerdictFile(Path(config.option.verdicts)) if asked else None
         if self.file:
             self.file.write(header(config.rootpath))
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Note what became of a claim; write it down once the test is over."""
         if report.when == "call" and hasattr(report, "sabotage"):
             self.sabotages[report.sabotage] += 1
+        for rung in getattr(report, "rungs", []):
+            self.rungs.append(rung)
+            if self.file:
+                self.file.write(rung)
+        if hasattr(report, "rungs"):
+            self.tell(report.rungs)
         if hasattr(report, "record"):
             self.open[report.nodeid] = report.record
         if report.when in ("teardown", "???") and report.nodeid in self.open:  # ???: its worker is gone
             record = self.open.pop(report.nodeid)
-            if report.when == "???":
-                record["outcome"], record["seen"] = CRASHED, report.longreprtext
             self.records.append(record)
             if self.file:
                 self.file.write(record)
+
+    def tell(self, rungs: list[ladder.Step]) -> None:
+        """Print how a device climbed the ladder: at once, so that the first cause stands above all else."""
+        reporter = self.config.pluginmanager.getplugin("terminalreporter")
+        write = reporter.write_line if reporter else print
+        if reporter:
+            reporter.ensure_newline()
+        for line in ladder.lines(rungs):
+            write(line)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Have a failed rung fail the run: what it blocks was not checked."""
+        nothing_failed = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        if ladder.first_cause(self.rungs) and session.exitstatus in nothing_failed:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
         """Print the table, the refuted claims and what was not checked."""

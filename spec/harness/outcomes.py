@@ -7,6 +7,7 @@ import pytest
 from spec.harness.checks import is_own_check, raising_file
 from spec.harness.claims import Claim
 from spec.harness.contract import NotChecked
+from spec.harness.devices import on_accelerator
 from spec.harness.seeds import cases, seed_of
 
 CONFIRMED = "confirmed"
@@ -20,8 +21,9 @@ OUTCOMES = [CONFIRMED, REFUTED, NOT_CHECKED, ERROR, TIMEOUT, CRASHED]
 Record = dict[str, Any]
 
 
-def begin(claim: Claim, item: pytest.Item, *, gpu: bool) -> Record:
+def begin(claim: Claim, item: pytest.Item) -> Record:
     """Return the record of a claim that is about to run; it counts as crashed until the test has ended."""
+    gpu = on_accelerator(item)
     return {
         "kind": "result",
         "id": claim.id,
@@ -37,6 +39,7 @@ def begin(claim: Claim, item: pytest.Item, *, gpu: bool) -> Record:
         "gpu": gpu,
         "outcome": CRASHED,
         "reason": None,
+        "detail": None,
         "seen": "the process that ran the test ended without a report",
         "measured": {},
         "tolerance_used": None,

@@ -13,8 +13,19 @@ from blitz.errors import DataError
 from spec.harness import outcomes, sabotage
 from spec.harness.checks import count_checks, tally
 from spec.harness.claims import claim_of, problems, uncollected
+from spec.harness.climbing import Climb
+from spec.harness.containment import Supervisor, Worker, seat_workers
 from spec.harness.contract import GET_CIFAR10, NotChecked, check_requirements, is_cifar10, not_checked
-from spec.harness.devices import accelerator, device
+from spec.harness.devices import (
+    NAMED,
+    OnAccelerator,
+    accelerator,
+    device,
+    has_hardware,
+    label,
+    name_device,
+    on_accelerator,
+)
 from spec.harness.findings import Findings
 from spec.harness.generated import draw_the_same_cases
 from spec.harness.outcomes import Record
@@ -26,6 +37,7 @@ __all__ = ["cifar10", "device", "measured", "start_from_own_seed"]
 MARKERS = (
     "gpu: needs an accelerator",
     "multi_gpu(n): needs n CUDA devices",
+    "timed: measures time on an accelerator, alone on the machine's devices",
     "cifar10: needs real CIFAR-10",
     "dated: is true since a release of PyTorch that the claim names",
     "slow: takes longer than a few seconds; runs with --slow",
@@ -52,6 +64,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="cuda, cuda:N or cifar10: stop at once where it is missing, fail what is not checked for it; "
         "may be repeated; also BLITZ_REQUIRE, separated by spaces",
     )
+    group.addoption(
+        "--device",
+        metavar="NAME",
+        help="the accelerator to check: its kind, such as cuda, xpu, mps or a PrivateUse1 name, "
+        "or one device, such as cuda:1; cpu for none; also BLITZ_DEVICE",
+    )
     group.addoption("--slow", action="store_true", help="run the claims that train for longer, too")
     group.addoption(
         "--history",
@@ -60,6 +78,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--sabotage", action="store_true", help="run each claim under each of its sabotages")
     group.addoption("--verdicts", metavar="PATH", help="write a verdict file (JSON lines)")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Choose the accelerator; where there is one, have tests run in worker processes."""
+    named = config.option.device or os.environ.get(NAMED)
+    if named and not hasattr(config, "workerinput"):
+        name_device(named)
+    seat_workers(config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -83,8 +110,14 @@ def pytest_configure(config: pytest.Config) -> None:
     count_checks()
     draw_the_same_cases(shrink=not config.option.sabotage)
     torch.set_num_threads(1)  # at these sizes a second thread only waits for the first
-    if not hasattr(config, "workerinput"):
+    config.pluginmanager.register(OnAccelerator())
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(Worker(config))
+    else:
+        config.pluginmanager.register(Supervisor())
         config.pluginmanager.register(Findings(config), "blitz-findings")
+    if not config.option.sabotage:
+        config.pluginmanager.register(Climb(config))
 
 
 # Collection
@@ -151,8 +184,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     item.stash[MEASURED] = {}
     claim = claim_of(item)
     if claim is not None:
-        on_accelerator = item.get_closest_marker("gpu") or item.get_closest_marker("multi_gpu")
-        item.stash[RECORD] = outcomes.begin(claim, item, gpu=bool(on_accelerator))
+        item.stash[RECORD] = outcomes.begin(claim, item)
     too_old = claim is not None and claim.since is not None and torch.__version__ < claim.since
     if claim is not None and too_old and not item.config.option.history:
         not_checked("torch-too-old", f"true since PyTorch {claim.since}, this is {torch.__version__}")
@@ -164,12 +196,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def _check_devices(item: pytest.Item) -> None:
-    if item.get_closest_marker("gpu") or item.get_closest_marker("multi_gpu"):
+    if on_accelerator(item):
         device = accelerator()
         if device is None:
             not_checked("no-accelerator")
         if RECORD in item.stash:
-            item.stash[RECORD]["device"] = str(device)
+            item.stash[RECORD]["device"] = label(device)
+    if item.get_closest_marker("timed") and not has_hardware():
+        not_checked("no-hardware")
     several = item.get_closest_marker("multi_gpu")
     if several and torch.cuda.device_count() < several.args[0]:
         not_checked(
@@ -258,6 +292,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if (call.when == "call" or error is not None) and not over:
         outcome, reason, seen = outcomes.outcome_of(error, item, report)
         record["outcome"], record["reason"], record["seen"] = outcome, reason, seen
+        record["detail"] = getattr(error, "detail", None)
         record["measured"] = item.stash[MEASURED]
         record["seconds"] = round(record["seconds"] + call.duration, 6)
     report.record = plain(record)

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ import torch
 
 from blitz import data
 from blitz.errors import BlitzError
-from spec.harness.devices import accelerator_kind
+from blitz.precision import precision_flags
+from spec.harness import machine
 from spec.harness.outcomes import Record
 
 SCHEMA_VERSION = 1
@@ -55,27 +55,41 @@ def plain(value: Any) -> Any:
 
 
 def read(path: Path) -> tuple[Record, list[Record]]:
-    """Return the header and the records of a verdict file.
+    """Return the header and the records of claims of a verdict file.
 
     Raises:
         BlitzError: the file cannot be read, or is no verdict file of this schema version.
     """
+    header, *records = _lines(path)
+    return header, [record for record in records if record.get("kind") != "rung"]
+
+
+def rungs(path: Path) -> list[Any]:
+    """Return how the devices of a verdict file climbed the ladder; [] where none did.
+
+    Raises:
+        BlitzError: as for read().
+    """
+    return [record for record in _lines(path) if record.get("kind") == "rung"]
+
+
+def _lines(path: Path) -> list[Record]:
     try:
-        header, *records = map(json.loads, path.read_text(encoding="utf-8").rstrip("\n").split("\n"))
+        lines = list(map(json.loads, path.read_text(encoding="utf-8").rstrip("\n").split("\n")))
     except OSError as error:
         raise BlitzError(f"{path}: cannot read it: {error.strerror}") from None
     except ValueError:
         raise BlitzError(f"{path}: expected JSON lines that begin with a header") from None
+    header = lines[0]
     if not isinstance(header, dict) or header.get("schema") != SCHEMA_VERSION:
         raise BlitzError(
             f"{path}: expected a header of schema version {SCHEMA_VERSION}, got {str(header)[:80]}"
         )
-    return header, records
+    return lines
 
 
 def header(root: Path) -> Record:
     """Describe the environment, without initialising CUDA."""
-    kind = accelerator_kind()
     return {
         "kind": "header",
         "schema": SCHEMA_VERSION,
@@ -84,19 +98,8 @@ def header(root: Path) -> Record:
         "torchvision": _version("torchvision"),
         "numpy": _version("numpy"),
         "python": platform.python_version(),
-        "os": platform.platform(),
-        "cpu": _cpu(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "accelerator": kind,
-        "devices": _nvidia_devices() if kind == "cuda" else [],
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
-        "precision": {
-            "default_dtype": str(torch.get_default_dtype()),
-            "float32_matmul": torch.get_float32_matmul_precision(),
-            "deterministic": torch.are_deterministic_algorithms_enabled(),
-        },
+        **machine.describe(),
+        "precision": precision_flags(),
         "commit": _commit(root),
         "data": data.find()[0],
     }
@@ -109,36 +112,8 @@ def _version(package: str) -> str | None:
         return None  # torchvision, on a release of PyTorch that has none for this Python
 
 
-def _output(*command: str, cwd: Path | None = None) -> str | None:
-    """Return what `command` prints, None where it is missing or fails."""
-    try:
-        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True, timeout=20).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
 def _commit(root: Path) -> str | None:
     """Return the commit of the sources, with a + where they were changed since."""
-    commit = _output("git", "rev-parse", "HEAD", cwd=root)
-    changed = _output("git", "status", "--porcelain", "--untracked-files=no", cwd=root)
+    commit = machine.output("git", "rev-parse", "HEAD", cwd=root)
+    changed = machine.output("git", "status", "--porcelain", "--untracked-files=no", cwd=root)
     return commit and commit.strip() + ("+" if changed else "")
-
-
-def _cpu() -> str:
-    """Return the model of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
-
-
-def _nvidia_devices() -> list[Record]:
-    """Return name, memory and driver of each NVIDIA device, asked of the driver and not of CUDA."""
-    rows = _output(
-        "nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"
-    )
-    keys = ("name", "memory_mib", "driver")
-    devices = [dict(zip(keys, row.split(", "), strict=True)) for row in (rows or "").splitlines()]
-    return [{**device, "memory_mib": int(device["memory_mib"])} for device in devices]

@@ -53,7 +53,17 @@ class Narrator:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Start the progress bar."""
-        self.bar = tqdm(total=len(session.items), unit="check", dynamic_ncols=True)
+        self.start(len(session.items))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """Start the progress bar, where workers have collected."""
+        self.start(len(ids))
+
+    def start(self, tests: int) -> None:
+        """Start the progress bar, if it has not been started."""
+        if self.bar is None:
+            self.bar = tqdm(total=tests, unit="check", dynamic_ncols=True)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Name the test that runs."""

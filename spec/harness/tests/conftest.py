@@ -3,7 +3,7 @@
 import pytest
 import torchvision  # noqa: F401 -- an inner run forgets what it imported, and torch registers operators once
 
-from spec.harness import plugin
+from spec.harness import climbing, plugin
 
 HEADER = """
 import pytest, torch
@@ -27,6 +27,8 @@ def make_spec(pytester, monkeypatch):
     """Write spec/test_3_example.py, or another file, of a repository of its own."""
     monkeypatch.setenv("BLITZ_DATA", "stand-in")
     monkeypatch.delenv("BLITZ_REQUIRE", raising=False)
+    monkeypatch.setenv("BLITZ_DEVICE", "")  # put back what --device sets
+    monkeypatch.setattr(climbing, "climb", list)  # the accelerator may be pretended
     pytester.path.joinpath("pyproject.toml").write_text(SETTINGS)
 
     def make(source, file="spec/test_3_example.py"):
@@ -40,11 +42,11 @@ def make_spec(pytester, monkeypatch):
 
 @pytest.fixture
 def run_spec(make_spec, pytester):
-    """Write a specification and run it in this process."""
+    """Write a specification and run it in this process, whatever accelerator there seems to be."""
 
     def run(source, *options, file="spec/test_3_example.py"):
         make_spec(source, file)
-        return pytester.runpytest_inprocess(*options, plugins=[plugin])
+        return pytester.runpytest_inprocess("-n0", *options, plugins=[plugin])
 
     return run
 

@@ -5,6 +5,7 @@ import torch
 
 from blitz import data, stand_in
 from spec.harness.contract import REASONS, check_requirements, is_cifar10, not_checked
+from spec.harness.tests.test_devices import pretend_accelerator
 
 CLAIM = """
 @claim("nn.a", notes="3"{options})
@@ -21,6 +22,14 @@ NOT_CHECKED = {
     "no-cifar10": CLAIM.format(options="", fixtures="cifar10", body=""),
     "torch-too-old": CLAIM.format(options=", since='99.0'", fixtures="", body=""),
     "no-namespaces": CLAIM.format(options="", fixtures="", body="not_checked('no-namespaces')"),
+    "blocked": CLAIM.format(options="", fixtures="", body="not_checked('blocked')"),
+    "not-implemented": "@pytest.mark.gpu"
+    + CLAIM.format(
+        options="",
+        fixtures="",
+        body="raise NotImplementedError(\"Could not run 'aten::sort' with arguments from the 'X' backend.\")",
+    ),
+    "no-hardware": "@pytest.mark.timed" + PLAIN,
     "slow": "@pytest.mark.slow" + PLAIN,
 }
 
@@ -28,12 +37,8 @@ NOT_CHECKED = {
 @pytest.mark.parametrize(("reason", "source"), NOT_CHECKED.items(), ids=NOT_CHECKED)
 def test_each_reason_is_given_where_it_applies(run_spec, monkeypatch, reason, source):
     """A claim that this machine cannot check is skipped, with the reason in the last lines."""
-    if reason == "too-few-devices":
-        monkeypatch.setattr(torch.accelerator, "is_available", lambda *args, **kwargs: True)
-        monkeypatch.setattr(
-            torch.accelerator, "current_accelerator", lambda *args, **kwargs: torch.device("meta")
-        )
-        monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: 0)
+    if reason in ("too-few-devices", "not-implemented"):
+        pretend_accelerator(monkeypatch)
 
     result = run_spec(source)
 

@@ -17,6 +17,9 @@ ENDINGS = {
     "no network": ("network", 1, NETWORK, True),
     "a traceback": ("network", 1, f"Traceback (most recent call last):\n{NETWORK}", False),
     "silence": ("network", 1, "", False),
+    "no accelerator": ("doctor", 1, "First cause: the rung visible on cuda.", True),
+    "a broken accelerator": ("doctor", 1, "First cause: the rung kernels on cuda:0.", False),
+    "a compiler that fails": ("compiler", 1, "c++ could not compile torch_fake.cpp", False),
 }
 
 

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from blitz.errors import BlitzError
-from spec.harness import verdicts
+from spec.harness import catalogue, verdicts
 from spec.harness.contract import REASONS
 from spec.harness.outcomes import OUTCOMES
+
+RECORDS = catalogue.SPEC / "records"
 
 CLAIMS = """
 import os, time
@@ -215,6 +217,27 @@ def test_read_returns_header_and_records(run_spec, pytester):
 
     assert header["schema"] == 1
     assert [record["id"] for record in records] == ["nn.case"]
+
+
+@pytest.mark.parametrize("path", sorted(RECORDS.glob("*.jsonl")), ids=lambda path: path.stem)
+def test_every_record_that_is_kept_fits_the_schema(path):
+    """What the schema has gained since leaves older files as they are: readable, and valid."""
+    validator = jsonschema.Draft202012Validator(json.loads(verdicts.SCHEMA.read_text()))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+
+    assert len(lines) > 50
+    assert [list(validator.iter_errors(line)) for line in (lines[0], *lines[1::50])] == [[]] * (
+        1 + len(lines[1::50])
+    )
+
+
+def test_the_header_tells_what_a_gpu_run_needs_to_be_repeated(run_spec, pytester):
+    """Driver, libraries and what decides on precision are told, or that there are none."""
+    run_spec(CLAIMS, "--verdicts=v.jsonl", "-k", "case")
+    header, _ = validate(pytester.path / "v.jsonl")
+
+    assert {"devices", "cuda", "cuda_driver", "cudnn", "nccl", "visible_devices"} <= set(header)
+    assert {"cuda_matmul", "cuda_convolution", "cudnn_benchmark", "deterministic"} <= set(header["precision"])
 
 
 FOREIGN = {

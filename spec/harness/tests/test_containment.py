@@ -1,0 +1,282 @@
+"""What takes a process down costs one test; each worker has a device of its own."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch
+from filelock import FileLock, Timeout
+
+from spec.harness import verdicts
+from spec.harness.containment import KILLED, TIMED_OUT, devices_for, last_words, place, seat_workers
+from spec.harness.tests.test_devices import pretend_accelerator
+
+PRETEND = """
+import os, pytest, torch
+pytest_plugins = ["spec.harness.plugin"]
+if "PYTEST_XDIST_WORKER" in os.environ:
+    from spec.harness import climbing
+    climbing.climb = lambda: []
+    torch.accelerator.is_available = lambda *args, **kwargs: True
+    torch.accelerator.current_accelerator = lambda *args, **kwargs: torch.device("cpu")
+    torch.accelerator.current_device_index = lambda: 0
+    torch.accelerator.set_device_index = lambda index: None
+    torch.accelerator.synchronize = lambda: None
+"""
+BODIES = {
+    "sticky": "torch.zeros = fail_for_ever; torch.zeros(1)",
+    "segfault": "ctypes.string_at(0)",
+    "hang": "mutex = ctypes.create_string_buffer(64); [native.pthread_mutex_lock(mutex) for _ in range(2)]",
+    "kill": "os.kill(os.getpid(), 9)",
+    "slow": "time.sleep(60)",
+    "false": "assert 1 == 2",
+}
+HEADER = """
+import ctypes, os, time
+native = ctypes.PyDLL(None)  # called with the lock of Python held
+
+def fail_for_ever(*arguments, **options):
+    raise RuntimeError("CUDA error: device-side assert triggered")
+
+@pytest.fixture
+def broken():
+    ctypes.string_at(0)
+"""
+CLAIM = """
+@pytest.mark.gpu
+@pytest.mark.timeout(1.5)
+@claim("nn.{name}", notes="3")
+def test_{name}({fixture}):
+    "It ends."
+    {body}
+    assert 1 == 1
+"""
+
+
+def claim(name, body="pass", fixture=""):
+    """Return the source of a claim."""
+    return CLAIM.format(name=name, body=body, fixture=fixture)
+
+
+@pytest.fixture
+def on_pretended_accelerator(make_spec, pytester, monkeypatch):
+    """Write a specification and run it as where there is an accelerator, which is the CPU here."""
+    pretend_accelerator(monkeypatch, "cpu")
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+
+    def run(source, *options):
+        make_spec(source)
+        pytester.path.joinpath("conftest.py").write_text(PRETEND)
+        return pytester.runpytest_inprocess(*options)
+
+    return run
+
+
+def outcomes_and_words(path):
+    """Return outcome and what was seen of each claim of a verdict file."""
+    _, records = verdicts.read(path)
+    return {r["id"].removeprefix("nn."): (r["outcome"], r["seen"] or "") for r in records}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the hang and the signals are POSIX")
+def test_each_fault_costs_one_claim(on_pretended_accelerator, pytester):
+    """Of five faults that end a process and two that do not, each costs its own claim; all others go on."""
+    source = HEADER + claim("first")
+    for name, body in BODIES.items():
+        source += claim(name, body) + claim(f"{name}next")
+    source += claim("setup", fixture="broken") + claim("last")
+
+    result = on_pretended_accelerator(source, "--verdicts=v.jsonl")
+    found = outcomes_and_words(pytester.path / "v.jsonl")
+
+    assert {name: outcome for name, (outcome, _) in found.items() if outcome != "confirmed"} == {
+        "sticky": "crashed",
+        "segfault": "crashed",
+        "hang": "timeout",
+        "kill": "crashed",
+        "slow": "timeout",
+        "false": "refuted",
+        "setup": "crashed",
+    }
+    assert sorted(name for name, (outcome, _) in found.items() if outcome == "confirmed") == sorted(
+        ["first", "last", *(f"{name}next" for name in BODIES)]
+    )
+    assert found["sticky"][1] == (
+        "the accelerator fails at everything since: RuntimeError: CUDA error: device-side assert triggered"
+    )
+    assert found["segfault"][1].startswith("Segmentation fault; File ")
+    assert "in test_segfault" in found["segfault"][1]
+    assert found["hang"][1].startswith(TIMED_OUT)
+    assert "in test_hang" in found["hang"][1]
+    assert found["kill"][1] == KILLED
+    assert result.parseoutcomes() == {"passed": 8, "failed": 7}
+    result.stdout.fnmatch_lines(["*nn.sticky (cpu:0): crashed.*", "*nn.hang (cpu:0): timeout.*"])
+
+
+@pytest.mark.slow
+def test_a_crash_costs_one_claim(on_pretended_accelerator, pytester):
+    """The claim whose process crashed is recorded as crashed, and the next one is checked."""
+    source = HEADER + claim("kill", BODIES["kill"]) + claim("on")
+
+    on_pretended_accelerator(source, "--verdicts=v.jsonl")
+
+    found = outcomes_and_words(pytester.path / "v.jsonl")
+    assert found == {"kill": ("crashed", KILLED), "on": ("confirmed", "")}
+
+
+def options(numprocesses=None, **changed):
+    """Return a configuration as far as `seat_workers` reads it."""
+    values = {"usepdb": False, "capture": "fd", "collectonly": False, "tx": [], "dist": "no", "markexpr": ""}
+    option = SimpleNamespace(**{**values, "numprocesses": numprocesses, **changed})
+    return SimpleNamespace(option=option, args=["spec"])
+
+
+@pytest.fixture
+def four_gpus(monkeypatch):
+    """Have PyTorch report four CUDA devices, of eight of the machine."""
+    pretend_accelerator(monkeypatch, "cuda")
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 4)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,1,4,7")
+    monkeypatch.setenv("BLITZ_DEVICE", "")
+
+
+def visible_to(config):
+    """Return the devices that each worker sees, its own first."""
+    parts = [
+        dict(part.removeprefix("env:").split("=") for part in tx.split("//")[1:]) for tx in config.option.tx
+    ]
+    return [part["CUDA_VISIBLE_DEVICES"] for part in parts]
+
+
+SEATED = {
+    "one worker": (None, "", ["6,1,4,7"]),
+    "two workers": (2, "", ["6,1,4,7", "1,4,7,6"]),
+    "a worker each": (4, "gpu", ["6,1,4,7", "1,4,7,6", "4,7,6,1", "7,6,1,4"]),
+    "no more than devices for what needs one": (16, "gpu", ["6,1,4,7", "1,4,7,6", "4,7,6,1", "7,6,1,4"]),
+    "more than devices in turn": (5, "", ["6,1,4,7", "1,4,7,6", "4,7,6,1", "7,6,1,4", "6,1,4,7"]),
+}
+
+
+@pytest.mark.parametrize(("workers", "marks", "seats"), SEATED.values(), ids=SEATED)
+@pytest.mark.usefixtures("four_gpus")
+def test_each_worker_has_a_device_of_its_own_among_the_callers(workers, marks, seats):
+    """Devices are the caller's, in its order; a worker's own is its first, and the others follow."""
+    config = options(workers, markexpr=marks)
+
+    seat_workers(config)
+
+    assert visible_to(config) == seats
+    assert config.option.dist == "load"
+
+
+@pytest.mark.usefixtures("four_gpus")
+def test_a_named_device_is_the_only_seat(monkeypatch):
+    """`--device cuda:2` is one worker on the third device of the caller, whose others it sees behind it."""
+    monkeypatch.setenv("BLITZ_DEVICE", "cuda:2")
+    config = options(4, markexpr="gpu")
+
+    seat_workers(config)
+
+    assert visible_to(config) == ["4,7,6,1"]
+
+
+IN_PROCESS = {
+    "-n0": {"numprocesses": 0},
+    "--pdb": {"usepdb": True},
+    "-s": {"capture": "no"},
+    "--collect-only": {"collectonly": True},
+}
+
+
+@pytest.mark.parametrize("changed", IN_PROCESS.values(), ids=IN_PROCESS)
+@pytest.mark.usefixtures("four_gpus")
+def test_who_wants_to_be_in_the_process_is(changed):
+    """A debugger, -s and -n0 keep the tests in the process of the user."""
+    config = options(**changed)
+
+    seat_workers(config)
+
+    assert config.option.tx == []
+
+
+@pytest.mark.usefixtures("four_gpus")
+def test_benchmarks_are_not_run_by_workers():
+    """pytest-benchmark measures nothing in a worker."""
+    config = options()
+    config.args = ["spec/benchmarks"]
+
+    seat_workers(config)
+
+    assert config.option.tx == []
+
+
+def test_without_an_accelerator_nothing_changes(monkeypatch):
+    """A run on the CPU stays in one process unless -n says otherwise."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda *args, **kwargs: False)
+    config = options()
+
+    seat_workers(config)
+
+    assert config.option.tx == []
+
+
+def test_another_kind_is_given_by_its_index():
+    """No variable of the environment hides devices of every kind: a worker takes its own by number."""
+    assert place("xpu", 1, 2) == {"BLITZ_SEAT": "1/2", "BLITZ_DEVICE": "xpu:1"}
+
+
+LAST_WORDS = {
+    "none": ("null\n", KILLED),
+    "a word": ("null\nthe accelerator fails", "the accelerator fails"),
+    "stacks of all threads": (
+        'null\nTimeout (0:00:03)!\nThread 0x1 (most recent call first):\n  File "io.py", line 1 in read\n\n'
+        'Thread 0x2 (most recent call first):\n  File "a.py", line 2 in f\n  File "b.py", line 3 in g\n',
+        f'{TIMED_OUT}; File "a.py", line 2 in f; File "b.py", line 3 in g',
+    ),
+    "the current thread of a crash": (
+        "null\nFatal Python error: Segmentation fault\n\nThread 0x1 (most recent call first):\n"
+        '  File "io.py", line 1 in read\n\nCurrent thread 0x2 (most recent call first):\n'
+        '  File "a.py", line 2 in f\n\nExtension modules: numpy\n',
+        'Segmentation fault; File "a.py", line 2 in f',
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "why"), LAST_WORDS.values(), ids=LAST_WORDS)
+def test_last_words_become_a_sentence(tmp_path, text, why):
+    """What a dying process wrote becomes the reason, and the place in the code where it was."""
+    tmp_path.joinpath("gw0").write_text(text)
+
+    assert last_words(tmp_path / "gw0") == (None, why)
+
+
+SEVERAL = {
+    "one device": ({"gpu": ()}, [1]),
+    "several devices": ({"gpu": (), "multi_gpu": (2,)}, [0, 1, 2]),
+    "one of several": ({"multi_gpu": (1,)}, [1]),
+    "a measurement": ({"gpu": (), "timed": ()}, [0, 1, 2]),
+    "the CPU": ({}, []),
+}
+
+
+@pytest.mark.parametrize(("marks", "held"), SEVERAL.values(), ids=SEVERAL)
+def test_what_needs_several_devices_or_measures_holds_them_all(tmp_path, monkeypatch, marks, held):
+    """On a worker whose own device is number 1 of 3, a test holds that one, or all of them, while it runs."""
+    monkeypatch.setenv("BLITZ_SEAT", "1/3")
+    item = SimpleNamespace(
+        get_closest_marker=lambda name: SimpleNamespace(args=marks[name]) if name in marks else None
+    )
+
+    with devices_for(item, tmp_path):
+        assert [number for number in range(3) if not is_free(tmp_path, number)] == held
+    assert all(is_free(tmp_path, number) for number in range(3))
+
+
+def is_free(folder, number):
+    """Tell whether nobody holds the lock of a device."""
+    try:
+        with FileLock(folder / f"device-{number}.lock", timeout=0):
+            return True
+    except Timeout:
+        return False
