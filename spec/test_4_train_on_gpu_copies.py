@@ -109,6 +109,8 @@ class TestPinnedMemory:
     @broken_by(torch.Tensor, "pin_memory", lambda real: lambda tensor, *device: real(tensor.mul(0), *device))
     def test_loader_pins_each_batch_where_it_is_asked_to(self, with_pinned_memory):
         """With pin_memory=True a DataLoader gives the same batches, on the CPU still, in pinned memory."""
+        if with_pinned_memory.type != "cuda" and torch.__version__ < "2.8":
+            not_checked("not-implemented", "the DataLoader of an older PyTorch pins for CUDA alone")
         images, labels = torch.rand(10, 3, 32, 32), torch.arange(10)
 
         batches = list(DataLoader(TensorDataset(images, labels), batch_size=4, pin_memory=True))

@@ -1,10 +1,12 @@
 """The `device` fixture: same node ids everywhere, CUDA untouched while collecting, the index respected."""
 
+import pytest
 import torch
 
-from spec.harness import catalogue
-from spec.harness.devices import accelerator
-from spec.harness.verdicts import header
+from blitz.precision import precision_flags
+from spec.harness import catalogue, machine
+from spec.harness.devices import accelerator, accelerator_kind, label
+from spec.harness.verdicts import header, read
 
 ON_DEVICES = """
 @claim("nn.place", notes="3")
@@ -63,6 +65,7 @@ def test_collecting_does_not_initialise_cuda(run_spec, monkeypatch):
     """Nothing up to the first test, the header of a verdict file included, asks for more than the kind."""
     calls = []
     pretend_accelerator(monkeypatch, "cuda")
+    monkeypatch.setattr(machine, "_from_pytorch", list)  # which asks in a process of its own
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: calls.append("initialised"))
     monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: calls.append("index") or 0)
 
@@ -87,3 +90,77 @@ def test_m_gpu_selects_the_accelerator_cases(run_spec):
     assert [line for line in result.outlines if "::" in line] == [
         "spec/test_3_example.py::test_place[accelerator]"
     ]
+
+
+NAMED = {
+    "its kind": ("xpu", 0),
+    "one of several": ("xpu:1", 0),
+    "none": ("cpu", 0),
+    "another kind": ("mps", 4),
+    "one too many": ("xpu:2", 4),
+    "no number": ("xpu:one", 4),
+}
+
+
+@pytest.mark.parametrize(("name", "status"), NAMED.values(), ids=NAMED)
+def test_device_names_the_accelerator_of_a_run(run_spec, monkeypatch, name, status):
+    """--device takes a kind, or one device, that PyTorch sees here; any other stops the run at once."""
+    pretend_accelerator(monkeypatch, "xpu")
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+
+    result = run_spec(ON_DEVICES, f"--device={name}", "-k", "cpu")
+
+    assert result.ret == status
+    if status:
+        result.stderr.fnmatch_lines([f"*--device {name}: no such device here; PyTorch * sees *"])
+
+
+def test_device_cpu_leaves_the_accelerator_out(run_spec, monkeypatch):
+    """With --device cpu what needs an accelerator is not checked, whatever there is."""
+    pretend_accelerator(monkeypatch)
+
+    result = run_spec(ON_DEVICES, "--device=cpu")
+
+    assert result.parseoutcomes() == {"passed": 1, "skipped": 1}
+    assert accelerator_kind() is None
+
+
+def test_a_worker_names_its_device_as_the_caller_does(monkeypatch):
+    """Own devices are always the first to a worker on CUDA: its seat tells which it is to the caller."""
+    monkeypatch.setenv("BLITZ_SEAT", "3/8")
+
+    assert label(torch.device("cuda", 0)) == "cuda:3"
+    assert label(torch.device("xpu", 3)) == "xpu:3"
+
+
+PRECISE = """
+@claim("nn.precise", notes="3")
+def test_precise(device, measured):
+    "One is one."
+    from blitz.precision import precision_flags
+    measured["before"] = precision_flags()["cuda_convolution"]
+    torch.backends.cudnn.allow_tf32 = True
+    assert 1 == 1
+
+@claim("nn.later", notes="3")
+def test_later(device, measured):
+    "One is one."
+    from blitz.precision import precision_flags
+    measured["before"] = precision_flags()["cuda_convolution"]
+    assert 1 == 1
+"""
+
+
+def test_a_claim_on_an_accelerator_starts_from_ieee_and_leaves_nothing_behind(
+    run_spec, pytester, monkeypatch
+):
+    """PyTorch's default for convolutions is TF32; a claim has to ask for it, and its asking ends with it."""
+    pretend_accelerator(monkeypatch)
+    monkeypatch.setattr(machine, "_from_pytorch", list)
+    before = precision_flags()
+
+    run_spec(PRECISE, "-m", "gpu", "--verdicts=v.jsonl")
+    _, records = read(pytester.path / "v.jsonl")
+
+    assert [record["measured"]["before"] for record in records] == ["ieee", "ieee"]
+    assert precision_flags() == before

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from spec.harness.tests.test_devices import pretend_accelerator
+
 CLAIM = """
 @claim("nn.ones", notes="3")
 @broken_by(torch, "ones", {fault})
@@ -194,3 +196,23 @@ def test_sabotage_and_verdicts_exclude_each_other(run_spec):
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*give one of the two*"])
+
+
+LACKING = """
+@pytest.mark.gpu
+@claim("nn.a", notes="3")
+@broken_by(torch, "ones", zeros)
+def test_a():
+    "One is one."
+    raise NotImplementedError("Could not run 'aten::sort' with arguments from the 'X' backend.")
+"""
+
+
+def test_a_claim_that_its_accelerator_cannot_check_is_no_accident(run_spec, monkeypatch):
+    """What an accelerator lacks it lacks under a fault, too: that run says nothing about the claim."""
+    pretend_accelerator(monkeypatch)
+
+    result = run_spec(LACKING, "--sabotage")
+
+    assert result.parseoutcomes() == {"skipped": 2}
+    result.stdout.fnmatch_lines(["0 caught, 0 survived, 0 caught by accident, 0 missing"])
