@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tqdm import tqdm
 
 from spec.harness import ladder, sabotage, summary
 from spec.harness.outcomes import Record
@@ -47,7 +48,7 @@ class Findings:
     def tell(self, rungs: list[ladder.Step]) -> None:
         """Print how a device climbed the ladder: at once, so that the first cause stands above all else."""
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
-        write = reporter.write_line if reporter else print
+        write = reporter.write_line if reporter else tqdm.write  # which leaves the progress bar whole
         if reporter:
             reporter.ensure_newline()
         for line in ladder.lines(rungs):
