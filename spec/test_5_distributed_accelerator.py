@@ -80,7 +80,7 @@ def without_sending(real):
 
 def doubling(real):
     """Fault: what is averaged comes back twice as large."""
-    return lambda state, bucket: real(state, bucket).then(lambda done: done.value()[0] * 2)
+    return lambda state, bucket: real(state, bucket).then(lambda done: done.value() * 2)
 
 
 def forgetful(ddp):
