@@ -2,16 +2,23 @@
 
 Explanations are read, and used, by the module: `blitz.layout` (strides and views), `blitz.tape` (reverse-mode
 differentiation), `blitz.graph` and `blitz.graph_drawing` (what autograd records).
+
+A public name is imported when it is first asked for: PyTorch takes seconds, and `blitz --help` does without.
 """
 
-from blitz.checkpoint import load_weights, save_weights
-from blitz.data import Cifar10, Images, Split, batches, load, loader, normalize
-from blitz.errors import BlitzError, CheckpointError, DataError
-from blitz.gradients import freeze, jacobian, unfreeze, vjp
-from blitz.nets import CifarNet, Net, shapes
-from blitz.optim import sgd_step
-from blitz.recipes import RECIPES, Recipe
-from blitz.training import Evaluation, Training, evaluate, fit
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from blitz.checkpoint import load_weights, save_weights
+    from blitz.data import Cifar10, Images, Split, batches, load, loader, normalize
+    from blitz.errors import BlitzError, CheckpointError, DataError
+    from blitz.evaluation import Evaluation, evaluate
+    from blitz.gradients import freeze, jacobian, unfreeze, vjp
+    from blitz.nets import CifarNet, Net, WhitenedNet, net_for, shapes
+    from blitz.optim import Muon, sgd_step
+    from blitz.recipes import RECIPES, Recipe
+    from blitz.training import Training, fit
 
 __all__ = [
     "RECIPES",
@@ -22,10 +29,12 @@ __all__ = [
     "DataError",
     "Evaluation",
     "Images",
+    "Muon",
     "Net",
     "Recipe",
     "Split",
     "Training",
+    "WhitenedNet",
     "batches",
     "evaluate",
     "fit",
@@ -34,6 +43,7 @@ __all__ = [
     "load",
     "load_weights",
     "loader",
+    "net_for",
     "normalize",
     "save_weights",
     "sgd_step",
@@ -41,3 +51,26 @@ __all__ = [
     "unfreeze",
     "vjp",
 ]
+
+_HOMES = {
+    "checkpoint": {"load_weights", "save_weights"},
+    "data": {"Cifar10", "Images", "Split", "batches", "load", "loader", "normalize"},
+    "errors": {"BlitzError", "CheckpointError", "DataError"},
+    "evaluation": {"Evaluation", "evaluate"},
+    "gradients": {"freeze", "jacobian", "unfreeze", "vjp"},
+    "nets": {"CifarNet", "Net", "WhitenedNet", "net_for", "shapes"},
+    "optim": {"Muon", "sgd_step"},
+    "recipes": {"RECIPES", "Recipe"},
+    "training": {"Training", "fit"},
+}
+
+if not typing.TYPE_CHECKING:
+
+    def __getattr__(name):
+        for module, names in _HOMES.items():
+            if name in names:
+                return getattr(importlib.import_module(f"blitz.{module}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

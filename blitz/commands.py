@@ -13,15 +13,18 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from torch import nn
 from tqdm import tqdm
 
 from blitz import checkpoint, distributed
 from blitz.data import Cifar10, find, load, normalize
-from blitz.devices import find_device, take_own_accelerator
+from blitz.devices import find_device, has_bfloat16, take_own_accelerator
 from blitz.errors import BlitzError, CheckpointError
-from blitz.nets import CifarNet
-from blitz.training import RECIPES, Evaluation, Recipe, Training
-from blitz.training import evaluate as evaluate_net
+from blitz.evaluation import Evaluation, evaluating
+from blitz.evaluation import evaluate as evaluate_net
+from blitz.nets import net_for
+from blitz.recipes import RECIPES, Recipe
+from blitz.training import Training
 
 _FILES = (
     "checkpoint.pt",
@@ -34,50 +37,6 @@ _FILES = (
 _STOPPED = 130  # what a shell reports of a program that Ctrl-C ended
 
 
-def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `train` and `evaluate` to the parser of `blitz`; each sets `run`: arguments to exit status."""
-    data = argparse.ArgumentParser(add_help=False)
-    data.add_argument(
-        "--data",
-        metavar="PATH",
-        help="CIFAR-10, official or as a folder of images, or stand-in; "
-        "else BLITZ_DATA, else the user's cache, else the stand-in",
-    )
-    data.add_argument(
-        "--download", action="store_true", help="fetch the official CIFAR-10 (170 MB) if it is absent"
-    )
-    data.add_argument(
-        "--device", default="auto", help="auto (default): the accelerator if there is one, else cpu"
-    )
-
-    run = subparsers.add_parser(
-        "train", parents=[data], help="train the notes' Net on CIFAR-10 and evaluate it"
-    )
-    run.add_argument("--recipe", choices=list(RECIPES), default="tutorial", help="default: tutorial")
-    run.add_argument(
-        "--batch", type=_count, metavar="N", help="images a step, over all processes; default: the recipe's"
-    )
-    run.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for what comes out; default: runs/RECIPE"
-    )
-    run.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: 0")
-    run.add_argument(
-        "--resume",
-        nargs="?",
-        const="",
-        metavar="PATH",
-        help="go on from a checkpoint; default: DIR/checkpoint.pt",
-    )
-    run.epilog = "Started by torchrun it trains in several processes, and goes on by itself after a restart."
-    run.set_defaults(run=train)
-
-    check = subparsers.add_parser("evaluate", parents=[data], help="print the accuracy of saved weights")
-    check.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint.pt, or a saved state_dict"
-    )
-    check.set_defaults(run=evaluate)
-
-
 def train(arguments: argparse.Namespace) -> int:
     """Train, or go on training, and leave in --out the files that the command's help names.
 
@@ -85,13 +44,33 @@ def train(arguments: argparse.Namespace) -> int:
         BlitzError: the device, the folder, the checkpoint or the data cannot be used; or the loss diverged.
     """
     recipe = RECIPES[arguments.recipe]
-    recipe = recipe._replace(batch_size=arguments.batch or recipe.batch_size)
+    recipe = recipe._replace(
+        batch_size=arguments.batch or recipe.batch_size, epochs=arguments.epochs or recipe.epochs
+    )
     out = arguments.out or Path("runs", recipe.name)
     if distributed.launched():
         take_own_accelerator(arguments.device)
     device = find_device(arguments.device)
+    _expect_room(recipe, device)
     with distributed.process_group(device), ExitStack() as stack:
-        return _train_in_group(arguments, recipe, out, device, stack)
+        try:
+            return _train_in_group(arguments, recipe, out, device, stack)
+        except torch.OutOfMemoryError as error:
+            raise BlitzError(
+                f"{device} has too little memory for {recipe.name} with {recipe.batch_size} images a step: "
+                "choose a smaller --batch, or another --recipe"
+            ) from error
+
+
+def _expect_room(recipe: Recipe, device: torch.device) -> None:
+    """Refuse a recipe on hardware that it is not made for; say it where it will only be slow."""
+    if recipe.for_gpu and device.type == "cpu":
+        raise BlitzError(
+            f"the recipe {recipe.name} is sized for a GPU, and would take a CPU the better part of an hour: "
+            "use --recipe strong"
+        )
+    if recipe.half and not has_bfloat16(device):
+        print(f"{device} does not compute in bfloat16: {recipe.name} takes float32, and about twice the time")
 
 
 def _train_in_group(
@@ -99,9 +78,10 @@ def _train_in_group(
 ) -> int:
     resume, state = distributed.by_first(lambda: _begin(arguments, out, stack))
     data = _load(arguments)
-    _choose_threads(recipe.batch_size)
+    choose_threads(recipe.batch_size)
     torch.manual_seed(arguments.seed)
-    training = Training(CifarNet(), data.train, recipe, seed=arguments.seed, device=device)
+    net = net_for(recipe, data.train.images)
+    training = Training(net, data.train, recipe, seed=arguments.seed, device=device)
     if state is not None:
         _go_on(training, state, resume, out)
     with _postponed_signals() as signals:
@@ -112,7 +92,7 @@ def _train_in_group(
         print(f"    {_resume_command(arguments, out)}")
         return _STOPPED
     if distributed.rank() == 0:
-        evaluation = evaluation or evaluate_net(training.net, data.test, device=device)
+        evaluation = evaluation or _evaluate(training.net, data, recipe, device)
         checkpoint.save_weights(training.net, out / "cifar_net.pth")
         _draw(training, evaluation, data, out)
         _print_accuracy(evaluation, data)
@@ -127,23 +107,28 @@ def evaluate(arguments: argparse.Namespace) -> int:
         BlitzError: the device, the file or the data cannot be used.
     """
     device = find_device(arguments.device)
-    net = CifarNet()
-    checkpoint.load_weights(net, arguments.checkpoint)
+    net, recipe = _fitting(arguments.checkpoint)
     data = _load(arguments)
-    _print_accuracy(evaluate_net(net, data.test, device=device), data)
+    _print_accuracy(_evaluate(net, data, recipe, device), data)
     return 0
 
 
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"expected a seed in 0..{2**32 - 1}, got {text}")
-    return int(text)
+def _fitting(path: Path) -> tuple[nn.Module, Recipe]:
+    """Return the net that weights are of, with them loaded, and the first recipe that trains it."""
+    failures = []
+    for recipe in RECIPES.values():
+        net = net_for(recipe)
+        try:
+            checkpoint.load_weights(net, path)
+        except CheckpointError as error:
+            failures.append(error)
+        else:
+            return net, recipe
+    raise failures[0]
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of images of at least 1, got {text}")
-    return int(text)
+def _evaluate(net: nn.Module, data: Cifar10, recipe: Recipe, device: torch.device) -> Evaluation:
+    return evaluate_net(net, data.test, device=device, half=recipe.half, views=recipe.views)
 
 
 def _begin(
@@ -191,7 +176,8 @@ def _load(arguments: argparse.Namespace) -> Cifar10:
     return data
 
 
-def _choose_threads(batch_size: int) -> None:
+def choose_threads(batch_size: int) -> None:
+    """Take one thread where more would wait for each other, unless OMP_NUM_THREADS says how many."""
     # below a batch of 32 a second thread gains nothing, and beside other work the two wait for each other
     # in a loop: at batch 4 that is 14 to 25 times slower
     if batch_size < 32 and "OMP_NUM_THREADS" not in os.environ:
@@ -254,7 +240,8 @@ def _train(
                     print(f"[{record['epoch']}, {record['step']:5d}] loss: {record['loss']:.3f}", flush=True)
             epoch_ends = training.step % training.steps_per_epoch == 0
             if epoch_ends and distributed.rank() == 0:
-                evaluation = evaluate_net(training.net, data.test, device=training.device)
+                recipe = training.recipe if training.finished else training.recipe._replace(views=1)
+                evaluation = _evaluate(training.net, data, recipe, training.device)
                 training.record(accuracy=evaluation.accuracy)
             if record or epoch_ends or (signals and distributed.size() == 1):
                 _save(training, out)
@@ -278,6 +265,7 @@ def _save_history(training: Training, out: Path) -> None:
 
 def _resume_command(arguments: argparse.Namespace, out: Path) -> str:
     words = ["blitz", "train", "--recipe", arguments.recipe, "--seed", str(arguments.seed), "--out", str(out)]
+    words += ["--epochs", str(arguments.epochs)] if arguments.epochs else []
     words += ["--batch", str(arguments.batch)] if arguments.batch else []
     words += ["--data", arguments.data] if arguments.data else []
     words += ["--device", arguments.device] if arguments.device != "auto" else []
@@ -308,7 +296,7 @@ def _draw(training: Training, evaluation: Evaluation, data: Cifar10, out: Path) 
         0, len(data.test.labels) - 1, min(32, len(data.test.labels))
     ).long()  # folders are sorted
     images, labels = (tensor[some] for tensor in data.test)
-    with torch.no_grad():
+    with evaluating(training.net):
         predicted = training.net(normalize(images).to(training.device)).argmax(1)
     drawn = {
         "training.png": pictures.training_curves(training.history, title=title),

@@ -146,7 +146,14 @@ def _batches(
     order = torch.arange(len(images), device=device) if order is None else order.to(device)
     for start in range(0, len(order), batch_size):
         index = order[start : start + batch_size]
-        yield normalize(images.index_select(0, index)), labels.index_select(0, index)
+        yield normalize(_picked(images, index)), labels.index_select(0, index)
+
+
+def _picked(images: Tensor, index: Tensor) -> Tensor:
+    """Return the images of these indices, as they lie: index_select alone would undo channels_last."""
+    if images.is_contiguous():
+        return images.index_select(0, index)
+    return images.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
 
 
 class Images(Dataset[tuple[Any, int]]):

@@ -52,3 +52,19 @@ def take_own_accelerator(name: str) -> None:
             f"processes: start as many with --nproc-per-node {devices}, or train on the CPU with --device cpu"
         )
     torch.accelerator.set_device_index(number)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Tell whether a device computes products in bfloat16 itself, sooner than in float32.
+
+    A CPU needs AVX-512 BF16 or AMX for it; what has neither would convert back and forth.
+
+    >>> has_bfloat16(torch.device("meta"))
+    False
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, question, lambda: False)() for question in questions)
+    return False

@@ -15,9 +15,20 @@ def epoch_order(length: int, *, seed: int, epoch: int) -> Tensor:
     >>> epoch_order(5, seed=0, epoch=1).sort().values
     tensor([0, 1, 2, 3, 4])
     """
-    # the CPU generator reads 32 bits of its seed; the prime keeps a million epochs of two seeds apart
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**32)
-    return torch.randperm(length, generator=generator)
+    return torch.randperm(length, generator=epoch_generator(seed, epoch))
+
+
+def epoch_generator(seed: int, epoch: int, *, stream: int = 0) -> torch.Generator:
+    """Return a generator on the CPU for what one epoch draws; draws of one kind have a stream of their own.
+
+    >>> [torch.randint(100, (), generator=epoch_generator(0, 3)).item() for _ in range(2)] == [
+    ...     torch.randint(100, (), generator=epoch_generator(0, 3)).item() for _ in range(2)
+    ... ]
+    True
+    """
+    # the CPU generator reads 32 bits of its seed; the prime keeps a million epochs of two seeds apart, and of
+    # each million a stream takes the next 250,000
+    return torch.Generator().manual_seed((seed * 1_000_003 + epoch + stream * 250_000) % 2**32)
 
 
 def random_states(device: torch.device) -> dict[str, Any]:

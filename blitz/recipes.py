@@ -1,14 +1,32 @@
-"""Recipes: what a training depends on besides net, data and seed."""
+"""Recipes: what a training depends on besides data and seed."""
 
 import math
 from typing import NamedTuple
 
 
 class Recipe(NamedTuple):
-    """What a training depends on besides net, data and seed, as plain values.
+    """What a training depends on besides data and seed, as plain values.
 
-    `learning_rate` is the highest one where `one_cycle` changes it (see the function of that name);
-    the running loss is reported every `report_every` mini-batches, as its mean over them.
+    Attributes:
+        name: what it is called in RECIPES.
+        batch_size: images a step.
+        epochs: how often each image is seen.
+        learning_rate: of SGD; where `one_cycle` changes it (see the function learning_rate), the highest.
+        momentum: of SGD, and of Muon.
+        nesterov: whether SGD looks ahead.
+        weight_decay: of SGD.
+        one_cycle: whether learning rates rise and fall.
+        report_every: the running loss is reported so often, in mini-batches, as its mean over them.
+        muon: the highest learning rate of Muon, which takes the weights of two dimensions and more, and
+            leaves the biases to SGD; 0 leaves all to SGD.
+        label_smoothing: share of each label that is spread over all classes.
+        shift: by how many pixels images move at most (see blitz.augmentation).
+        flip: whether images are mirrored in every other epoch.
+        half: whether convolutions and products are computed in bfloat16, on hardware that has it.
+        views: over how many views of each test image the scores are averaged (see blitz.training.evaluate).
+        for_gpu: whether it is sized for a data-centre GPU.
+        widths: the channels of each block of a blitz.nets.WhitenedNet; none mean the notes' CifarNet.
+        first_layer: filters, patch and stride of that net's first layer.
     """
 
     name: str
@@ -20,6 +38,15 @@ class Recipe(NamedTuple):
     weight_decay: float = 0.0
     one_cycle: bool = False
     report_every: int = 2000
+    muon: float = 0.0
+    label_smoothing: float = 0.0
+    shift: int = 0
+    flip: bool = False
+    half: bool = False
+    views: int = 1
+    for_gpu: bool = False
+    widths: tuple[int, ...] = ()
+    first_layer: tuple[int, int, int] = (32, 4, 2)
 
 
 RECIPES = {
@@ -28,14 +55,53 @@ RECIPES = {
         Recipe("tutorial", batch_size=4, epochs=2, learning_rate=0.001, momentum=0.9),
         Recipe(
             "fast",
-            batch_size=64,
-            epochs=2,
+            batch_size=128,
+            epochs=1,
             learning_rate=0.05,
             momentum=0.9,
             nesterov=True,
             weight_decay=5e-4,
             one_cycle=True,
-            report_every=200,
+            report_every=100,
+            muon=0.07,
+        ),
+        Recipe(
+            "strong",
+            batch_size=250,
+            epochs=6,
+            learning_rate=0.5,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=5e-5,
+            one_cycle=True,
+            report_every=50,
+            muon=0.05,
+            label_smoothing=0.2,
+            shift=2,
+            flip=True,
+            half=True,
+            views=6,
+            widths=(64, 128),
+        ),
+        Recipe(
+            "record",
+            batch_size=2000,
+            epochs=8,
+            learning_rate=0.5,
+            momentum=0.85,
+            nesterov=True,
+            weight_decay=5e-5,
+            one_cycle=True,
+            report_every=25,
+            muon=0.24,
+            label_smoothing=0.2,
+            shift=2,
+            flip=True,
+            half=True,
+            views=6,
+            for_gpu=True,
+            widths=(64, 256, 256),
+            first_layer=(24, 2, 1),
         ),
     )
 }

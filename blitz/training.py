@@ -1,18 +1,21 @@
-"""Training and evaluating a net by recipes of plain values; nothing here knows of files."""
+"""Training a net by recipes of plain values; nothing here knows of files."""
 
 import math
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from blitz import distributed
-from blitz.data import Split, batches, normalize
+from blitz.augmentation import augmented
+from blitz.data import Split, batches
 from blitz.errors import BlitzError
+from blitz.evaluation import Evaluation, checked, evaluate
+from blitz.optim import Muon
+from blitz.precision import half_precision
 from blitz.randomness import epoch_order, random_states, restore_random_states
 from blitz.recipes import RECIPES, Recipe, learning_rate
 
@@ -65,13 +68,16 @@ class Training:
         self.own_batch_size = distributed.own_batch_size(recipe.batch_size)
         self.device = torch.device(device)
         self.net = net.to(self.device)
-        self.split = _checked(net, split, self.device)
+        self.split = checked(net, split, self.device)
         self.forward = distributed.replicated(self.net)
         self.recipe = recipe
         self.seed = seed
-        self.criterion = nn.CrossEntropyLoss()
+        self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        weights = [weight for weight in net.parameters() if weight.requires_grad]
+        matrices = [weight for weight in weights if weight.dim() > 1] if recipe.muon else []
+        self.muon = Muon(matrices, lr=recipe.muon, momentum=recipe.momentum) if matrices else None
         self.optimizer = torch.optim.SGD(
-            net.parameters(),
+            [weight for weight in weights if weight.dim() == 1] if recipe.muon else net.parameters(),
             lr=recipe.learning_rate,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
@@ -113,9 +119,16 @@ class Training:
         self.net.train()
         while not self.finished:
             order = epoch_order(len(self.split.labels), seed=self.seed, epoch=self.epoch)
+            images = augmented(
+                self.split.images,
+                shift=self.recipe.shift,
+                flip=self.recipe.flip,
+                seed=self.seed,
+                epoch=self.epoch,
+            )
             rest = order[self.step % self.steps_per_epoch * self.recipe.batch_size :]
             own = distributed.own_indices(rest)
-            for inputs, labels in batches(self.split, self.own_batch_size, order=own):
+            for inputs, labels in batches(Split(images, self.split.labels), self.own_batch_size, order=own):
                 self._learn(inputs, labels)
                 yield self._report()
 
@@ -135,6 +148,7 @@ class Training:
             "step": self.step,
             "model": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            **({"muon": self.muon.state_dict()} if self.muon else {}),
             "running_loss": distributed.mean(self.running_loss),
             "history": list(self.history),
             "random of each process": distributed.gathered(random_states(self.device)),
@@ -146,17 +160,21 @@ class Training:
         Raises:
             ValueError: `state` comes from another recipe, seed, data set or net; nothing has changed then.
         """
-        if missing := self.state_dict().keys() - state.keys():
-            raise ValueError(f"it is not the state of a training: {', '.join(sorted(missing))} is missing")
-        for setting, value in self._settings.items():
-            if state["settings"].get(setting) != value:
+        for setting, value in self._settings.items() if "settings" in state else ():
+            # a setting that a recipe did not have yet was what is now its default
+            other = state["settings"].get(setting, Recipe._field_defaults.get(setting))
+            if other != value:
                 raise ValueError(
-                    f"it was trained with {setting} {state['settings'].get(setting)}, not {value}; "
+                    f"it was trained with {setting} {other}, not {value}; "
                     "resume with the recipe, seed and data it began with"
                 )
+        if missing := self.state_dict().keys() - state.keys():
+            raise ValueError(f"it is not the state of a training: {', '.join(sorted(missing))} is missing")
         check_weights(self.net, state["model"])
         self.net.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.muon:
+            self.muon.load_state_dict(state["muon"])
         self.running_loss = state["running_loss"].to(self.device)
         self.step = state["step"]
         self.history = list(state["history"])
@@ -185,12 +203,22 @@ class Training:
         return epoch + 1, before + 1
 
     def _learn(self, inputs: Tensor, labels: Tensor) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.step, self.total_steps)
-        self.optimizer.zero_grad()
-        loss = self.criterion(self.forward(inputs), labels)
+        for optimizer, highest in (
+            (self.optimizer, self.recipe.learning_rate),
+            (self.muon, self.recipe.muon),
+        ):
+            for group in optimizer.param_groups if optimizer else ():
+                group["lr"] = learning_rate(
+                    self.recipe._replace(learning_rate=highest), self.step, self.total_steps
+                )
+        self.net.zero_grad()
+        with half_precision(self.device, self.recipe.half):
+            loss = self.criterion(self.forward(inputs), labels)
         loss.backward()
         self.optimizer.step()
+        if self.muon:
+            with half_precision(self.device, self.recipe.half):
+                self.muon.step()
         self.running_loss += loss.detach()  # stays on the device: an .item() here would wait for it each step
         self.step += 1
 
@@ -221,45 +249,6 @@ def fit(
     return training.history
 
 
-class Evaluation(NamedTuple):
-    """How a net does on a split; C classes.
-
-    Attributes:
-        accuracy: share of images whose highest score is the right class, in [0, 1].
-        per_class: the same within each class, float64 (C,), nan where a class has no images.
-        confusion: number of images by true class (rows) and prediction (columns), int64 (C, C).
-    """
-
-    accuracy: float
-    per_class: Tensor
-    confusion: Tensor
-
-
-def evaluate(
-    net: nn.Module, split: Split, *, device: torch.device | str = "cpu", batch_size: int = 1000
-) -> Evaluation:
-    """Return how `net` does on `split`, without gradients and in evaluation mode.
-
-    Moves `net` to `device`, and leaves each of its modules in the mode, train or eval, it was in.
-
-    Raises:
-        ValueError: as Training does.
-
-    Source: notes 4, step 5.
-    """
-    net = net.to(device)
-    split = _checked(net, split, torch.device(device))
-    with _evaluating(net):
-        pairs = []
-        for inputs, labels in batches(split, batch_size):
-            scores = net(inputs)  # (N, C)
-            pairs.append(labels * scores.shape[1] + scores.argmax(1))
-    classes = scores.shape[1]
-    confusion = torch.cat(pairs).cpu().bincount(minlength=classes**2).view(classes, classes)
-    right = confusion.diagonal().double()
-    return Evaluation(right.sum().item() / len(split.labels), right / confusion.sum(1), confusion)
-
-
 def check_weights(net: nn.Module, weights: Mapping[str, Any]) -> None:
     """Refuse `weights` that are not this net's, by name and shape: load_state_dict would load a part of them.
 
@@ -277,35 +266,3 @@ def check_weights(net: nn.Module, weights: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"it holds the weights of another net: {name} has shape {shape}, not {tuple(tensor.shape)}"
             )
-
-
-@contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
-    """Switch gradients off and every module to evaluation, then each back to the mode it had."""
-    modes = [(module, module.training) for module in net.modules()]
-    net.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def _checked(net: nn.Module, split: Split, device: torch.device) -> Split:
-    """Return `split` on `device`, or raise a ValueError before any work is done on it."""
-    images, labels = split
-    if len(images) != len(labels):
-        raise ValueError(f"expected one label per image: {len(images)} images, {len(labels)} labels")
-    if len(images) == 0:
-        raise ValueError("expected at least one image, got an empty split")
-    if images.dtype != torch.uint8 or labels.dtype != torch.int64:
-        raise ValueError(f"expected uint8 images and int64 labels, got {images.dtype} and {labels.dtype}")
-    split = Split(images.to(device), labels.to(device))
-    with _evaluating(net):
-        classes = net(normalize(split.images[:1])).shape[1]
-    # on a GPU a label out of range is no exception but a device assertion, and the process is lost
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= classes:
-        raise ValueError(f"expected labels in 0..{classes - 1}, got {low}..{high}")
-    return split

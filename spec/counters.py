@@ -34,6 +34,29 @@ def operators(run: Callable[[], Any]) -> Counter[str]:
     return mode.counts
 
 
+class _Copies(TorchDispatchMode):
+    """Adds up the bytes that copies write, conversions to another type or layout among them."""
+
+    COPIES = ("aten._to_copy.default", "aten.copy_.default", "aten.clone.default")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        output = func(*args, **(kwargs or {}))
+        if str(func) in self.COPIES:
+            self.bytes += output.numel() * output.element_size()
+        return output
+
+
+def copied_bytes(run: Callable[[], Any]) -> int:
+    """Count the bytes that `run` writes in copies: to another place, type or layout."""
+    with _Copies() as mode:
+        run()
+    return mode.bytes
+
+
 def flops(run: Callable[[], Any]) -> int:
     """Count the floating-point operations of matrix products and convolutions in `run`.
 

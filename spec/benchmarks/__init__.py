@@ -1,1 +1,1 @@
-"""Benchmarks, one question each; run by name: pytest spec/benchmarks."""
+"""Benchmarks, one question each; timed by pytest -m benchmark."""

@@ -1,15 +1,15 @@
-"""The command `blitz`: verify, doctor, summary, matrix, explain, claims, train, evaluate."""
+"""The command `blitz`: verify, doctor, summary, matrix, explain, claims, perf, train, evaluate.
+
+A command imports what it needs when it runs, so that help and usage errors do not wait for PyTorch.
+"""
 
 import argparse
 import sys
 from pathlib import Path
 
-from blitz import checkpoint, data
-from blitz.commands import add_commands
+from blitz.arguments import add_commands
 from blitz.errors import BlitzError
-from spec.harness import catalogue, ladder, matrix, summary, verdicts
-from spec.harness.doctor import doctor
-from spec.harness.verify import verify
+from spec.harness import perf
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,11 +76,15 @@ def parser() -> argparse.ArgumentParser:
     every = commands.add_parser("claims", help="print all claims as Markdown (docs/claims.md)")
     every.set_defaults(run=_claims)
 
+    perf.add_command(commands)
     add_commands(commands)
     return top
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from blitz import data
+    from spec.harness.verify import verify
+
     if arguments.download:
         data.load(arguments.data, download=True, progress=True)
     options = [f"--require={what}" for what in arguments.require]
@@ -92,10 +96,14 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    from spec.harness.doctor import doctor
+
     return doctor(arguments.device)
 
 
 def _summary(arguments: argparse.Namespace) -> int:
+    from spec.harness import ladder, summary, verdicts
+
     header, records = verdicts.read(arguments.verdicts)
     device = header["accelerator"] or header["cpu"]
     print(f"PyTorch {header['torch']}, Python {header['python']}, {device}, data: {header['data']}\n")
@@ -105,12 +113,17 @@ def _summary(arguments: argparse.Namespace) -> int:
 
 
 def _matrix(arguments: argparse.Namespace) -> int:
+    from spec.harness import matrix
+
     lines, as_said = matrix.report(matrix.columns(arguments.verdicts))
     print("\n".join(lines))
     return 0 if as_said else 1
 
 
 def _explain(arguments: argparse.Namespace) -> int:
+    from blitz import checkpoint
+    from spec.harness import catalogue
+
     claim = catalogue.find(arguments.claim)
     if arguments.svg:
         if arguments.svg.is_dir():
@@ -123,6 +136,8 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _claims(arguments: argparse.Namespace) -> int:
+    from spec.harness import catalogue
+
     print(catalogue.page(), end="")
     return 0
 

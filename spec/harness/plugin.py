@@ -27,6 +27,7 @@ from spec.harness.devices import (
     on_accelerator,
 )
 from spec.harness.findings import Findings
+from spec.harness.garbage import LongLived
 from spec.harness.generated import draw_the_same_cases
 from spec.harness.outcomes import Record
 from spec.harness.seeds import seed_from, seed_of, sow
@@ -111,6 +112,7 @@ def pytest_configure(config: pytest.Config) -> None:
     draw_the_same_cases(shrink=not config.option.sabotage)
     torch.set_num_threads(1)  # at these sizes a second thread only waits for the first
     config.pluginmanager.register(OnAccelerator())
+    config.pluginmanager.register(LongLived())
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Worker(config))
     else:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from blitz import checkpoint, commands
+from blitz import checkpoint, commands, stand_in
 from blitz.data import Split
 from blitz.training import Recipe, Training
 from spec.harness.command_line import main as blitz
@@ -129,7 +129,8 @@ def aftermath(folder, moment, status, reported, expected):
 
 
 def command_line(folder, *words):
-    """Run `blitz train` on the stand-in as the command line does, without its words and pictures."""
+    """Run `blitz train` on half of a stand-in as the command line does, without its words and pictures."""
+    commands.load = lambda source, **options: stand_in.draw(train=2_500, test=100)
     commands._draw = lambda *arguments: None
     with redirect_stdout(io.StringIO()):
         status = blitz(

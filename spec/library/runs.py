@@ -19,6 +19,29 @@ def make_split(length, *, seed=0):
     return Split(images, torch.randint(0, 10, (length,), generator=generator))
 
 
+REFUSED = {
+    "labels missing": (
+        Split(make_split(3).images, torch.tensor([1])),
+        "one label per image: 3 images, 1 labels",
+    ),
+    "empty": (make_split(0), "^expected at least one image, got an empty split$"),
+    "float images": (
+        Split(torch.zeros(2, 3, 32, 32), torch.tensor([1, 2])),
+        "uint8 images and int64 labels, got torch.float32 and torch.int64",
+    ),
+    "int32 labels": (
+        Split(make_split(2).images, torch.tensor([1, 2], dtype=torch.int32)),
+        "uint8 images and int64 labels, got torch.uint8 and torch.int32",
+    ),
+    "label 10": (Split(make_split(2).images, torch.tensor([0, 10])), r"labels in 0\.\.9, got 0\.\.10"),
+    "label -1": (Split(make_split(2).images, torch.tensor([-1, 3])), r"labels in 0\.\.9, got -1\.\.3"),
+    "wrong size": (
+        Split(torch.zeros(2, 3, 28, 28, dtype=torch.uint8), torch.tensor([1, 2])),
+        r"\(2, 3, 28, 28\)|\(1, 3, 28, 28\)",
+    ),
+}
+
+
 def make_net():
     """Return a small net that draws random numbers as it trains, the same one at each call."""
     torch.manual_seed(0)

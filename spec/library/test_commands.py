@@ -7,6 +7,7 @@ import torch
 from filelock import FileLock
 
 from blitz import checkpoint, commands
+from blitz.data import normalize
 from blitz.nets import CifarNet
 from spec.harness.command_line import main, parser
 from spec.library.runs import train, weights
@@ -30,6 +31,7 @@ def no_data(monkeypatch):
 class TestTrain:
     """What a training does and leaves behind."""
 
+    @pytest.mark.usefixtures("no_pictures")
     def test_seed_decides_the_first_weights(self, tmp_path, monkeypatch):
         """The same seed the same ones, and another one others."""
         first, real = [], commands.Training
@@ -44,11 +46,19 @@ class TestTrain:
 
         assert first[0] == first[1] != first[2]
 
+    @pytest.mark.usefixtures("no_pictures")
     def test_batch_size_is_the_one_asked_for(self, tmp_path):
         """Two epochs of a hundred images in batches of twenty are ten mini-batches."""
         train(tmp_path, "--batch", 20)
 
         assert checkpoint.load(tmp_path / "checkpoint.pt")["step"] == 10
+
+    @pytest.mark.usefixtures("no_pictures")
+    def test_number_of_epochs_is_the_one_asked_for(self, tmp_path):
+        """Three epochs of a hundred images in batches of four are 75 mini-batches."""
+        train(tmp_path, "--epochs", 3)
+
+        assert checkpoint.load(tmp_path / "checkpoint.pt")["step"] == 75
 
     def test_training_leaves_its_files(self, tmp_path):
         """Two checkpoints, the weights, the history and three pictures, but nothing temporary."""
@@ -125,9 +135,9 @@ class TestTrain:
         """After each epoch, after a resume at the end, and in `blitz evaluate`."""
         evaluate, used = commands.evaluate_net, []
 
-        def watched(net, split, *, device=None):
+        def watched(net, split, *, device=None, **options):
             used.append(str(device))
-            return evaluate(net, split, device=device)
+            return evaluate(net, split, device=device, **options)
 
         monkeypatch.setattr(commands, "evaluate_net", watched)
         train(tmp_path, "--device", "cpu:0")
@@ -245,7 +255,7 @@ class TestRefusals:
         with pytest.raises(SystemExit) as caught:
             main(["train", "--batch", count])
 
-        expected = f"argument --batch: expected a number of images of at least 1, got {count}\n"
+        expected = f"argument --batch: expected a number of at least 1, got {count}\n"
         assert caught.value.code == 2
         assert capsys.readouterr().err.endswith(expected)
 
@@ -297,7 +307,7 @@ class TestThreads:
         monkeypatch.delenv("OMP_NUM_THREADS")
         monkeypatch.setattr(torch, "set_num_threads", chosen.append)
 
-        commands._choose_threads(batch_size)
+        commands.choose_threads(batch_size)
 
         assert chosen == threads
 
@@ -307,6 +317,87 @@ class TestThreads:
         monkeypatch.setenv("OMP_NUM_THREADS", "2")
         monkeypatch.setattr(torch, "set_num_threads", chosen.append)
 
-        commands._choose_threads(4)
+        commands.choose_threads(4)
 
         assert chosen == []
+
+
+class TestRecipesBeyondTheTutorials:
+    """What the commands do where a recipe has another net, and asks for other hardware."""
+
+    @pytest.fixture
+    def slim(self, monkeypatch, little_data, same_threads):
+        """A recipe strong whose net is small, and little data."""
+        recipe = commands.RECIPES["strong"]._replace(widths=(8,), batch_size=20, epochs=2)
+        monkeypatch.setitem(commands.RECIPES, "strong", recipe)
+
+    @pytest.mark.usefixtures("no_pictures", "slim")
+    def test_the_net_is_the_recipes_and_its_weights_are_evaluated_as_such(
+        self, tmp_path, monkeypatch, capsys
+    ):
+        """`blitz evaluate` prints the training's accuracy, of all views; epochs in between need one."""
+        evaluate, views = commands.evaluate_net, []
+
+        def watched(*arguments, **options):
+            views.append(options["views"])
+            return evaluate(*arguments, **options)
+
+        monkeypatch.setattr(commands, "evaluate_net", watched)
+        train(tmp_path, recipe="strong")
+        trained = capsys.readouterr().out
+        for name in ("checkpoint.pt", "cifar_net.pth"):
+            assert main(["evaluate", str(tmp_path / name), "--device", "cpu"]) == 0
+            line = next(line for line in capsys.readouterr().out.splitlines() if "Accuracy of the" in line)
+            assert line in trained
+        assert views == [1, 6, 6, 6]
+
+    @pytest.mark.usefixtures("slim")
+    def test_pictures_show_what_the_net_predicts_in_evaluation_mode(self, tmp_path, monkeypatch):
+        """BatchNorm then takes the training's means and not those of the images shown."""
+        modes = []
+        monkeypatch.setattr(commands, "normalize", lambda images: modes.append(shown()) or normalize(images))
+        made, real = [], commands.Training
+        monkeypatch.setattr(commands, "Training", lambda *a, **o: made.append(real(*a, **o)) or made[-1])
+
+        def shown():
+            return made[-1].net.training
+
+        train(tmp_path, recipe="strong")
+
+        assert modes == [False]
+
+    def test_a_recipe_for_a_gpu_is_refused_on_a_cpu(self, tmp_path, capsys):
+        """Before any work, with the way out."""
+        assert train(tmp_path, recipe="record") == 1
+
+        assert capsys.readouterr().err == (
+            "blitz: the recipe record is sized for a GPU, and would take a CPU the better part of an hour: "
+            "use --recipe strong\n"
+        )
+
+    @pytest.mark.usefixtures("no_pictures", "slim")
+    @pytest.mark.parametrize("there", [True, False])
+    def test_a_device_without_bfloat16_is_said_to_be_slower(self, tmp_path, monkeypatch, capsys, there):
+        """The training goes on in float32."""
+        monkeypatch.setattr(commands, "has_bfloat16", lambda device: there)
+
+        assert train(tmp_path, recipe="strong") == 0
+
+        line = "cpu does not compute in bfloat16: strong takes float32, and about twice the time\n"
+        assert (line in capsys.readouterr().out) is not there
+
+    @pytest.mark.usefixtures("no_pictures", "little_data")
+    def test_too_little_memory_is_a_sentence(self, tmp_path, monkeypatch, capsys):
+        """It names the device, the recipe and its batch, and two ways out."""
+
+        def fail(*arguments, **options):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+        monkeypatch.setattr(commands, "Training", fail)
+
+        assert train(tmp_path) == 1
+
+        assert capsys.readouterr().err == (
+            "blitz: cpu has too little memory for tutorial with 4 images a step: "
+            "choose a smaller --batch, or another --recipe\n"
+        )

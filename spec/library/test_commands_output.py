@@ -208,13 +208,15 @@ HELP = {
     "train": (
         ["train"],
         [
-            "usage: blitz train [-h] [--data PATH] [--download] [--device DEVICE] [--recipe {tutorial,fast}] "
-            "[--batch N] [--out DIR] [--seed N] [--resume [PATH]] options:",
+            "usage: blitz train [-h] [--data PATH] [--download] [--device DEVICE] "
+            "[--recipe {tutorial,fast,strong,record}] [--epochs N] [--batch N] [--out DIR] [--seed N] "
+            "[--resume [PATH]] options:",
             "--data PATH CIFAR-10, official or as a folder of images, or stand-in; else BLITZ_DATA, "
             "else the user's cache, else the stand-in --download",
             "--download fetch the official CIFAR-10 (170 MB) if it is absent --device",
             "--device DEVICE auto (default): the accelerator if there is one, else cpu --recipe",
-            "--recipe {tutorial,fast} default: tutorial --batch",
+            "--recipe {tutorial,fast,strong,record} default: tutorial --epochs",
+            "--epochs N default: the recipe's --batch",
             "--batch N images a step, over all processes; default: the recipe's --out",
             "--out DIR folder for what comes out; default: runs/RECIPE --seed",
             "--seed N default: 0 --resume",

@@ -6,10 +6,18 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d, relu
 
-from spec.counters import allocated_bytes, flops, graph_nodes, operators, peak_bytes, saved_bytes
+from spec.counters import (
+    allocated_bytes,
+    copied_bytes,
+    flops,
+    graph_nodes,
+    operators,
+    peak_bytes,
+    saved_bytes,
+)
 
 FLOAT = 4  # bytes
-COUNTERS = [operators, flops, saved_bytes, allocated_bytes, peak_bytes]
+COUNTERS = [operators, flops, copied_bytes, saved_bytes, allocated_bytes, peak_bytes]
 
 
 def refuse():
@@ -18,7 +26,7 @@ def refuse():
 
 
 class TestEveryCounter:
-    """What all five have in common."""
+    """What all six have in common."""
 
     @pytest.mark.parametrize("count", COUNTERS)
     def test_a_run_that_does_nothing_costs_nothing(self, count):
@@ -44,14 +52,14 @@ class TestEveryCounter:
     def test_counting_ends_with_the_run_even_if_it_goes_wrong(self, count):
         """The count of one run holds nothing of an earlier one, nor of what came between."""
         a, b = torch.ones(2, 3, requires_grad=True), torch.ones(3, 5)
-        once = count(lambda: a @ b)
+        once = count(lambda: a @ b.clone())
 
         with pytest.raises(LookupError):
             count(refuse)
-        a @ b
+        a @ b.clone()
 
         assert once
-        assert count(lambda: a @ b) == once
+        assert count(lambda: a @ b.clone()) == once
 
 
 class TestOperators:
@@ -99,6 +107,25 @@ class TestFlops:
 
         assert flops(one.backward) == 60
         assert flops(both.backward) == 120
+
+
+class TestCopiedBytes:
+    """copied_bytes(run)."""
+
+    def test_copies_count_by_what_they_write(self):
+        """To another place, type or layout, whole or into a part."""
+        x = torch.ones(6, 10)
+
+        assert copied_bytes(x.clone) == 60 * FLOAT
+        assert copied_bytes(x.double) == 60 * 2 * FLOAT
+        assert copied_bytes(lambda: x.mT.contiguous()) == 60 * FLOAT
+        assert copied_bytes(lambda: x[:2].copy_(x[2:4])) == 20 * FLOAT
+
+    def test_what_is_computed_or_only_seen_otherwise_is_no_copy(self):
+        """Views, sums and conversions to the type that is there already copy nothing."""
+        x = torch.ones(6, 10)
+
+        assert copied_bytes(lambda: (x + x, x.mT, x.float(), x.contiguous())) == 0
 
 
 class TestSavedBytes:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from blitz.devices import find_device, take_own_accelerator
+from blitz.devices import find_device, has_bfloat16, take_own_accelerator
 from blitz.errors import BlitzError
 
 
@@ -80,3 +80,35 @@ class TestOwnAccelerator:
         take_own_accelerator("nowhere")
 
         assert taken == []
+
+
+class TestHasBfloat16:
+    """has_bfloat16(device)."""
+
+    @pytest.mark.parametrize("avx", [True, False])
+    @pytest.mark.parametrize("amx", [True, False])
+    def test_a_cpu_has_it_with_one_of_two_extensions(self, monkeypatch, avx, amx):
+        """AVX-512 BF16 or AMX."""
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx, raising=False)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+
+        assert has_bfloat16(torch.device("cpu")) == (avx or amx)
+
+    def test_a_pytorch_that_cannot_tell_has_none(self, monkeypatch):
+        """Its questions have no public name, and may go."""
+        monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+        monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+
+        assert not has_bfloat16(torch.device("cpu"))
+
+    def test_a_gpu_must_not_only_emulate_it(self, monkeypatch):
+        """PyTorch is asked so."""
+        asked = []
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **how: asked.append(how) or True)
+
+        assert has_bfloat16(torch.device("cuda"))
+        assert asked == [{"including_emulation": False}]
+
+    def test_other_devices_are_not_known_to(self):
+        """They compute in float32, which all have."""
+        assert not has_bfloat16(torch.device("mps"))

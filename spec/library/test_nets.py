@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from blitz.nets import CifarNet, Net, shapes
+from blitz.data import load, normalize
+from blitz.nets import CifarNet, Net, WhitenedNet, net_for, shapes, whitening_filters
+from blitz.recipes import RECIPES
 
 SHAPES = {
     "Net": (
@@ -115,3 +117,95 @@ def test_what_are_no_images_is_refused_in_a_sentence(images, message):
 def test_forward_is_the_notes_own_unguarded_code():
     """`net.forward` runs what `net(...)` refuses, so that the claims can show what comes of it."""
     assert CifarNet().forward(torch.zeros(1, 3, 54, 54)).shape == (4, 10)
+
+
+class TestWhitenedNet:
+    """The stronger net."""
+
+    def test_its_shapes_are_those_of_its_widths(self):
+        """A first layer of stride 2, and blocks that halve what is left, rounded down."""
+        net = WhitenedNet(widths=(16, 32), filters=48, patch=4, stride=2)
+
+        steps = dict(shapes(net, torch.zeros(2, 3, 32, 32)))
+
+        assert steps["whitening"] == (2, 48, 15, 15)
+        assert steps["blocks.0.norm2"] == (2, 16, 7, 7)
+        assert steps["blocks.1.norm2"] == (2, 32, 3, 3)
+        assert steps["fc"] == (2, 10)
+
+    def test_its_first_layer_whitens_the_images(self):
+        """What comes out for the images themselves is uncorrelated, and of variance 1 in each filter."""
+        images = load("stand-in").train.images[:500]
+        filters = whitening_filters(images, 3, 12).double()
+
+        patches = normalize(images).double().unfold(2, 3, 1).unfold(3, 3, 1)
+        rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, 27) @ filters.view(12, 27).mT
+        products = rows.mT @ rows / len(rows)
+
+        assert products[:6, :6].sub(products[:6, :6].diag().diag()).abs().max() < 1e-3
+        assert 0.8 < products.diag().min() <= products.diag().max() < 1.001
+        torch.testing.assert_close(filters[6:], -filters[:6])
+
+    def test_its_first_layer_is_computed_from_images_and_not_trained(self):
+        """The filters are whitening_filters(), with a bias of zero, which is trained."""
+        images = load("stand-in").train.images[:100]
+
+        net = WhitenedNet(images, widths=(8,), filters=12, patch=3, stride=2)
+
+        torch.testing.assert_close(net.whitening.weight, whitening_filters(images, 3, 12))
+        assert not net.whitening.weight.requires_grad
+        assert net.whitening.bias.tolist() == [0] * 12
+        assert net.whitening.bias.requires_grad
+
+    def test_its_convolutions_begin_by_passing_their_inputs_on(self):
+        """The first channels of each are the identity; those beyond, if there are more, are drawn."""
+        net = WhitenedNet(widths=(16, 16), filters=12)
+        images = torch.rand(2, 12, 5, 5)
+
+        out = net.blocks[0].conv1(images)
+
+        torch.testing.assert_close(out[:, :12], images)
+        assert not torch.equal(out[:, 12], images[:, 0])
+
+    def test_it_computes_in_channels_last(self):
+        """From the first layer on, whatever the images' layout."""
+        net = WhitenedNet(widths=(16,))
+        seen = []
+        net.blocks[0].conv2.register_forward_hook(
+            lambda module, inputs, output: seen.append(
+                output.is_contiguous(memory_format=torch.channels_last)
+            )
+        )
+
+        net(torch.zeros(2, 3, 32, 32))
+
+        assert seen == [True]
+
+    @pytest.mark.parametrize("filters", [0, 7, 56])
+    def test_more_filters_than_directions_are_refused(self, filters):
+        """A patch of 3x3 has 27 directions, and each has two filters."""
+        images = torch.zeros(5, 3, 32, 32, dtype=torch.uint8)
+
+        with pytest.raises(ValueError, match=f"^expected an even number of filters up to 54, got {filters}$"):
+            whitening_filters(images, 3, filters)
+
+    def test_it_refuses_what_is_no_batch_of_images(self):
+        """As the notes' Nets do."""
+        with pytest.raises(ValueError, match=r"expected images \(N, 3, 32, 32\), got \(2, 3, 28, 28\)"):
+            WhitenedNet(widths=(8,))(torch.zeros(2, 3, 28, 28))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("tutorial", CifarNet), ("fast", CifarNet), ("strong", WhitenedNet), ("record", WhitenedNet)],
+)
+def test_each_recipe_has_its_net(name, kind):
+    """The notes' Net for the tutorial and the fast recipe, and one of the recipe's widths for the others."""
+    net = net_for(RECIPES[name])
+
+    assert type(net) is kind
+    if kind is WhitenedNet:
+        assert tuple(block.conv2.out_channels for block in net.blocks) == RECIPES[name].widths
+        filters, patch, stride = RECIPES[name].first_layer
+        assert net.whitening.weight.shape == (filters, 3, patch, patch)
+        assert net.whitening.stride == (stride, stride)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from blitz import precision
-from blitz.precision import float32_precision, precision_flags
+from blitz.precision import float32_precision, half_precision, precision_flags
 
 NEWER = hasattr(torch.backends.cudnn, "conv")  # the API of PyTorch 2.9
 CHANGES = {
@@ -249,3 +249,26 @@ def test_products_on_a_gpu_are_close_to_float64_as_ieee_says_only():
 
     assert errors["ieee"] < 1e-5
     assert errors["tf32"] > 1e-4
+
+
+class TestHalfPrecision:
+    """half_precision(device, wanted)."""
+
+    @pytest.mark.parametrize(("there", "wanted"), [(True, True), (True, False), (False, True)])
+    def test_products_are_in_bfloat16_where_it_is_wanted_and_there(self, monkeypatch, there, wanted):
+        """Otherwise nothing changes."""
+        monkeypatch.setattr(precision, "has_bfloat16", lambda device: there)
+        x = torch.ones(2, 2)
+
+        with half_precision(torch.device("cpu"), wanted):
+            product = x @ x
+
+        assert product.dtype == (torch.bfloat16 if there and wanted else torch.float32)
+        assert (x @ x).dtype == torch.float32
+
+    def test_a_device_that_autocast_does_not_know_computes_as_it_does(self):
+        """Nothing is refused, and nothing changes."""
+        with half_precision(torch.device("meta")):
+            product = torch.ones(2, 2, device="meta") @ torch.ones(2, 2, device="meta")
+
+        assert product.dtype == torch.float32

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from blitz.nets import CifarNet
-from blitz.recipes import RECIPES, learning_rate
+from blitz.data import Split, load
+from blitz.nets import net_for
+from blitz.recipes import RECIPES, Recipe, learning_rate
 from blitz.training import evaluate, fit
 
 
@@ -13,8 +14,8 @@ def test_tutorial_recipe_is_that_of_the_notes():
     """Batches of 4, two epochs, SGD at 0.001 with momentum 0.9, and a loss every 2,000 mini-batches."""
     recipe = RECIPES["tutorial"]
 
-    assert recipe[1:5] == (4, 2, 0.001, 0.9)
-    assert recipe[5:] == (False, 0.0, False, 2000)
+    assert recipe == Recipe("tutorial", batch_size=4, epochs=2, learning_rate=0.001, momentum=0.9)
+    assert recipe.report_every == 2000
 
 
 def test_one_cycle_is_that_of_pytorch():
@@ -45,13 +46,31 @@ def test_one_cycle_fits_into_a_handful_of_steps(total):
     assert rates[-1] == min(rates) == pytest.approx(0.05 / 250_000)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_fast_recipe_reaches_55_percent_of_cifar10(cifar10):
-    """Two epochs of the fast recipe reach at least 55 % of the test images; seeds 0 to 2 gave 58 to 59 %."""
+def test_record_recipe_learns_the_stand_in_with_a_slim_net():
+    """Eight epochs with tiny widths: this is all that has been seen of it without a GPU."""
+    recipe = RECIPES["record"]._replace(widths=(8, 16), batch_size=50)
+    data = load("stand-in")
+    train = Split(data.train.images[::5], data.train.labels[::5])
     torch.manual_seed(0)
-    net = CifarNet()
+    net = net_for(recipe, train.images)
 
-    fit(net, cifar10.train, RECIPES["fast"])
+    fit(net, train, recipe)
 
-    assert evaluate(net, cifar10.test).accuracy >= 0.55
+    assert evaluate(net, data.test, views=recipe.views, half=recipe.half).accuracy > 0.9
+
+
+REACHED = {"fast": 0.55, "strong": 0.80}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", REACHED)
+def test_recipe_reaches_its_accuracy_on_cifar10(cifar10, name):
+    """What the recipe is for, with a margin that one seed does not use up (docs/recipes.md)."""
+    recipe = RECIPES[name]
+    torch.manual_seed(0)
+    net = net_for(recipe, cifar10.train.images)
+
+    fit(net, cifar10.train, recipe)
+
+    assert evaluate(net, cifar10.test, views=recipe.views, half=recipe.half).accuracy >= REACHED[name]

@@ -11,7 +11,7 @@ TIMED = """
 import pytest, torch
 from spec.benchmarks import sampling, throttling
 
-pytest_plugins = ["spec.benchmarks.conftest"]
+pytest_plugins = ["spec.benchmarks.plugin"]
 
 def test_operation(benchmark, monkeypatch):
     told = iter({told})

@@ -1,4 +1,4 @@
-"""blitz/training.py: training from beginning to end, what is refused before it, and evaluation."""
+"""blitz/training.py: training from beginning to end, and what is refused before it."""
 
 import math
 
@@ -7,30 +7,17 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from blitz.data import Split, batches, load
+from blitz import precision
+from blitz.augmentation import augmented
+from blitz.data import batches, load, normalize
 from blitz.errors import BlitzError
-from blitz.nets import CifarNet
+from blitz.nets import CifarNet, net_for
+from blitz.optim import Muon
 from blitz.randomness import epoch_order
 from blitz.recipes import learning_rate
 from blitz.training import RECIPES, Training, evaluate, fit
 from spec.counters import operators
-from spec.library.runs import SHORT, make_net, make_split, make_stopped
-
-
-class Echo(nn.Module):
-    """Takes the value of an image's first pixel for its class."""
-
-    def forward(self, images):
-        """Return scores (N, 3)."""
-        pixels = ((images[:, 0, 0, 0] + 1) * 127.5).round().long()
-        return nn.functional.one_hot(pixels, 3).float()
-
-
-def make_echo_split(predicted, labels):
-    """Return images that Echo takes for `predicted`."""
-    images = torch.zeros(len(predicted), 3, 32, 32, dtype=torch.uint8)
-    images[:, 0, 0, 0] = torch.tensor(predicted)
-    return Split(images, torch.tensor(labels))
+from spec.library.runs import REFUSED, SHORT, make_net, make_split, make_stopped
 
 
 class TestFit:
@@ -159,29 +146,6 @@ class TestFit:
             list(training.steps())
 
 
-REFUSED = {
-    "labels missing": (
-        Split(make_split(3).images, torch.tensor([1])),
-        "one label per image: 3 images, 1 labels",
-    ),
-    "empty": (make_split(0), "^expected at least one image, got an empty split$"),
-    "float images": (
-        Split(torch.zeros(2, 3, 32, 32), torch.tensor([1, 2])),
-        "uint8 images and int64 labels, got torch.float32 and torch.int64",
-    ),
-    "int32 labels": (
-        Split(make_split(2).images, torch.tensor([1, 2], dtype=torch.int32)),
-        "uint8 images and int64 labels, got torch.uint8 and torch.int32",
-    ),
-    "label 10": (Split(make_split(2).images, torch.tensor([0, 10])), r"labels in 0\.\.9, got 0\.\.10"),
-    "label -1": (Split(make_split(2).images, torch.tensor([-1, 3])), r"labels in 0\.\.9, got -1\.\.3"),
-    "wrong size": (
-        Split(torch.zeros(2, 3, 28, 28, dtype=torch.uint8), torch.tensor([1, 2])),
-        r"\(2, 3, 28, 28\)|\(1, 3, 28, 28\)",
-    ),
-}
-
-
 class TestBorder:
     """What is refused before any work is done."""
 
@@ -190,12 +154,6 @@ class TestBorder:
         """The message says what was expected and what came."""
         with pytest.raises(ValueError, match=message):
             Training(make_net(), split, SHORT)
-
-    @pytest.mark.parametrize(("split", "message"), REFUSED.values(), ids=REFUSED)
-    def test_evaluate_refuses_a_split_it_cannot_use(self, split, message):
-        """The message says what was expected and what came."""
-        with pytest.raises(ValueError, match=message):
-            evaluate(make_net(), split)
 
     @pytest.mark.parametrize("field", ["batch_size", "epochs", "report_every"])
     def test_training_refuses_a_recipe_that_does_nothing(self, field):
@@ -210,55 +168,114 @@ class TestBorder:
         assert [(line["epoch"], line["step"]) for line in history] == [(1, 1)]
 
 
-class TestEvaluate:
-    """How a net does."""
+WHITENED = SHORT._replace(
+    batch_size=8, muon=0.1, label_smoothing=0.2, shift=2, flip=True, half=True, widths=(8, 16)
+)
 
-    def test_confusion_has_a_row_per_true_class_and_a_column_per_prediction(self):
-        """Three images of class 0 of which one is taken for class 2, and one of class 1 taken for 0."""
-        evaluation = evaluate(Echo(), make_echo_split([0, 0, 2, 0], labels=[0, 0, 0, 1]))
 
-        assert evaluation.confusion.tolist() == [[2, 0, 1], [1, 0, 0], [0, 0, 0]]
-        assert evaluation.confusion.dtype == torch.int64
+class TestWhatARecipeAdds:
+    """What the recipes beyond the tutorial's ask for."""
 
-    def test_accuracy_is_the_share_of_right_predictions(self):
-        """Two of four are right: of class 0 two of three, of class 1 none, of class 2 there is no image."""
-        evaluation = evaluate(Echo(), make_echo_split([0, 0, 2, 0], labels=[0, 0, 0, 1]))
+    def test_muon_takes_the_matrices_and_sgd_the_rest(self):
+        """Each weight that is trained belongs to one of the two, by its dimensions."""
+        net = net_for(WHITENED)
 
-        assert evaluation.accuracy == 0.5
-        assert evaluation.per_class[:2].tolist() == pytest.approx([2 / 3, 0])
-        assert evaluation.per_class[2].isnan()
+        training = Training(net, make_split(8), WHITENED)
 
-    @pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
-    def test_evaluation_does_not_depend_on_the_batch_size(self, batch_size):
-        """Every image counts once, also in a last batch that is smaller."""
-        split = make_split(7)
-        net = CifarNet()
-        predicted = [int(net(inputs).argmax()) for inputs, _ in batches(split, 1)]
+        [sgd], [muon] = training.optimizer.param_groups, training.muon.param_groups
+        assert {weight.dim() for weight in muon["params"]} == {2, 4}
+        assert {weight.dim() for weight in sgd["params"]} == {1}
+        trained = [weight for weight in net.parameters() if weight.requires_grad]
+        assert len(muon["params"]) + len(sgd["params"]) == len(trained)
 
-        evaluation = evaluate(net, split, batch_size=batch_size)
+    def test_what_is_frozen_stays(self):
+        """The first layer's filters, and the scale of each BatchNorm, are not trained; all else is."""
+        split = make_split(16)
+        net = net_for(WHITENED, split.images)
+        before = {name: weight.detach().clone() for name, weight in net.named_parameters()}
 
-        right = sum(guess == label for guess, label in zip(predicted, split.labels.tolist(), strict=True))
-        assert evaluation.accuracy == right / 7
-        assert evaluation.confusion.sum() == 7
+        fit(net, split, WHITENED)
 
-    def test_evaluation_switches_dropout_off_and_puts_each_module_back(self):
-        """A frozen part stays in evaluation mode, and the rest in training mode."""
-        net, split = make_net(), make_split(20)
-        net[0].eval()
+        stayed = {name for name, weight in net.named_parameters() if torch.equal(weight, before[name])}
+        assert stayed == {name for name, weight in net.named_parameters() if not weight.requires_grad}
+        assert "whitening.weight" in stayed
 
-        first, second = evaluate(net, split), evaluate(net, split)
+    def test_the_loop_of_a_recipe_is_the_one_written_out(self):
+        """The weights are those of a loop with the same images, loss and optimizers, in float32."""
+        recipe = WHITENED._replace(half=False, epochs=1, one_cycle=False)
+        split = make_split(16)
+        torch.manual_seed(1)
+        net = net_for(recipe, split.images)
+        torch.manual_seed(1)
+        twin = net_for(recipe, split.images)
+        trained = [weight for weight in twin.parameters() if weight.requires_grad]
+        muon = Muon([weight for weight in trained if weight.dim() > 1], lr=0.1, momentum=0.9)
+        sgd = torch.optim.SGD([weight for weight in trained if weight.dim() == 1], lr=0.01, momentum=0.9)
+        seen = augmented(split.images, shift=2, flip=True, seed=0, epoch=0)
+        for index in epoch_order(16, seed=0, epoch=0).split(8):
+            scores = twin(normalize(seen[index]))
+            twin.zero_grad()
+            nn.functional.cross_entropy(scores, split.labels[index], label_smoothing=0.2).backward()
+            muon.step()
+            sgd.step()
 
-        assert torch.equal(first.confusion, second.confusion)
-        assert [module.training for module in net] == [False, True, True, True]
-        assert net.training
+        fit(net, split, recipe)
 
-    def test_evaluation_builds_no_graph_and_leaves_gradients_alone(self):
-        """Gradients of the training are neither needed nor touched."""
-        net = make_net()
+        torch.testing.assert_close(net.state_dict(), twin.state_dict())
+
+    def test_both_rates_follow_the_cycle(self):
+        """Each optimizer has its own highest rate, and the same course."""
+        training = Training(net_for(WHITENED), make_split(16), WHITENED)
+
+        rates = [
+            (training.muon.param_groups[0]["lr"], training.optimizer.param_groups[0]["lr"])
+            for _ in training.steps()
+        ]
+
+        assert [muon / sgd for muon, sgd in rates] == pytest.approx([10] * 4)
+
+    @pytest.mark.parametrize("half", [True, False])
+    def test_half_precision_is_bfloat16_where_the_device_has_it(self, half, monkeypatch):
+        """Convolutions see bfloat16, weights and loss stay float32; without `half` all is float32."""
+        monkeypatch.setattr(precision, "has_bfloat16", lambda device: True)
+        net = net_for(WHITENED)
         seen = []
-        net.register_forward_hook(lambda module, inputs, output: seen.append(output.requires_grad))
+        training = Training(net, make_split(8), WHITENED._replace(half=half, epochs=1))
+        net.blocks[0].conv2.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
 
-        evaluate(net, make_split(4))
+        list(training.steps())
 
-        assert set(seen) == {False}
-        assert net[3].weight.grad is None
+        assert set(seen) == {torch.bfloat16 if half else torch.float32}
+        assert {weight.dtype for weight in net.parameters()} == {torch.float32}
+
+    def test_a_device_without_bfloat16_computes_in_float32(self, monkeypatch):
+        """A recipe's `half` is for hardware that has it."""
+        monkeypatch.setattr(precision, "has_bfloat16", lambda device: False)
+        net = net_for(WHITENED)
+        seen = []
+        training = Training(net, make_split(8), WHITENED._replace(epochs=1))
+        net.blocks[0].conv2.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+
+        list(training.steps())
+
+        assert set(seen) == {torch.float32}
+
+    @pytest.mark.gpu
+    @pytest.mark.parametrize("name", RECIPES)
+    def test_no_step_waits_for_the_device(self, accelerator, name):
+        """CUDA itself refuses to wait within steps, once an epoch's draws are on the device."""
+        if accelerator.type != "cuda":
+            pytest.skip("only CUDA can refuse to wait")
+        split = make_split(4 * RECIPES[name].batch_size)
+        net = net_for(RECIPES[name], split.images)
+        steps = Training(net, split, RECIPES[name], device=accelerator).steps()
+        next(steps)
+
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            first, second = next(steps), next(steps)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+        assert first is None
+        assert second is None

@@ -1,5 +1,6 @@
 """blitz/training.py: a training that stops, and what it refuses to go on from."""
 
+import copy
 import random
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from blitz.nets import CifarNet
+from blitz.nets import CifarNet, net_for
 from blitz.training import Training, check_weights
 from spec.library.runs import SHORT, make_net, make_split, make_stopped
 
@@ -34,6 +35,50 @@ class TestResume:
         actual, expected = resumed.state_dict(), whole.state_dict()
         for part in ("model", "optimizer", "running_loss"):
             torch.testing.assert_close(actual[part], expected[part], rtol=0, atol=0)
+
+    @pytest.mark.parametrize("stop", [1, 3, 5])
+    def test_training_by_muon_on_moved_images_resumes_with_the_same_bits(self, stop):
+        """Of six mini-batches: two optimizers, BatchNorm's means, and where each image has moved."""
+        recipe = SHORT._replace(batch_size=6, muon=0.1, shift=2, flip=True, half=True, widths=(8,))
+        split = make_split(18)
+
+        def train(training, steps):
+            for _ in training.steps():
+                if training.step == steps:
+                    break
+            return training
+
+        def begin():
+            torch.manual_seed(0)
+            return Training(net_for(recipe, split.images), split, recipe)
+
+        whole = train(begin(), None)
+        state = copy.deepcopy(train(begin(), stop).state_dict())
+        torch.manual_seed(99)
+        resumed = Training(net_for(recipe), split, recipe)
+
+        resumed.load_state_dict(state)
+        train(resumed, None)
+
+        assert resumed.history == whole.history
+        for part in ("model", "optimizer", "muon"):
+            torch.testing.assert_close(resumed.state_dict()[part], whole.state_dict()[part], rtol=0, atol=0)
+
+    def test_a_state_from_before_a_setting_existed_is_of_its_default(self):
+        """Trainings saved by an older version go on, unless the recipe sets what they did not know."""
+        state = make_stopped(3).state_dict()
+        del state["settings"]["muon"], state["settings"]["widths"]
+        training = Training(make_net(), make_split(18), SHORT)
+
+        training.load_state_dict(state)
+
+        assert training.step == 3
+        smoothed = {**state, "settings": {**state["settings"]}}
+        del smoothed["settings"]["label_smoothing"]
+        with pytest.raises(ValueError, match=r"^it was trained with label_smoothing 0\.0, not 0\.1"):
+            Training(make_net(), make_split(18), SHORT._replace(label_smoothing=0.1)).load_state_dict(
+                smoothed
+            )
 
     def test_generators_of_python_numpy_and_torch_come_back(self):
         """What is drawn after a resume is what would have been drawn."""

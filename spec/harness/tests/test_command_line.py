@@ -1,5 +1,10 @@
 """The command `blitz`: words, exit statuses, and one sentence where something is wrong."""
 
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
 import pytest
 
 from blitz import data
@@ -184,3 +189,27 @@ def test_a_missing_command_lists_the_commands(capsys):
         main([])
 
     assert "COMMAND" in capsys.readouterr().err
+
+
+HEAVY = {"PIL", "filelock", "jsonschema", "matplotlib", "numpy", "pytest", "torch", "torchvision", "tqdm"}
+AT_ONCE = {
+    "the help": (["--help"], 0),
+    "the help of a command": (["train", "--help"], 0),
+    "no command": ([], 2),
+    "an unknown command": (["fly"], 2),
+    "an unknown recipe": (["train", "--recipe", "slow"], 2),
+    "a seed that is none": (["train", "--seed", "-1"], 2),
+}
+
+
+@pytest.mark.parametrize(("words", "status"), AT_ONCE.values(), ids=AT_ONCE)
+def test_what_needs_no_pytorch_does_not_import_it(words, status):
+    """The installed command tells its help, and what is wrong with its words, from Python's own library."""
+    command = [sys.executable, "-X", "importtime", Path(sysconfig.get_path("scripts"), "blitz"), *words]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert done.returncode == status
+    assert {"blitz", "spec"} - imported == set()
+    assert imported & HEAVY == set()

@@ -1,0 +1,75 @@
+"""The parser of `blitz train` and `blitz evaluate`; PyTorch is imported when one of them runs, not before."""
+
+import argparse
+from pathlib import Path
+
+from blitz.recipes import RECIPES
+
+
+def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `train` and `evaluate` to the parser of `blitz`; each sets `run`: arguments to exit status."""
+    data = argparse.ArgumentParser(add_help=False)
+    data.add_argument(
+        "--data",
+        metavar="PATH",
+        help="CIFAR-10, official or as a folder of images, or stand-in; "
+        "else BLITZ_DATA, else the user's cache, else the stand-in",
+    )
+    data.add_argument(
+        "--download", action="store_true", help="fetch the official CIFAR-10 (170 MB) if it is absent"
+    )
+    data.add_argument(
+        "--device", default="auto", help="auto (default): the accelerator if there is one, else cpu"
+    )
+
+    run = subparsers.add_parser(
+        "train", parents=[data], help="train the notes' Net on CIFAR-10 and evaluate it"
+    )
+    run.add_argument("--recipe", choices=list(RECIPES), default="tutorial", help="default: tutorial")
+    run.add_argument("--epochs", type=_count, metavar="N", help="default: the recipe's")
+    run.add_argument(
+        "--batch", type=_count, metavar="N", help="images a step, over all processes; default: the recipe's"
+    )
+    run.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for what comes out; default: runs/RECIPE"
+    )
+    run.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: 0")
+    run.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="PATH",
+        help="go on from a checkpoint; default: DIR/checkpoint.pt",
+    )
+    run.epilog = "Started by torchrun it trains in several processes, and goes on by itself after a restart."
+    run.set_defaults(run=_train)
+
+    check = subparsers.add_parser("evaluate", parents=[data], help="print the accuracy of saved weights")
+    check.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint.pt, or a saved state_dict"
+    )
+    check.set_defaults(run=_evaluate)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"expected a seed in 0..{2**32 - 1}, got {text}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
+    return int(text)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from blitz import commands
+
+    return commands.train(arguments)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from blitz import commands
+
+    return commands.evaluate(arguments)

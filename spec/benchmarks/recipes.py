@@ -1,0 +1,139 @@
+"""How accurate and fast is each recipe? Beside the tutorial's code: python -m spec.benchmarks.recipes.
+
+Each run has a process of its own. Rounds go through the competitors forwards and backwards in turn, each
+round with the next seed. The time is that of training and evaluation, from images decoded in memory to an
+accuracy: it includes moving them to the device and computing a first layer, and leaves out imports and files.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import torch
+
+from blitz import data
+from blitz.commands import choose_threads
+from blitz.data import Split
+from blitz.devices import find_device
+from blitz.evaluation import evaluate
+from blitz.nets import net_for
+from blitz.recipes import RECIPES
+from blitz.training import fit
+from spec.benchmarks import tutorial
+from spec.harness import machine
+
+OPPONENT = "the tutorial's own code"
+HELD_OUT = 5000
+
+
+def run(competitor, seed, epochs, source, held_out):
+    """Train once and return accuracy, seconds and peak memory in MB; `epochs` None leaves the recipe's."""
+    given = data.load(source)
+    train, test = hold_out(given.train) if held_out else (given.train, given.test)
+    device = find_device("auto")
+    if competitor != OPPONENT:
+        choose_threads(RECIPES[competitor].batch_size)
+    begin = now(device)
+    torch.manual_seed(seed)
+    if competitor == OPPONENT:
+        accuracy = evaluate(tutorial.train(train, epochs=epochs or 2), test).accuracy
+    else:
+        recipe = RECIPES[competitor]
+        recipe = recipe._replace(epochs=epochs or recipe.epochs)
+        net = net_for(recipe, train.images)
+        fit(net, train, recipe, seed=seed, device=device)
+        accuracy = evaluate(net, test, device=device, half=recipe.half, views=recipe.views).accuracy
+    seconds = now(device) - begin
+    return {"accuracy": accuracy, "seconds": seconds, "memory": memory(device)}
+
+
+def hold_out(split):
+    """Return all but 5,000 training images, and these: recipes are tuned on them, not on the test set."""
+    order = torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(12345))
+    parts = order[HELD_OUT:], order[:HELD_OUT]
+    return [Split(split.images[part], split.labels[part]) for part in parts]
+
+
+def now(device):
+    """Return the time in seconds, once the device has done what it was told."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
+    return time.perf_counter()
+
+
+def memory(device):
+    """Return the most memory in MB that was held: on an accelerator, or by this process on a CPU."""
+    if device.type == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return torch.accelerator.max_memory_allocated() / 2**20
+
+
+def main(argv=None):
+    """Measure, and print the table; or measure one run, and print it as JSON."""
+    default = [OPPONENT, "tutorial", "fast", "strong"]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("competitors", nargs="*", metavar="RECIPE", help=f"default: {', '.join(default)}")
+    parser.add_argument("--data", help="CIFAR-10; else BLITZ_DATA, else the stand-in")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each, seeds from 0 on; default: 3")
+    parser.add_argument("--epochs", type=int, help="instead of each recipe's own")
+    parser.add_argument("--held-out", action="store_true", help="on 5,000 training images")
+    parser.add_argument("--one", type=int, metavar="SEED", help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    names = arguments.competitors or default
+    if unknown := [name for name in names if name not in {OPPONENT, *RECIPES}]:
+        parser.error(f"there is no recipe {unknown[0]}: there are {', '.join(RECIPES)}")
+    if arguments.one is not None:
+        result = run(names[0], arguments.one, arguments.epochs, arguments.data, arguments.held_out)
+        print(json.dumps(result))
+        return
+    results = {name: [] for name in names}
+    for seed in range(arguments.seeds):
+        for name in names[:: -1 if seed % 2 else 1]:
+            results[name].append(in_process(name, seed, arguments))
+            print(f"{name}, seed {seed}: {results[name][-1]}", file=sys.stderr, flush=True)
+    print("\n".join(table(results, arguments)))
+
+
+def in_process(name, seed, arguments):
+    """Return the result of one run in a process of its own."""
+    words = [name, f"--one={seed}"]
+    words += [f"--data={arguments.data}"] if arguments.data else []
+    words += [f"--epochs={arguments.epochs}"] if arguments.epochs else []
+    words += ["--held-out"] if arguments.held_out else []
+    output = subprocess.run(
+        [sys.executable, "-m", "spec.benchmarks.recipes", *words],
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    ).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def table(results, arguments):
+    """Return the lines of the report: means, with their deviation over the seeds."""
+    origin, _ = data.find(arguments.data)
+    about = machine.describe()
+    on = "5,000 held-out training images" if arguments.held_out else "the test images"
+    yield f"torch {torch.__version__}, {about}, {origin}, accuracy on {on}, n = {arguments.seeds}"
+    yield ""
+    yield "| what | accuracy (deviation), % | seconds (least to most) | times as fast | peak memory, MB |"
+    yield "| --- | --- | --- | --- | --- |"
+    base = [one["seconds"] for one in results.get(OPPONENT, [])]
+    for name, runs in results.items():
+        accuracies = [100 * one["accuracy"] for one in runs]
+        deviation = f" ({statistics.stdev(accuracies):.2f})" if len(runs) > 1 else ""
+        seconds = [one["seconds"] for one in runs]
+        ratio = f"{statistics.mean(a / b for a, b in zip(base, seconds, strict=True)):.1f}" if base else ""
+        peak = max(one["memory"] for one in runs)
+        yield (
+            f"| {name} | {statistics.mean(accuracies):.2f}{deviation} | {statistics.mean(seconds):.1f} "
+            f"({min(seconds):.1f} to {max(seconds):.1f}) | {ratio} | {peak:.0f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

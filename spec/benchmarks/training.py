@@ -1,0 +1,50 @@
+"""How long a step of each recipe takes, and an evaluation."""
+
+import itertools
+
+import torch
+
+from blitz.nets import net_for
+from blitz.recipes import RECIPES, Recipe
+from blitz.training import Training, evaluate
+from spec.benchmarks.builders import Builder, Operation, cifar_net, drawn, named, synchronised
+
+FOR_EVER = 10**6  # epochs
+STEPS = {"tutorial": 20, "fast": 2}  # in an operation; one of any other recipe
+ON_A_CPU = 50  # images a step of a recipe that is sized for a GPU
+
+
+def step_of(recipe: Recipe) -> Builder:
+    """Return the builder of mini-batches of a recipe: choosing images, forward, loss, backward, update.
+
+    The training goes on from sample to sample, over 5,000 images again and again.
+    """
+    count = STEPS.get(recipe.name, 1)
+
+    def builder(device: torch.device) -> Operation:
+        fitting = device.type != "cpu" or not recipe.for_gpu
+        endless = recipe._replace(
+            epochs=FOR_EVER, batch_size=recipe.batch_size if fitting else ON_A_CPU, report_every=FOR_EVER
+        )
+        split = drawn(5_000)
+        net = net_for(recipe, split.images[:100])  # what its first layer is made of changes no step
+        training = Training(net, split, endless, device=device)
+        steps = training.steps()
+
+        def operation() -> float:
+            for _ in itertools.islice(steps, count):
+                pass
+            return float(training.step)
+
+        return synchronised(operation, device)
+
+    return named(f"step_of_{recipe.name}", builder)
+
+
+def evaluation(device: torch.device) -> Operation:
+    """Accuracy of the notes' Net on 500 images, as evaluated after an epoch."""
+    net, split = cifar_net(device), drawn(500)
+    return lambda: evaluate(net, split, device=device).accuracy
+
+
+OPERATIONS = [*map(step_of, RECIPES.values()), evaluation]

@@ -1,0 +1,26 @@
+"""What lives as long as a run is not looked through for garbage again and again.
+
+PyTorch and thousands of collected tests are a million objects, and a search of them takes half a second.
+pytest makes two whenever a run ends, and tests of the harness make hundreds of runs inside of the one.
+"""
+
+import gc
+
+
+class LongLived:
+    """Keeps what collection made out of the collector's sight, until the run ends."""
+
+    def __init__(self) -> None:
+        self.hidden = False
+
+    def pytest_collection_finish(self) -> None:
+        """Hide what there is, unless a run around this one has done so."""
+        if not gc.get_freeze_count():
+            gc.collect()
+            gc.freeze()
+            self.hidden = True
+
+    def pytest_unconfigure(self) -> None:
+        """Show it again, or native libraries tell at the exit of all that was never freed."""
+        if self.hidden:
+            gc.unfreeze()
