@@ -7,10 +7,8 @@ takes all accelerators, or two cores of a machine that has none.
 
 import argparse
 import math
-import resource
 import statistics
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from blitz.parallel import data_parallel
 from blitz.recipes import RECIPES
 from blitz.training import Training
 from spec import ranks
+from spec.benchmarks.measuring import memory, now
 
 REPORTED_EVERY = 50
 
@@ -58,21 +57,6 @@ def over_all_devices(net, device, count):
     if device.type == "cpu":
         return partial(data_parallel, net, devices=[device] * count)
     return nn.DataParallel(net)
-
-
-def now(device):
-    """Return the time in seconds, once the device has done what it was told."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize()
-    return time.perf_counter()
-
-
-def memory(device):
-    """Return the most memory in MB that this process held: of each GPU that it used, or of the machine."""
-    if device.type == "cpu":
-        return [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]
-    peaks = map(torch.accelerator.max_memory_allocated, range(torch.accelerator.device_count()))
-    return [peak / 2**20 for peak in peaks if peak]
 
 
 def main():

@@ -7,11 +7,9 @@ accuracy: it includes moving them to the device and computing a first layer, and
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
-import time
 
 import torch
 
@@ -24,6 +22,7 @@ from blitz.nets import net_for
 from blitz.recipes import RECIPES
 from blitz.training import fit
 from spec.benchmarks import tutorial
+from spec.benchmarks.measuring import memory, now
 from spec.harness import machine
 
 OPPONENT = "the tutorial's own code"
@@ -48,7 +47,7 @@ def run(competitor, seed, epochs, source, held_out):
         fit(net, train, recipe, seed=seed, device=device)
         accuracy = evaluate(net, test, device=device, half=recipe.half, views=recipe.views).accuracy
     seconds = now(device) - begin
-    return {"accuracy": accuracy, "seconds": seconds, "memory": memory(device)}
+    return {"accuracy": accuracy, "seconds": seconds, "memory": max(memory(device))}
 
 
 def hold_out(split):
@@ -56,20 +55,6 @@ def hold_out(split):
     order = torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(12345))
     parts = order[HELD_OUT:], order[:HELD_OUT]
     return [Split(split.images[part], split.labels[part]) for part in parts]
-
-
-def now(device):
-    """Return the time in seconds, once the device has done what it was told."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize()
-    return time.perf_counter()
-
-
-def memory(device):
-    """Return the most memory in MB that was held: on an accelerator, or by this process on a CPU."""
-    if device.type == "cpu":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return torch.accelerator.max_memory_allocated() / 2**20
 
 
 def main(argv=None):
@@ -118,7 +103,8 @@ def table(results, arguments):
     origin, _ = data.find(arguments.data)
     about = machine.describe()
     on = "5,000 held-out training images" if arguments.held_out else "the test images"
-    yield f"torch {torch.__version__}, {about}, {origin}, accuracy on {on}, n = {arguments.seeds}"
+    place = about["accelerator"] or f"{about['cpu']}, {about['cpus']} cores"
+    yield f"{place}, torch {torch.__version__}; {origin}, accuracy on {on}; n = {arguments.seeds}"
     yield ""
     yield "| what | accuracy (deviation), % | seconds (least to most) | times as fast | peak memory, MB |"
     yield "| --- | --- | --- | --- | --- |"

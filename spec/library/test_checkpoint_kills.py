@@ -29,6 +29,7 @@ def kills(killed):
     return killed["trainings"]
 
 
+@pytest.mark.slow  # eight seconds of the minute that a plain run may take
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="SIGKILL and fork are POSIX")
 class TestKills:
     """SIGKILL after every call that touches the disk, in torn writes, and at random moments."""
