@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from blitz import data, training
+from blitz import data, evaluation, training
 from blitz.nets import CifarNet
 from blitz.recipes import RECIPES
 from spec.harness import QUALIFIED, broken_by, claim
@@ -123,7 +123,7 @@ def test_accuracy_is_at_least_52_percent(train, finished, cifar10, device, measu
     verdict=QUALIFIED,
     says="plane 53, car 58, bird 46, cat 23, deer 30, dog 59, frog 79, horse 59, ship 71, truck 64 %",
 )
-@broken_by(training, "Evaluation", per_prediction)
+@broken_by(evaluation, "Evaluation", per_prediction)
 def test_every_class_beats_chance_and_vehicles_beat_small_animals(train, finished, cifar10, device, measured):
     """Each class beats chance, birds, cats and deer on average trail vehicles, the mean is the accuracy."""
     list(train())
