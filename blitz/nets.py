@@ -1,5 +1,6 @@
 """The two Nets of the notes, a stronger one, and a listing of the shapes inside a net."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -94,7 +95,8 @@ class WhitenedNet(nn.Module):
     with either sign. Without `images` they stay as drawn, for weights that are loaded afterwards.
 
     Args:
-        images: what the first layer is computed from, uint8 (N, 3, 32, 32); a thousand are enough.
+        images: what the first layer is computed from, uint8 (N, 3, 32, 32): a
+            thousand of them at most, evenly spread.
         widths: the channels of each block.
         patch: the side of the first layer's filters.
         stride: of the first layer: 1 for accuracy, 2 for speed.
@@ -127,8 +129,9 @@ class WhitenedNet(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.register_forward_pre_hook(_expect_images)
         if images is not None:
+            some = images[:: math.ceil(len(images) / 1000)]  # of a folder the first ones are all airplanes
             with torch.no_grad():
-                self.whitening.weight.copy_(whitening_filters(images[:5000], patch, filters))
+                self.whitening.weight.copy_(whitening_filters(some, patch, filters))
                 self.whitening.bias.zero_()  # type: ignore[union-attr]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ RECIPES = {
         Recipe("tutorial", batch_size=4, epochs=2, learning_rate=0.001, momentum=0.9),
         Recipe(
             "fast",
-            batch_size=128,
+            batch_size=200,
             epochs=1,
             learning_rate=0.05,
             momentum=0.9,
@@ -68,7 +68,7 @@ RECIPES = {
         Recipe(
             "strong",
             batch_size=250,
-            epochs=6,
+            epochs=5,
             learning_rate=0.5,
             momentum=0.9,
             nesterov=True,

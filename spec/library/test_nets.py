@@ -157,6 +157,14 @@ class TestWhitenedNet:
         assert net.whitening.bias.tolist() == [0] * 12
         assert net.whitening.bias.requires_grad
 
+    def test_its_first_layer_takes_a_thousand_images_from_first_to_last(self):
+        """A folder's images are sorted by class: of 2,500 every third one is taken."""
+        images = torch.randint(0, 256, (2500, 3, 32, 32), dtype=torch.uint8)
+
+        net = WhitenedNet(images, widths=(8,), filters=12, patch=3, stride=4)
+
+        torch.testing.assert_close(net.whitening.weight, whitening_filters(images[::3], 3, 12))
+
     def test_its_convolutions_begin_by_passing_their_inputs_on(self):
         """The first channels of each are the identity; those beyond, if there are more, are drawn."""
         net = WhitenedNet(widths=(16, 16), filters=12)
