@@ -1,6 +1,7 @@
 """How `blitz perf` times two trees: in turn, each by its own code, and what happens to a process is told."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -270,6 +271,15 @@ time.sleep(600)
     assert ends(pid)
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """Heed SIGINT, which a shell has the processes ignore that it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_ends_the_processes(make_side, tmp_path):
     """Whatever they are at."""
     pids = tmp_path / "pids"
