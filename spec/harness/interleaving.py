@@ -2,7 +2,8 @@
 
 Two processes of the same code may differ for as long as they live, by where their memory happens to lie: so
 each round starts two new ones. A machine gets slower and faster by the second: so the sides take turns within
-tens of milliseconds, and neither comes first more often. Only one of the two computes at any time.
+tens of milliseconds on the same core, and neither comes first more often. Only one of the two computes at any
+time.
 """
 
 import json
@@ -135,8 +136,9 @@ def _round(
     calls = [worker.answer()["seconds"] for worker in workers]
     how = shapes.setdefault(name, shape(*calls))
     samples: tuple[list[float], list[float]] = ([], [])
-    for turn in turns(how.turns, number):
-        workers[turn].order(name, calls=how.calls, timings=how.timings)
+    for place, turn in enumerate(turns(how.turns, number)):
+        core = number + place // 2  # both sides have the same one, and as often
+        workers[turn].order(name, calls=how.calls, timings=how.timings, core=core)
         samples[turn].extend(workers[turn].answer()["seconds"])
     return typical(samples[0]), typical(samples[1])
 

@@ -21,6 +21,7 @@ from typing import Any, TextIO
 
 OPERATIONS = "spec.benchmarks.operations"
 WARM_UP = 0.02  # seconds
+CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []  # where a process can choose
 
 
 def main() -> None:
@@ -46,6 +47,7 @@ def main() -> None:
                     _tell(out, seconds=_warmed_up(operation))
                 else:
                     assert operation is not None
+                    _move(order["core"])
                     _tell(out, seconds=timed(operation, order["calls"], order["timings"]))
         except Exception as error:
             text = str(error).strip().splitlines()
@@ -122,10 +124,22 @@ def _threads() -> int | None:
 
 def _begin_alike(threads: int | None) -> None:
     """Take back what the operation before may have changed for all."""
+    if CORES:
+        os.sched_setaffinity(0, CORES)  # also for the processes that the operation starts while it warms up
     torch = sys.modules.get("torch")
     if torch:
         torch.set_num_threads(threads)
         torch.manual_seed(0)
+
+
+def _move(core: int) -> None:
+    """Go to a core by its number, the one that the other side is sent to as well.
+
+    By itself each process stays on a core of its own, and one core may be half as fast for a while: on a
+    rented machine somebody else computes on the same one. Several threads need all cores.
+    """
+    if CORES and _threads() in (None, 1):
+        os.sched_setaffinity(0, {CORES[core % len(CORES)]})
 
 
 def _private(stream: TextIO) -> int:

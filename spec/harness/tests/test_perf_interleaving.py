@@ -1,5 +1,7 @@
 """How `blitz perf` times two trees: in turn, each by its own code, and what happens to a process is told."""
 
+import itertools
+import json
 import os
 import signal
 import subprocess
@@ -10,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from blitz.errors import BlitzError
-from spec.harness import interleaving
+from spec.harness import interleaving, perf_worker
 from spec.harness.interleaving import WORKER, Worker, chosen, environment, measure, shape, turns, typical
+from spec.harness.perf_worker import CORES
 from spec.harness.sides import Side
 from spec.harness.tests.perf_trees import doing, make_tree, sleeping
 
@@ -231,7 +234,7 @@ def test_an_operation_may_print_and_read(make_side, make_worker):
 
     worker.order("odd", prepare="odd")
     first = worker.answer()
-    worker.order("odd", calls=1, timings=2)
+    worker.order("odd", calls=1, timings=2, core=0)
 
     assert first["seconds"] > 0
     assert len(worker.answer()["seconds"]) == 2
@@ -327,8 +330,45 @@ def test_workers_are_asked_in_this_order_and_only_one_at_a_time(monkeypatch):
     interleaving._round((Pretended("B"), Pretended("H")), "view", {}, 1)
 
     assert asked[:4] == [("B", {"prepare": "view"}), ("H", {"prepare": "view"}), "B", "H"]
-    how = {"calls": 1, "timings": 1}
-    assert asked[4:] == [step for side in "HBBHBHHB" for step in ((side, how), side)]
+    turns = [("H", 1), ("B", 1), ("B", 2), ("H", 2), ("B", 3), ("H", 3), ("H", 4), ("B", 4)]
+    expected = [(side, {"calls": 1, "timings": 1, "core": core}) for side, core in turns]
+    assert asked[4:] == [step for order in expected for step in (order, order[0])]
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="needs two cores, and a system that lets a process choose")
+def test_a_sample_is_taken_on_the_core_that_both_sides_are_told(make_side, make_worker, tmp_path):
+    """One core may be slower than another; preparations, and what they start, may use all."""
+    notes = tmp_path / "notes"
+    note = f"open({str(notes)!r}, 'a').write(f'{{sorted(os.sched_getaffinity(0))}}\\n')"
+    worker = make_worker(make_side(doing(note)))
+
+    for order in ({"prepare": "odd"}, *({"calls": 1, "timings": 1, "core": core} for core in range(3))):
+        worker.order("odd", **order)
+        worker.answer()
+    worker.order("odd", prepare="odd")
+    worker.answer()
+
+    seen = [json.loads(line) for line in notes.read_text().splitlines()]
+    assert [cores for cores, _ in itertools.groupby(seen)] == [
+        CORES,
+        [CORES[0]],
+        [CORES[1]],
+        [CORES[2 % len(CORES)]],
+        CORES,
+    ]
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="needs two cores, and a system that lets a process choose")
+@pytest.mark.parametrize(("threads", "expected"), [(None, CORES[:1]), (1, CORES[:1]), (2, CORES)])
+def test_several_threads_have_all_cores(threads, expected, monkeypatch):
+    """They would wait for each other on one; where PyTorch is not imported, there is one."""
+    monkeypatch.setattr(perf_worker, "_threads", lambda: threads)
+    try:
+        perf_worker._move(0)
+
+        assert sorted(os.sched_getaffinity(0)) == expected
+    finally:
+        os.sched_setaffinity(0, CORES)
 
 
 SHAPES = {
