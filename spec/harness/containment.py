@@ -2,7 +2,8 @@
 
 A sticky error of an accelerator, a call that never returns and a crash all end the process they happen in.
 With an accelerator a run is therefore one of pytest-xdist, with one worker or as many as `-n` says, each with
-a device of its own. A worker has a file for its last words: what it runs and, once it is gone, why.
+a device of its own. Without one a run of everything is shared by two workers, which takes half the time. A
+worker has a file for its last words: what it runs and, once it is gone, why.
 """
 
 import faulthandler
@@ -25,6 +26,7 @@ from spec.harness.verdicts import plain
 
 PATIENCE = 15.0  # seconds for a test to end by itself after its timeout, before its process is ended
 TIMED_OUT = "it did not end in time and could not be interrupted"
+SHARERS = 2  # of a run of everything; each imports PyTorch, for seconds and some 400 MB, so more is for -n
 KILLED = "its process was killed and left no word, as happens where memory runs out"
 
 
@@ -32,7 +34,7 @@ KILLED = "its process was killed and left no word, as happens where memory runs 
 
 
 def seat_workers(config: pytest.Config) -> None:
-    """Have the run made by workers, each with a device of its own, if there is an accelerator.
+    """Have the run made by workers: each with a device of its own, or two that share a run of everything.
 
     Not where the user wants to be in the process (`-n0`, `--pdb`, `-s`), nor for benchmarks.
     """
@@ -41,8 +43,13 @@ def seat_workers(config: pytest.Config) -> None:
         return
     in_process = option.usepdb or option.capture == "no" or option.numprocesses == 0
     benchmarks = any("benchmarks" in argument for argument in config.args)
+    if in_process or benchmarks or option.collectonly or option.tx:
+        return
     kind = accelerator_kind()
-    if kind is None or in_process or benchmarks or option.collectonly or option.tx:
+    if kind is None:
+        if option.numprocesses is None and is_of_everything(config):
+            cores = config.hook.pytest_xdist_auto_num_workers(config=config)
+            option.numprocesses = SHARERS if cores >= SHARERS else None
         return
     devices = torch.accelerator.device_count()
     _, _, named = os.environ.get(NAMED, "").partition(":")
@@ -55,6 +62,13 @@ def seat_workers(config: pytest.Config) -> None:
     places = [place(kind, seats[worker % len(seats)], devices) for worker in range(workers)]
     option.tx = ["//".join(["popen", *(f"env:{k}={v}" for k, v in place.items())]) for place in places]
     option.numprocesses, option.dist = None, "load"
+
+
+def is_of_everything(config: pytest.Config) -> bool:
+    """Tell whether no tests were chosen; chosen ones may be over before a second process has begun."""
+    option = config.option
+    chosen = option.keyword or option.markexpr or config.getoption("lf", False)
+    return config.args_source is pytest.Config.ArgsSource.TESTPATHS and not chosen
 
 
 def place(kind: str, seat: int, devices: int) -> dict[str, str]:

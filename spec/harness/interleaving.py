@@ -1,9 +1,8 @@
 """The benchmarks of two trees, timed in turn: rounds of fresh processes, in each of which order is balanced.
 
 Two processes of the same code may differ for as long as they live, by where their memory happens to lie: so
-each round starts two new ones. A machine gets slower and faster by the second: so the sides take turns within
-tens of milliseconds on the same core, and neither comes first more often. Only one of the two computes at any
-time.
+each round starts two new ones. A machine gets slower and faster by the moment: so the sides take turns of a few
+milliseconds on the same core, and neither comes first more often. Only one of the two computes at any time.
 """
 
 import json
@@ -17,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
@@ -27,12 +27,12 @@ from spec.harness.sides import Side
 WORKER = Path(__file__).with_name("perf_worker.py")
 PATIENCE = 300.0  # seconds for an answer
 
-# Begun by either side, this order and each half of it cancel a steady drift; all eight a bent one as well
-# (Thue and Morse).
-TURNS = (0, 1, 1, 0, 1, 0, 0, 1)
+# Begun by either side, the first four of these cancel a steady drift, eight a bent one as well, and so on
+# (Thue and Morse); each two are one turn of either side.
+TURNS = tuple(number.bit_count() % 2 for number in range(32))
 TIMING = 0.5e-3  # seconds, so that the clock costs nothing
-SAMPLE = 25e-3  # seconds without the other side's turn
-LONGEST = 1.0  # seconds of a sample of the slower side, if it takes more than one call
+SAMPLE = 6e-3  # seconds without the other side's turn
+LONGEST = 1.0  # seconds of a sample of the slower side, if it takes more than one call; of all turns alike
 
 
 class Shape(NamedTuple):
@@ -109,13 +109,13 @@ def shape(base: float, head: float) -> Shape:
     """Return how to time an operation, a call of which takes these seconds on the two sides.
 
     >>> shape(3e-6, 3e-6), shape(2.0, 2.1)
-    (Shape(calls=167, timings=50, turns=8), Shape(calls=1, timings=1, turns=2))
+    (Shape(calls=167, timings=12, turns=32), Shape(calls=1, timings=1, turns=2))
     """
     faster, slower = min(base, head), max(base, head)
     calls = max(1, min(math.ceil(TIMING / faster), int(LONGEST / slower)))
     timings = max(1, min(math.ceil(SAMPLE / (calls * faster)), int(LONGEST / (calls * slower))))
-    sample = calls * timings * slower
-    return Shape(calls, timings, turns=8 if sample < 0.25 else 4 if sample < 1 else 2)
+    fitting = min(len(TURNS), int(LONGEST / (calls * timings * slower)))
+    return Shape(calls, timings, turns=max(2, 2 ** (fitting.bit_length() - 1) if fitting else 0))
 
 
 def turns(count: int, number: int) -> list[int]:
@@ -135,21 +135,34 @@ def _round(
         worker.order(name, prepare=name)
     calls = [worker.answer()["seconds"] for worker in workers]
     how = shapes.setdefault(name, shape(*calls))
-    samples: tuple[list[float], list[float]] = ([], [])
+    quartiles: tuple[list[float], list[float]] = ([], [])
     for place, turn in enumerate(turns(how.turns, number)):
         core = number + place // 2  # both sides have the same one, and as often
         workers[turn].order(name, calls=how.calls, timings=how.timings, core=core)
-        samples[turn].extend(workers[turn].answer()["seconds"])
-    return typical(samples[0]), typical(samples[1])
+        quartiles[turn].append(lower_quartile(workers[turn].answer()["seconds"]))
+    return typical(list(zip(*quartiles, strict=True)))
 
 
-def typical(seconds: list[float]) -> float:
+def lower_quartile(seconds: list[float]) -> float:
     """Return the lower quartile: what else runs on a machine makes a call slower, never faster.
 
-    >>> typical([1.0, 1.1, 1.2, 9.0])
+    >>> lower_quartile([1.0, 1.1, 1.2, 9.0])
     1.1
     """
     return sorted(seconds)[len(seconds) // 4]
+
+
+def typical(pairs: list[tuple[float, float]]) -> tuple[float, float]:
+    """Return seconds of BASE and HEAD whose ratio is the median of the pairs' ratios.
+
+    What disturbs both turns of a pair leaves their ratio as it is, and what disturbs one is one of many.
+
+    >>> [round(side, 2) for side in typical([(1.0, 1.21), (2.0, 2.42), (1.0, 9.0)])]
+    [2.0, 2.42]
+    """
+    ratio = math.exp(median(math.log(head / base) for base, head in pairs))
+    middle = median(math.sqrt(base * head) for base, head in pairs)
+    return middle / math.sqrt(ratio), middle * math.sqrt(ratio)
 
 
 @contextmanager

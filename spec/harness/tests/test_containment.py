@@ -128,8 +128,16 @@ def test_a_crash_costs_one_claim(on_pretended_accelerator, pytester):
 def options(numprocesses=None, **changed):
     """Return a configuration as far as `seat_workers` reads it."""
     values = {"usepdb": False, "capture": "fd", "collectonly": False, "tx": [], "dist": "no", "markexpr": ""}
-    option = SimpleNamespace(**{**values, "numprocesses": numprocesses, **changed})
-    return SimpleNamespace(option=option, args=["spec"])
+    option = SimpleNamespace(
+        **{**values, "numprocesses": numprocesses, "keyword": "", "lf": False, **changed}
+    )
+    return SimpleNamespace(
+        option=option,
+        args=["spec"],
+        args_source=pytest.Config.ArgsSource.TESTPATHS,
+        getoption=lambda name, default: getattr(option, name, default),
+        hook=SimpleNamespace(pytest_xdist_auto_num_workers=lambda config: 8),
+    )
 
 
 @pytest.fixture
@@ -211,14 +219,62 @@ def test_benchmarks_are_not_run_by_workers():
     assert config.option.tx == []
 
 
-def test_without_an_accelerator_nothing_changes(monkeypatch):
-    """A run on the CPU stays in one process unless -n says otherwise."""
+@pytest.fixture
+def no_accelerator(monkeypatch):
+    """Have PyTorch report none."""
     monkeypatch.setattr(torch.accelerator, "is_available", lambda *args, **kwargs: False)
+
+
+@pytest.mark.usefixtures("no_accelerator")
+def test_without_an_accelerator_two_workers_share_a_run_of_everything():
+    """Whatever the machine has more: each takes seconds to begin."""
     config = options()
 
     seat_workers(config)
 
-    assert config.option.tx == []
+    assert (config.option.numprocesses, config.option.tx) == (2, [])
+
+
+ALONE = {
+    **IN_PROCESS,
+    "-n1": {"numprocesses": 1},
+    "-k view": {"keyword": "view"},
+    "-m slow": {"markexpr": "slow"},
+    "--lf": {"lf": True},
+}
+
+
+@pytest.mark.parametrize("changed", ALONE.values(), ids=ALONE)
+@pytest.mark.usefixtures("no_accelerator")
+def test_without_an_accelerator_a_choice_of_tests_is_made_in_one_process(changed):
+    """It would wait for a second process; -n is heeded as it is."""
+    config = options(**changed)
+
+    seat_workers(config)
+
+    assert (config.option.numprocesses, config.option.tx) == (changed.get("numprocesses"), [])
+
+
+@pytest.mark.usefixtures("no_accelerator")
+def test_without_an_accelerator_a_file_is_run_in_one_process():
+    """So it is where folders or tests are named."""
+    config = options()
+    config.args_source = pytest.Config.ArgsSource.ARGS
+
+    seat_workers(config)
+
+    assert config.option.numprocesses is None
+
+
+@pytest.mark.usefixtures("no_accelerator")
+def test_a_machine_of_one_core_has_no_second_worker():
+    """It would take longer."""
+    config = options()
+    config.hook.pytest_xdist_auto_num_workers = lambda config: 1
+
+    seat_workers(config)
+
+    assert config.option.numprocesses is None
 
 
 def test_another_kind_is_given_by_its_index():

@@ -13,7 +13,17 @@ import pytest
 
 from blitz.errors import BlitzError
 from spec.harness import interleaving, perf_worker
-from spec.harness.interleaving import WORKER, Worker, chosen, environment, measure, shape, turns, typical
+from spec.harness.interleaving import (
+    WORKER,
+    Worker,
+    chosen,
+    environment,
+    lower_quartile,
+    measure,
+    shape,
+    turns,
+    typical,
+)
 from spec.harness.perf_worker import CORES
 from spec.harness.sides import Side
 from spec.harness.tests.perf_trees import doing, make_tree, sleeping
@@ -296,7 +306,7 @@ def test_ctrl_c_ends_the_processes(make_side, tmp_path):
     assert [has_ended(int(pid)) for pid in pids.read_text().split()] == [True, True]
 
 
-@pytest.mark.parametrize("count", [8, 4, 2])
+@pytest.mark.parametrize("count", [32, 16, 8, 4, 2])
 def test_turns_cancel_a_drift(count):
     """Both sides are as often first, and what grows by the turn costs them the same."""
     places = [[], []]
@@ -330,7 +340,7 @@ def test_workers_are_asked_in_this_order_and_only_one_at_a_time(monkeypatch):
     interleaving._round((Pretended("B"), Pretended("H")), "view", {}, 1)
 
     assert asked[:4] == [("B", {"prepare": "view"}), ("H", {"prepare": "view"}), "B", "H"]
-    turns = [("H", 1), ("B", 1), ("B", 2), ("H", 2), ("B", 3), ("H", 3), ("H", 4), ("B", 4)]
+    turns = [(side, 1 + place // 2) for place, side in enumerate("HBBHBHHBBHHBHBBH" + "BHHBHBBHHBBHBHHB")]
     expected = [(side, {"calls": 1, "timings": 1, "core": core}) for side, core in turns]
     assert asked[4:] == [step for order in expected for step in (order, order[0])]
 
@@ -372,13 +382,14 @@ def test_several_threads_have_all_cores(threads, expected, monkeypatch):
 
 
 SHAPES = {
-    "3 µs": ((3e-6, 3e-6), (167, 50, 8)),
-    "1 ms": ((1e-3, 1e-3), (1, 25, 8)),
-    "50 ms": ((0.05, 0.05), (1, 1, 8)),
-    "0.5 s": ((0.5, 0.5), (1, 1, 4)),
+    "3 µs": ((3e-6, 3e-6), (167, 12, 32)),
+    "1 ms": ((1e-3, 1e-3), (1, 6, 32)),
+    "14 ms": ((0.014, 0.014), (1, 1, 32)),
+    "50 ms": ((0.05, 0.05), (1, 1, 16)),
+    "0.2 s": ((0.2, 0.2), (1, 1, 4)),
     "5 s": ((5.0, 5.0), (1, 1, 2)),
-    "much slower in HEAD": ((1e-3, 0.1), (1, 10, 2)),
-    "much slower in BASE": ((0.1, 1e-3), (1, 10, 2)),
+    "much slower in HEAD": ((1e-3, 0.1), (1, 6, 2)),
+    "much slower in BASE": ((0.1, 1e-3), (1, 6, 2)),
     "so much slower that one is enough": ((1e-3, 3.0), (1, 1, 2)),
     "so much slower that few calls are enough": ((1e-6, 0.1), (10, 1, 2)),
 }
@@ -386,13 +397,30 @@ SHAPES = {
 
 @pytest.mark.parametrize(("seconds", "expected"), SHAPES.values(), ids=SHAPES)
 def test_a_sample_is_long_enough_for_the_clock_and_short_enough_for_a_person(seconds, expected, monkeypatch):
-    """Half a millisecond between looks at the clock, 25 ms a sample, a second where a side is much slower."""
-    monkeypatch.setattr(interleaving, "SAMPLE", 25e-3)
+    """Half a millisecond between looks at the clock, 6 ms a sample, turns for a second, and one of either."""
+    monkeypatch.setattr(interleaving, "SAMPLE", 6e-3)
 
     assert shape(*seconds) == expected
 
 
-def test_a_round_keeps_the_lower_quartile():
+def test_a_turn_is_told_by_its_lower_quartile():
     """Disturbances of three in four timings do not show, and one lucky timing does not, either."""
-    assert typical([9.0, 1.0, 8.0, 2.0, 7.0, 3.0, 6.0, 5.0]) == 3.0
-    assert typical([2.0]) == 2.0
+    assert lower_quartile([9.0, 1.0, 8.0, 2.0, 7.0, 3.0, 6.0, 5.0]) == 3.0
+    assert lower_quartile([2.0]) == 2.0
+
+
+def test_a_round_is_told_by_the_ratio_of_neighbours():
+    """A core that is half as fast for some pairs does not show, nor does a turn disturbed alone."""
+    quiet, slow, disturbed = (1.0, 1.25), (2.0, 2.5), (1.0, 9.0)
+
+    base, head = typical([quiet, slow, disturbed, slow, quiet])
+
+    assert head / base == pytest.approx(1.25)
+    assert base * head == pytest.approx(5.0)  # of the middle pair: that of neither side alone
+
+
+def test_swapping_the_sides_swaps_the_seconds():
+    """Else a slowdown and a speed-up would not be judged alike."""
+    pairs = [(1.0, 1.3), (1.1, 1.2), (0.9, 1.4), (1.0, 1.0)]
+
+    assert typical([(head, base) for base, head in pairs]) == pytest.approx(typical(pairs)[::-1])
