@@ -1,8 +1,8 @@
 """The benchmarks of two trees, timed in turn: rounds of fresh processes, in each of which order is balanced.
 
 Two processes of the same code may differ for as long as they live, by where their memory happens to lie: so
-each round starts two new ones. A machine gets slower and faster by the moment: so the sides take turns of a few
-milliseconds on the same core, and neither comes first more often. Only one of the two computes at any time.
+each round starts two new ones. A machine gets slower and faster by the moment: so the sides take turns of a
+few milliseconds on the same core, and neither comes first more often. Only one of the two computes at any time.
 """
 
 import json

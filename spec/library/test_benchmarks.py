@@ -46,8 +46,9 @@ OPTIONS = {
 
 
 @pytest.fixture
-def run(pytester):
+def run(pytester, monkeypatch):
     """Run a benchmark and a test that is none; return the outcomes, the calls, and whether it was timed."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # in a worker nothing is timed
     pytester.makepyfile(COUNTED)
 
     def run(*words, plugins=(plugin,)):

@@ -32,8 +32,9 @@ CASES = {
 
 
 @pytest.fixture
-def measure(pytester):
+def measure(pytester, monkeypatch):
     """Run a benchmark while the driver tells this of the clocks; return the outcome and what was saved."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # in a worker nothing is timed
 
     def run(told):
         pytester.makepyfile(TIMED.format(told=told))
