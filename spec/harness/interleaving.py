@@ -2,7 +2,8 @@
 
 Two processes of the same code may differ for as long as they live, by where their memory happens to lie: so
 each round starts two new ones. A machine gets slower and faster by the moment: so the sides take turns of a
-few milliseconds on the same core, and neither comes first more often. Only one of the two computes at any time.
+few milliseconds on the same core, and neither comes first more often. Only one of the two computes at any
+time.
 """
 
 import json
