@@ -2,8 +2,8 @@
 
 A sticky error of an accelerator, a call that never returns and a crash all end the process they happen in.
 With an accelerator a run is therefore one of pytest-xdist, with one worker or as many as `-n` says, each with
-a device of its own. Without one a run of everything is shared by two workers, which takes half the time. A
-worker has a file for its last words: what it runs and, once it is gone, why.
+a device of its own. Without one two workers share a run of everything, for time alone. A worker has a file
+for its last words: what it runs and, once it is gone, why.
 """
 
 import faulthandler
@@ -26,8 +26,8 @@ from spec.harness.verdicts import plain
 
 PATIENCE = 15.0  # seconds for a test to end by itself after its timeout, before its process is ended
 TIMED_OUT = "it did not end in time and could not be interrupted"
-SHARERS = 2  # of a run of everything; each imports PyTorch, for seconds and some 400 MB, so more is for -n
 KILLED = "its process was killed and left no word, as happens where memory runs out"
+SHARERS = 2  # of a run of everything; each takes seconds to begin, so that more of them are for -n to ask
 
 
 # In the process that the user started

@@ -115,8 +115,8 @@ def shape(base: float, head: float) -> Shape:
     faster, slower = min(base, head), max(base, head)
     calls = max(1, min(math.ceil(TIMING / faster), int(LONGEST / slower)))
     timings = max(1, min(math.ceil(SAMPLE / (calls * faster)), int(LONGEST / (calls * slower))))
-    fitting = min(len(TURNS), int(LONGEST / (calls * timings * slower)))
-    return Shape(calls, timings, turns=max(2, 2 ** (fitting.bit_length() - 1) if fitting else 0))
+    fitting = max(2, min(len(TURNS), int(LONGEST / (calls * timings * slower))))
+    return Shape(calls, timings, turns=2 ** (fitting.bit_length() - 1))
 
 
 def turns(count: int, number: int) -> list[int]:
