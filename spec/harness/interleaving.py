@@ -266,6 +266,8 @@ class Worker:
 def environment(tree: Path) -> dict[str, str]:
     """Return the environment of a side: its tree before any installed one, also for what it starts."""
     mine = dict(os.environ)
+    # a fresh checkout would be compiled anew at each start, and a folder that is in use not
+    mine.pop("PYTHONDONTWRITEBYTECODE", None)
     mine.update(PYTHONPATH=str(tree), PYTHONHASHSEED="0", PYTHONUNBUFFERED="1")
     mine.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other tell of the machine's load
     return mine

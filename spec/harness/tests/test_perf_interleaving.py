@@ -424,3 +424,10 @@ def test_swapping_the_sides_swaps_the_seconds():
     pairs = [(1.0, 1.3), (1.1, 1.2), (0.9, 1.4), (1.0, 1.0)]
 
     assert typical([(head, base) for base, head in pairs]) == pytest.approx(typical(pairs)[::-1])
+
+
+def test_both_sides_keep_what_they_compile(monkeypatch, tmp_path):
+    """Else a fresh checkout would start more slowly than the folder that it is compared with."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+    assert "PYTHONDONTWRITEBYTECODE" not in environment(tmp_path)
