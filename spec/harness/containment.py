@@ -2,18 +2,17 @@
 
 A sticky error of an accelerator, a call that never returns and a crash all end the process they happen in.
 With an accelerator a run is therefore one of pytest-xdist, with one worker or as many as `-n` says, each with
-a device of its own. Without one two workers share a run of everything, for time alone. A worker has a file
-for its last words: what it runs and, once it is gone, why.
+a device of its own. Without one, two workers share a run of everything, and `blitz verify` has them anywhere.
+A process that runs tests has a file for its last words: what it runs and, once it is gone, why.
 """
 
 import faulthandler
 import json
 import os
-import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -21,12 +20,19 @@ from filelock import FileLock
 
 from spec.harness.claims import claim_of
 from spec.harness.devices import NAMED, SEAT, accelerator, accelerator_kind, on_accelerator
+from spec.harness.ledger import UNFINISHED, Ledger
 from spec.harness.outcomes import CRASHED, TIMEOUT, Record, begin
 from spec.harness.verdicts import plain
 
 PATIENCE = 15.0  # seconds for a test to end by itself after its timeout, before its process is ended
+COLLECTING = 300.0  # seconds to import all tests, PyTorch from a cold disk included
+ENDING = 60.0  # seconds for a process to end once its tests have ended
+PLAN = "plan"  # the file of what is to run
+MAIN = "main"  # the file of the process in which pytest itself runs the tests
+VERIFY = "blitz-verify"  # the name of the plugin of `blitz verify`
 TIMED_OUT = "it did not end in time and could not be interrupted"
-KILLED = "its process was killed and left no word, as happens where memory runs out"
+NO_WORD = "its process left no word: it was killed, as where memory runs out, or some code called exit"
+RESTARTS = "9999"  # of workers: each crash costs a test, and there are not so many
 SHARERS = 2  # of a run of everything; each takes seconds to begin, so that more of them are for -n to ask
 
 
@@ -46,10 +52,12 @@ def seat_workers(config: pytest.Config) -> None:
     if in_process or benchmarks or option.collectonly or option.tx:
         return
     kind = accelerator_kind()
+    option.maxworkerrestart = option.maxworkerrestart or RESTARTS
     if kind is None:
-        if option.numprocesses is None and is_of_everything(config):
-            cores = config.hook.pytest_xdist_auto_num_workers(config=config)
-            option.numprocesses = SHARERS if cores >= SHARERS else None
+        if option.numprocesses is None and (
+            is_of_everything(config) or config.pluginmanager.hasplugin(VERIFY)
+        ):
+            option.numprocesses = min(SHARERS, config.hook.pytest_xdist_auto_num_workers(config=config))
         return
     devices = torch.accelerator.device_count()
     _, _, named = os.environ.get(NAMED, "").partition(":")
@@ -85,33 +93,55 @@ def place(kind: str, seat: int, devices: int) -> dict[str, str]:
 
 
 class Supervisor:
-    """Gives the workers a folder, and tells what became of one that is gone."""
+    """Gives the workers the folder of the run, and tells what became of one that is gone."""
 
-    def __init__(self) -> None:
-        self.folder = tempfile.TemporaryDirectory(prefix="blitz-")
+    def __init__(self, folder: Path, ledger: Ledger) -> None:
+        self.folder = folder
+        self.ledger = ledger
+        self.collected: set[str] = set()
+        self.gone: dict[str, str] = {}  # workers that took no test down, and why they are gone
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker where to write."""
-        node.workerinput["folder"] = self.folder.name
+        node.workerinput["folder"] = str(self.folder)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any) -> None:
+        """Remember who came so far."""
+        self.collected.add(node.gateway.id)
+
+    @pytest.hookimpl(optionalhook=True, trylast=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Note a worker that ended before its time; do not start another for what ends each at collection."""
+        if not error:
+            return
+        worker = node.gateway.id
+        self.gone[worker] = last_words(self.folder / worker).why
+        if worker not in self.collected:
+            pytest.exit(
+                f"{worker} ended while it collected the tests: {self.gone[worker]}", returncode=UNFINISHED
+            )
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Note the workers that ended before their time, and cost no test."""
+        for worker, why in self.gone.items():
+            self.ledger.note(problem=f"the process of the worker {worker} ended before its time: {why}")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, report: Any) -> None:
         """Have the report of a test that took its worker down say what it was and why."""
         gateway = report.node.gateway
         seat, kind = (gateway.spec.env.get(name, "") for name in (SEAT, NAMED))
-        record, why = last_words(Path(self.folder.name) / gateway.id)
-        report.longrepr = why
-        if record is not None:
-            outcome = TIMEOUT if why.startswith(TIMED_OUT) else CRASHED
-            report.record = {**record, "outcome": outcome, "seen": why}
-            if record["gpu"] and seat:
+        last = last_words(self.folder / gateway.id)
+        self.gone.pop(gateway.id, None)
+        report.longrepr = last.why
+        if last.record is not None:
+            report.record = {**last.record, "outcome": last.outcome, "seen": last.why}
+            if last.record["gpu"] and seat:
                 report.record["device"] = f"{kind.partition(':')[0]}:{seat.partition('/')[0]}"
-        climbed(Path(self.folder.name), seat).unlink(missing_ok=True)  # maybe it would not get as far now
-
-    def pytest_unconfigure(self) -> None:
-        """Remove the folder."""
-        self.folder.cleanup()
+        climbed(self.folder, seat).unlink(missing_ok=True)  # maybe it would not get as far now
 
 
 def climbed(folder: Path, seat: str) -> Path:
@@ -119,59 +149,108 @@ def climbed(folder: Path, seat: str) -> Path:
     return folder / f"ladder-{seat.partition('/')[0]}"
 
 
-def last_words(file: Path) -> tuple[Record | None, str]:
-    """Return the record of the claim that a worker was at, if it was at one, and why it is gone."""
+class LastWords(NamedTuple):
+    """What is known of a process that is gone."""
+
+    node: str | None  # the test that it was at
+    record: Record | None  # of the claim that it was at
+    outcome: str
+    why: str
+
+
+def last_words(file: Path) -> LastWords:
+    """Return what a process was at, and why it is gone."""
     try:
-        record, _, words = file.read_text(errors="replace").partition("\n")
+        first, _, words = file.read_text(errors="replace").partition("\n")
     except OSError:
-        return None, KILLED
+        return LastWords(None, None, CRASHED, NO_WORD)
+    at = json.loads(first or "{}")
     first, _, stacks = words.partition("\n")
     # of all threads; the main one, or the one that crashed, stands last or is called the current one
     stack = stacks.split("Current thread")[-1].split("(most recent call first):\n")[-1].split("\n\n")[0]
     frames = [line.strip() for line in stack.splitlines() if line.startswith("  File ")]
     frames = [frame for frame in frames if "/_pytest/" not in frame and "/pluggy/" not in frame]
-    if first.startswith("Timeout ("):
-        first = TIMED_OUT
-    why = first.removeprefix("Fatal Python error: ") or KILLED
-    return json.loads(record or "null"), "; ".join([why, *frames[:3]])
+    timed_out = first.startswith("Timeout (")
+    why = TIMED_OUT if timed_out else first.removeprefix("Fatal Python error: ") or NO_WORD
+    outcome = TIMEOUT if timed_out else CRASHED
+    return LastWords(at.get("node"), at.get("record"), outcome, "; ".join([why, *frames[:3]]))
 
 
-# In a worker
+def planned(folder: Path) -> list[Record]:
+    """Return a record, as it is before it has run, of each claim that was collected."""
+    plan = folder / PLAN
+    return [json.loads(line) for line in plan.read_text().splitlines()] if plan.exists() else []
 
 
-class Worker:
-    """Keeps the last words of its process, and ends it once its accelerator answers no more."""
+# In a process that runs tests
 
-    def __init__(self, config: Any) -> None:
-        self.folder = Path(config.workerinput["folder"])
-        self.file = os.open(
-            self.folder / config.workerinput["workerid"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
-        )
-        self.seconds = 0.0
+
+class Watched:
+    """Keeps the last words of this process, and ends it where it hangs: whoever watches it tells of it."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def pytest_sessionstart(self) -> None:
         """Have a crash in native code reported there, and not on a standard error that nobody sees."""
         faulthandler.enable(self.file)
+        self.end_after(COLLECTING)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Write down which claims are to run, where there is a file for what comes of them."""
+        faulthandler.cancel_dump_traceback_later()
+        if session.config.option.verdicts and not (self.folder / PLAN).exists():
+            claims = [(claim_of(item), item) for item in session.items]
+            lines = [json.dumps(plain(begin(claim, item))) for claim, item in claims if claim]
+            part = self.folder / f"{PLAN} {os.getpid()}"
+            part.write_text("".join(f"{line}\n" for line in lines))
+            part.replace(self.folder / PLAN)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        """Run a test, once the devices that it needs for itself are free."""
+        """Write down what is about to run."""
         claim = claim_of(item)
-        record = plain(begin(claim, item)) if claim else None
+        at = {"node": item.nodeid, "record": plain(begin(claim, item)) if claim else None}
         os.ftruncate(self.file, 0)
-        os.write(self.file, (json.dumps(record) + "\n").encode())
+        os.write(self.file, (json.dumps(at) + "\n").encode())
         try:
-            with devices_for(item, self.folder):
-                return (yield)
+            return (yield)
         finally:
             faulthandler.cancel_dump_traceback_later()
 
     @pytest.hookimpl(wrapper=True, optionalhook=True)
     def pytest_timeout_set_timer(self, settings: Any) -> Generator[None, Any, Any]:
         """End the process of a test that its timeout does not end, from outside of Python."""
-        patience = min(PATIENCE, settings.timeout)
-        faulthandler.dump_traceback_later(settings.timeout + patience, exit=True, file=self.file)
+        self.end_after(settings.timeout + min(PATIENCE, settings.timeout))
         return (yield)
+
+    def pytest_enter_pdb(self) -> None:
+        """Let a person who debugs take time."""
+        faulthandler.cancel_dump_traceback_later()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Have what hangs from here on not hang for ever."""
+        self.end_after(ENDING)
+
+    def end_after(self, seconds: float) -> None:
+        """End this process, and say where it was, unless that is cancelled before."""
+        faulthandler.dump_traceback_later(seconds, exit=True, file=self.file)
+
+
+class Worker(Watched):
+    """A worker of pytest-xdist: waits for its devices, and ends once its accelerator answers no more."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(Path(config.workerinput["folder"]), config.workerinput["workerid"])
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Run a test, once the devices that it needs for itself are free."""
+        with devices_for(item, self.folder):
+            return (yield from super().pytest_runtest_protocol(item))
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:

@@ -21,6 +21,7 @@ REASONS = {
     "blocked": "the accelerator failed a rung of the ladder that the claim stands on",
     "not-implemented": "the accelerator has no such operator or type, and is not CUDA",
     "no-hardware": "an accelerator without hardware of its own has no speed to measure",
+    "not-reached": "the run ended before the check",
     "slow": "it takes longer than a few seconds: run with --slow",
 }
 

@@ -1,49 +1,89 @@
 """The records of a run, gathered in the process that the user started."""
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tqdm import tqdm
 
+from blitz.errors import BlitzError
 from spec.harness import ladder, sabotage, summary
+from spec.harness.guard import Run, settle
+from spec.harness.ledger import FAILED, UNFINISHED
 from spec.harness.outcomes import Record
-from spec.harness.verdicts import VerdictFile, header
+from spec.harness.verdicts import header
+
+WORKER_GONE = "???"  # what xdist calls the phase of a test whose worker is gone
 
 
 class Findings:
     """Takes in each claim's record as its test ends; writes it down, and sums up at the end."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, run: Run) -> None:
         self.records: list[Record] = []
         self.sabotages: Counter[str] = Counter()
         self.open: dict[str, Record] = {}
+        self.phases: dict[str, dict[str, str]] = {}  # of each test that runs
         self.rungs: list[ladder.Step] = []
         self.config = config
-        asked = config.option.verdicts and not config.option.collectonly
-        self.file = VerdictFile(Path(config.option.verdicts)) if asked else None
-        if self.file:
-            self.file.write(header(config.rootpath))
+        self.run = run
+        self.status = 0
+        if run.file:
+            run.file.empty()
+            self.write(header(config.rootpath))
+        run.ledger.note(begun=True)
+
+    def write(self, record: Record) -> None:
+        """Write down a record, if that is asked for; a file that cannot hold it ends the run."""
+        try:
+            if self.run.file:
+                self.run.file.write(record)
+        except BlitzError as error:
+            self.run.ledger.note(problem=str(error))
+            pytest.exit(str(error), returncode=UNFINISHED)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note what is to be run here."""
+        self.collected([item.nodeid for item in session.items])
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """Note what the workers are to run; xdist sees to it that they agree."""
+        self.collected(ids)
+
+    def collected(self, ids: list[str]) -> None:
+        """Note what is to be run, unless it is only to be listed."""
+        if not self.config.option.collectonly:
+            self.run.ledger.note(collected=ids)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """Note what became of a claim; write it down once the test is over."""
+        """Note what became of a test; write it down once it is over."""
         if report.when == "call" and hasattr(report, "sabotage"):
             self.sabotages[report.sabotage] += 1
         for rung in getattr(report, "rungs", []):
             self.rungs.append(rung)
-            if self.file:
-                self.file.write(rung)
+            self.write(rung)
         if hasattr(report, "rungs"):
             self.tell(report.rungs)
-        if hasattr(report, "record"):
-            self.open[report.nodeid] = report.record
-        if report.when in ("teardown", "???") and report.nodeid in self.open:  # ???: its worker is gone
-            record = self.open.pop(report.nodeid)
+        phases = self.phases.setdefault(report.nodeid, {})
+        if report.failed or report.when not in phases:  # what is tried again can become worse, not better
+            phases[report.when] = report.outcome
+            if hasattr(report, "record"):
+                self.open[report.nodeid] = report.record
+        if report.when in ("teardown", WORKER_GONE):
+            self.end(report.nodeid, self.phases.pop(report.nodeid))
+
+    def end(self, node: str, phases: dict[str, str]) -> None:
+        """Note that a test has ended, unless it was set up and never called."""
+        record = self.open.pop(node, None)
+        if phases.get("setup") == "passed" and not {"call", WORKER_GONE} & phases.keys():
+            return
+        broken = not set(phases.values()) <= {"passed", "skipped"}
+        if record:
             self.records.append(record)
-            if self.file:
-                self.file.write(record)
+            self.write(record)
+        self.run.ledger.note(ended=node, broken=broken, recorded=record is not None)
 
     def tell(self, rungs: list[ladder.Step]) -> None:
         """Print how a device climbed the ladder: at once, so that the first cause stands above all else."""
@@ -56,10 +96,12 @@ class Findings:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Have a failed rung fail the run: what it blocks was not checked."""
-        nothing_failed = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-        if ladder.first_cause(self.rungs) and session.exitstatus in nothing_failed:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        """Have the run end as it deserves; a failed rung fails it: what it blocks was not checked."""
+        status = self.run.ledger.account().deserved(int(session.exitstatus))
+        nothing_failed = status in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        if ladder.first_cause(self.rungs) and nothing_failed:
+            status = FAILED
+        self.status = session.exitstatus = status
 
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
         """Print the table, the refuted claims and what was not checked."""
@@ -72,8 +114,13 @@ class Findings:
             terminalreporter.section("the notes, held to this machine")
             for line in summary.report(self.records):
                 terminalreporter.line(line)
+        if problems := self.run.ledger.account().problems:
+            terminalreporter.section("this run did not finish", red=True)
+            for problem in problems:
+                terminalreporter.line(problem)
 
     def pytest_unconfigure(self) -> None:
-        """Close the verdict file."""
-        if self.file:
-            self.file.close()
+        """Close the books of a run that nobody watches."""
+        if not self.run.watched:
+            self.run.ledger.note(status=self.status)
+            settle(self.run, self.status)

@@ -10,11 +10,11 @@ import torch
 
 from blitz import data
 from blitz.errors import DataError
-from spec.harness import outcomes, sabotage
+from spec.harness import guard, outcomes, sabotage
 from spec.harness.checks import count_checks, tally
 from spec.harness.claims import claim_of, problems, uncollected
 from spec.harness.climbing import Climb
-from spec.harness.containment import Supervisor, Worker, seat_workers
+from spec.harness.containment import MAIN, Supervisor, Watched, Worker, seat_workers
 from spec.harness.contract import GET_CIFAR10, NotChecked, check_requirements, is_cifar10, not_checked
 from spec.harness.devices import (
     NAMED,
@@ -82,12 +82,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Choose the accelerator; where there is one, have tests run in worker processes."""
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Have another process run all this, and watch it; there choose the accelerator and the workers."""
+    if hasattr(config, "workerinput"):
+        return None
+    if guard.RUN not in config.stash:
+        run = config.stash[guard.RUN] = guard.begin(config)
+        if guard.can_watch(config):
+            return guard.watch(config, run)
     named = config.option.device or os.environ.get(NAMED)
-    if named and not hasattr(config, "workerinput"):
+    if named:
         name_device(named)
     seat_workers(config)
+    return None
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -116,8 +123,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Worker(config))
     else:
-        config.pluginmanager.register(Supervisor())
-        config.pluginmanager.register(Findings(config), "blitz-findings")
+        run = config.stash[guard.RUN]
+        config.pluginmanager.register(Supervisor(run.folder, run.ledger))
+        config.pluginmanager.register(Findings(config, run), "blitz-findings")
+        if run.watched and not config.option.tx and not config.option.usepdb:
+            config.pluginmanager.register(Watched(run.folder, MAIN))
     if not config.option.sabotage:
         config.pluginmanager.register(Climb(config))
 

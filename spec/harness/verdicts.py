@@ -5,6 +5,7 @@ import json
 import math
 import os
 import platform
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,14 @@ class VerdictFile:
 
     def __init__(self, path: Path) -> None:
         try:
-            self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+            self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
             raise pytest.UsageError(f"--verdicts {path}: cannot write there: {error.strerror}") from None
+
+    def empty(self) -> None:
+        """Take away what an earlier run has left in it."""
+        with suppress(OSError):  # a pipe holds nothing
+            os.ftruncate(self.file, 0)
 
     def write(self, record: Record) -> None:
         """Append `record` as one line, by one call, so that no reader sees half of it."""
