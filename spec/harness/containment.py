@@ -164,7 +164,7 @@ def last_words(file: Path) -> LastWords:
         first, _, words = file.read_text(errors="replace").partition("\n")
     except OSError:
         return LastWords(None, None, CRASHED, NO_WORD)
-    at = json.loads(first or "{}")
+    at = json.loads(first)
     first, _, stacks = words.partition("\n")
     # of all threads; the main one, or the one that crashed, stands last or is called the current one
     stack = stacks.split("Current thread")[-1].split("(most recent call first):\n")[-1].split("\n\n")[0]
@@ -191,6 +191,7 @@ class Watched:
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
         self.file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.write(self.file, b"{}\n")
 
     def pytest_sessionstart(self) -> None:
         """Have a crash in native code reported there, and not on a standard error that nobody sees."""

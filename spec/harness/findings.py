@@ -97,6 +97,7 @@ class Findings:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Have the run end as it deserves; a failed rung fails it: what it blocks was not checked."""
+        self.run.ledger.note(finished=True)
         status = self.run.ledger.account().deserved(int(session.exitstatus))
         nothing_failed = status in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
         if ladder.first_cause(self.rungs) and nothing_failed:

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from blitz.errors import BlitzError
+from spec.harness import machine
 from spec.harness.containment import MAIN, NO_WORD, LastWords, last_words, planned
 from spec.harness.ledger import UNFINISHED, Account, Ledger
 from spec.harness.outcomes import NOT_CHECKED
@@ -83,10 +84,9 @@ def _end_with_parent() -> None:
 def _run(config: pytest.Config, run: Run) -> NoReturn:
     """Run pytest, say goodbye in the ledger, and end this process."""
     try:
-        if getattr(torch.cuda, "_is_in_bad_fork", bool)():
-            raise pytest.UsageError(
-                "CUDA was used before pytest began, by a plugin or a conftest.py: let it wait"
-            )
+        # CUDA that was asked for its devices before a fork shows none after it
+        if getattr(torch.cuda, "_is_in_bad_fork", bool)() and machine.cuda_driver():
+            raise pytest.UsageError("a plugin or a conftest.py used CUDA before pytest began: have it wait")
         status = int(config.hook.pytest_cmdline_main(config=config))
     except pytest.UsageError as error:
         print(*(f"ERROR: {line}" for line in error.args), sep="\n", file=sys.stderr)

@@ -23,6 +23,7 @@ class Account(NamedTuple):
     recorded: int  # of those that ended: claims, each with its record in the file
     problems: list[str]  # of the run as a whole, a sentence each
     begun: bool  # whether the file has its header
+    finished: bool  # whether pytest came to the end of its session
     status: int | None  # that the process announced as its last act
 
     def deserved(self, status: int) -> int:
@@ -43,8 +44,9 @@ class Ledger:
 
         Args:
             line: `begun`, that the file has its header; `collected`, the node ids of all checks; `ended`, the
-                node id of one, with `broken` and `recorded`; `problem`, a sentence about the whole; or
-                `status`, the exit status with which the process is about to end.
+                node id of one, with `broken` and `recorded`; `problem`, a sentence about the whole;
+                `finished`, that pytest came to the end of its session; or `status`, the exit status that the
+                process is about to end with.
         """
         file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -64,6 +66,9 @@ class Ledger:
             problems.append(f"{count} of {all_of_them} checks did not come to an end, such as {min(missing)}")
         if again := ended - collected:
             problems.append(f"{min(again)} ended more often than it was collected")
+        finished = any("finished" in note for note in notes)
+        if not finished:
+            problems.append("pytest did not come to the end of its session")
         return Account(
             collected=collected.total(),
             ended=(collected & ended).total(),
@@ -72,5 +77,6 @@ class Ledger:
             recorded=sum(note.get("recorded", False) for note in notes),
             problems=problems,
             begun=any("begun" in note for note in notes),
+            finished=finished,
             status=next((note["status"] for note in notes if "status" in note), None),
         )

@@ -1,11 +1,13 @@
 """A run ends with 0 only if each collected check came to one end, whatever ends it, its workers or pytest."""
 
+import faulthandler
 import json
 import os
 import random
 import signal
 import sys
 import time
+import traceback
 
 import pytest
 
@@ -69,22 +71,13 @@ def specification(at, count=5):
 def run_apart(make_spec, pytester):
     """Write a specification, run pytest on it in a process of its own, and return its status and file."""
 
-    def run(source, conftest, *options, seconds=60):
+    def run(source, conftest, *options, seconds=15):
         make_spec(source)
         pytester.path.joinpath("conftest.py").write_text(conftest)
+        faulthandler.cancel_dump_traceback_later()  # a fork loses its thread, and would wait for it
         process = os.fork()
         if process == 0:
-            with open(pytester.path / "output", "wb") as output:
-                os.dup2(output.fileno(), 1)
-                os.dup2(output.fileno(), 2)
-            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
-            guard.watching = False
-            try:
-                status = int(pytest.main(["--verdicts=v.jsonl", *options]))
-            except SystemExit as left:  # from the process that is watched
-                status = left.code
-            sys.stdout.flush()
-            os._exit(status)
+            _run_and_leave(pytester.path / "output", ["--verdicts=v.jsonl", *options])
         end = time.monotonic() + seconds
         while not (ended := os.waitpid(process, os.WNOHANG))[0] and time.monotonic() < end:
             time.sleep(0.01)
@@ -94,9 +87,30 @@ def run_apart(make_spec, pytester):
             pytest.fail(f"it did not end within {seconds} s: {output_of(pytester)}")
         file = pytester.path / "v.jsonl"
         lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        print(output_of(pytester))
         return os.waitstatus_to_exitcode(ended[1]), lines
 
     return run
+
+
+def _run_and_leave(output, options):
+    """Run pytest in this process, which ends with its status."""
+    status = 99
+    try:
+        with open(output, "wb") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+        guard.watching = False
+        status = int(pytest.main(options))
+    except SystemExit as left:  # the process that is watched
+        status = left.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def output_of(pytester):
