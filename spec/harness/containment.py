@@ -27,6 +27,7 @@ from spec.harness.verdicts import plain
 PATIENCE = 15.0  # seconds for a test to end by itself after its timeout, before its process is ended
 COLLECTING = 300.0  # seconds to import all tests, PyTorch from a cold disk included
 ENDING = 60.0  # seconds for a process to end once its tests have ended
+GOODBYE = b"goodbye"
 PLAN = "plan"  # the file of what is to run
 MAIN = "main"  # the file of the process in which pytest itself runs the tests
 VERIFY = "blitz-verify"  # the name of the plugin of `blitz verify`
@@ -39,24 +40,23 @@ SHARERS = 2  # of a run of everything; each takes seconds to begin, so that more
 # In the process that the user started
 
 
-def seat_workers(config: pytest.Config) -> None:
+def seat_workers(config: pytest.Config, *, contain: bool = False) -> None:
     """Have the run made by workers: each with a device of its own, or two that share a run of everything.
 
-    Not where the user wants to be in the process (`-n0`, `--pdb`, `-s`), nor for benchmarks.
+    Not where the user wants to be in the process (`-n0`, `--pdb`, `-s`), nor for benchmarks. With `contain`
+    chosen tests have workers of their own, too.
     """
     option = config.option
     if not hasattr(option, "tx") or hasattr(config, "workerinput"):
         return
     in_process = option.usepdb or option.capture == "no" or option.numprocesses == 0
-    benchmarks = any("benchmarks" in argument for argument in config.args)
+    benchmarks = not contain and any("benchmarks" in argument for argument in config.args)
     if in_process or benchmarks or option.collectonly or option.tx:
         return
     kind = accelerator_kind()
     option.maxworkerrestart = option.maxworkerrestart or RESTARTS
     if kind is None:
-        if option.numprocesses is None and (
-            is_of_everything(config) or config.pluginmanager.hasplugin(VERIFY)
-        ):
+        if option.numprocesses is None and (contain or is_of_everything(config)):
             option.numprocesses = min(SHARERS, config.hook.pytest_xdist_auto_num_workers(config=config))
         return
     devices = torch.accelerator.device_count()
@@ -98,13 +98,15 @@ class Supervisor:
     def __init__(self, folder: Path, ledger: Ledger) -> None:
         self.folder = folder
         self.ledger = ledger
+        self.started: set[str] = set()  # workers that may not end before they say goodbye
         self.collected: set[str] = set()
-        self.gone: dict[str, str] = {}  # workers that took no test down, and why they are gone
+        self.gone: set[str] = set()  # outside of tests
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker where to write."""
         node.workerinput["folder"] = str(self.folder)
+        self.started.add(node.gateway.id)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any) -> None:
@@ -113,21 +115,25 @@ class Supervisor:
 
     @pytest.hookimpl(optionalhook=True, trylast=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Note a worker that ended before its time; do not start another for what ends each at collection."""
+        """End the run where workers end before their time, but not by a test: new ones would do the same."""
         if not error:
             return
         worker = node.gateway.id
-        self.gone[worker] = last_words(self.folder / worker).why
-        if worker not in self.collected:
-            pytest.exit(
-                f"{worker} ended while it collected the tests: {self.gone[worker]}", returncode=UNFINISHED
-            )
+        if self.gone or worker not in self.collected:
+            pytest.exit(self.ended_early(worker), returncode=UNFINISHED)
+        self.gone.add(worker)
 
-    @pytest.hookimpl(tryfirst=True)
+    @pytest.hookimpl(optionalhook=True, trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Note the workers that ended before their time, and cost no test."""
-        for worker, why in self.gone.items():
-            self.ledger.note(problem=f"the process of the worker {worker} ended before its time: {why}")
+        """Note the workers that have ended before their time, and not by a test."""
+        for worker in sorted(self.started):
+            if not said_goodbye(self.folder / worker):
+                self.ledger.note(problem=self.ended_early(worker))
+
+    def ended_early(self, worker: str) -> str:
+        """Say so of a worker."""
+        why = last_words(self.folder / worker).why
+        return f"the process of the worker {worker} ended outside of tests: {why}"
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, report: Any) -> None:
@@ -135,7 +141,8 @@ class Supervisor:
         gateway = report.node.gateway
         seat, kind = (gateway.spec.env.get(name, "") for name in (SEAT, NAMED))
         last = last_words(self.folder / gateway.id)
-        self.gone.pop(gateway.id, None)
+        self.gone.discard(gateway.id)
+        self.started.discard(gateway.id)
         report.longrepr = last.why
         if last.record is not None:
             report.record = {**last.record, "outcome": last.outcome, "seen": last.why}
@@ -174,6 +181,11 @@ def last_words(file: Path) -> LastWords:
     why = TIMED_OUT if timed_out else first.removeprefix("Fatal Python error: ") or NO_WORD
     outcome = TIMEOUT if timed_out else CRASHED
     return LastWords(at.get("node"), at.get("record"), outcome, "; ".join([why, *frames[:3]]))
+
+
+def said_goodbye(file: Path) -> bool:
+    """Tell whether a process came to its end by itself."""
+    return file.exists() and file.read_bytes().endswith(GOODBYE)
 
 
 def planned(folder: Path) -> list[Record]:
@@ -271,6 +283,11 @@ class Worker(Watched):
             os.write(self.file, f"the accelerator fails at everything since: {error}".encode())
             os._exit(1)
         return (yield)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """Say goodbye."""
+        os.write(self.file, GOODBYE)
 
 
 def sticky_error() -> str | None:

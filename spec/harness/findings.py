@@ -24,6 +24,7 @@ class Findings:
         self.sabotages: Counter[str] = Counter()
         self.open: dict[str, Record] = {}
         self.phases: dict[str, dict[str, str]] = {}  # of each test that runs
+        self.tried_again: set[str] = set()
         self.rungs: list[ladder.Step] = []
         self.config = config
         self.run = run
@@ -67,7 +68,9 @@ class Findings:
         if hasattr(report, "rungs"):
             self.tell(report.rungs)
         phases = self.phases.setdefault(report.nodeid, {})
-        if report.failed or report.when not in phases:  # what is tried again can become worse, not better
+        if report.when in phases:
+            self.tried_again.add(report.nodeid)
+        if report.failed or report.nodeid not in self.tried_again:  # the first try counts, or what is worse
             phases[report.when] = report.outcome
             if hasattr(report, "record"):
                 self.open[report.nodeid] = report.record

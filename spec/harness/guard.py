@@ -53,7 +53,11 @@ def begin(config: pytest.Config) -> Run:
 
 def can_watch(config: pytest.Config) -> bool:
     """Tell whether there is a run to watch, and whether this machine lets one be watched."""
-    return not watching and hasattr(signal, "sigwaitinfo") and not any(map(config.getoption, NO_RUN))
+    return (
+        not watching
+        and hasattr(signal, "sigwaitinfo")
+        and not any(getattr(config.option, name, False) for name in NO_RUN)
+    )
 
 
 def watch(config: pytest.Config, run: Run) -> int:
@@ -109,8 +113,9 @@ def wait(process: int) -> int:
 
 def settle(run: Run, status: int) -> int:
     """Close the books of a run that ended with `status`; return the status that it deserves."""
-    account, last = run.ledger.account(), last_words(run.folder / MAIN)
+    account, last = run.ledger.account(), None
     if status != account.status:  # without the last line, which says so
+        last = last_words(run.folder / MAIN)
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
         where = f", at {last.node}" if last.node else ""
         why = "" if last.why == NO_WORD else f": {last.why}"
@@ -128,13 +133,13 @@ def settle(run: Run, status: int) -> int:
     return status
 
 
-def _end_file(run: Run, account: Account, last: LastWords, status: int) -> None:
+def _end_file(run: Run, account: Account, last: LastWords | None, status: int) -> None:
     """Write a record for each claim that was not reached, and the last line."""
     assert run.file
     if account.begun:
         left = [record for record in planned(run.folder) if record["node"] not in account.nodes]
         for record in left:
-            if record["node"] == last.node:
+            if last and record["node"] == last.node:
                 record |= {"outcome": last.outcome, "seen": last.why}
             else:
                 record |= {"outcome": NOT_CHECKED, "reason": "not-reached", "seen": None}

@@ -71,6 +71,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the accelerator to check: its kind, such as cuda, xpu, mps or a PrivateUse1 name, "
         "or one device, such as cuda:1; cpu for none; also BLITZ_DEVICE",
     )
+    group.addoption(
+        "--contain",
+        action="store_true",
+        help="run chosen tests in workers, too: one that takes its process down then costs nothing else",
+    )
     group.addoption("--slow", action="store_true", help="run the claims that train for longer, too")
     group.addoption(
         "--history",
@@ -93,7 +98,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     named = config.option.device or os.environ.get(NAMED)
     if named:
         name_device(named)
-    seat_workers(config)
+    seat_workers(config, contain=config.option.contain and config.stash[guard.RUN].watched)
     return None
 
 

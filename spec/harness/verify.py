@@ -1,5 +1,6 @@
 """`blitz verify`: run the claims with a progress bar, and tell in plain words what they came to."""
 
+import os
 import shutil
 import sys
 from collections import Counter
@@ -16,16 +17,36 @@ from spec.harness.claims import VERDICTS
 from spec.harness.contract import REASONS
 from spec.harness.devices import accelerator_kind
 from spec.harness.findings import Findings
+from spec.harness.guard import RUN
+from spec.harness.ledger import UNFINISHED
 from spec.harness.outcomes import CONFIRMED, REFUTED, Record
 
 ROOT = Path(__file__).parents[2]
+UNHEEDED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_TIMEOUT")  # a verify is whole, whatever they say
+COULD_NOT = 2  # begin
+STATUS: dict[int, int] = {  # of pytest -> of `blitz`
+    pytest.ExitCode.INTERRUPTED: UNFINISHED,
+    pytest.ExitCode.USAGE_ERROR: COULD_NOT,
+    pytest.ExitCode.NO_TESTS_COLLECTED: COULD_NOT,
+}
 
 
 def verify(options: list[str]) -> int:
     """Run every claim, the slow ones too, with pytest's `options`; return the exit status."""
+    for name in UNHEEDED:
+        if os.environ.pop(name, None):
+            print(f"{name} is set aside: every claim is verified.")
     tests = [str(path) for path in sorted((ROOT / "spec").glob("test_*.py"))]
-    fixed = [f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}", "--slow"]
-    return int(pytest.main([*fixed, *options, *tests], plugins=[Narrator()]))
+    fixed = [
+        f"--rootdir={ROOT}",
+        f"--config-file={ROOT / 'pyproject.toml'}",
+        f"--confcutdir={ROOT}",  # or those that lie further up would be heeded
+        "-pno:cacheprovider",
+        "--contain",
+        "--slow",
+    ]
+    status = pytest.main([*fixed, *options, *tests], plugins=[Narrator()])
+    return int(STATUS.get(status, status))
 
 
 class Narrator:
@@ -79,6 +100,8 @@ class Narrator:
         """Tell what was found."""
         if self.bar:
             self.bar.close()
+        for problem in session.config.stash[RUN].ledger.account().problems:
+            print(f"This run did not finish: {problem}.")
         findings: Findings = session.config.pluginmanager.getplugin("blitz-findings")
         if findings.records:
             print("\n".join(story(findings.records)))

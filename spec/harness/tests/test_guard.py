@@ -71,7 +71,7 @@ def specification(at, count=5):
 def run_apart(make_spec, pytester):
     """Write a specification, run pytest on it in a process of its own, and return its status and file."""
 
-    def run(source, conftest, *options, seconds=15):
+    def run(source, conftest, *options, seconds=60):
         make_spec(source)
         pytester.path.joinpath("conftest.py").write_text(conftest)
         faulthandler.cancel_dump_traceback_later()  # a fork loses its thread, and would wait for it
@@ -139,3 +139,152 @@ def test_no_end_is_green(run_apart, act, place, workers):
 
     assert status > 0
     check_books(lines, status)
+
+
+WORKS = specification(at=-1, count=3)
+EXITS = specification(at=1, count=3)
+
+
+def test_a_check_that_exits_with_0_does_not_end_the_run_with_0(run_apart, pytester):
+    """The process that watches says at which check, and writes the records that are missing."""
+    status, lines = run_apart(EXITS, CONFTEST.format(place="test", act="os._exit(0)", workers=0))
+
+    check_books(lines, status)
+    assert status == 3
+    assert [line["outcome"] for line in lines[1:-1]] == ["confirmed", "crashed", "not checked"]
+    assert lines[-1]["ended"] == 1
+    assert (
+        "this run did not finish: the process that ran the checks ended with status 0, at "
+        "spec/test_3_example.py::test_1; 2 of 3 checks did not come to an end, such as"
+    ) in output_of(pytester)
+
+
+def test_a_call_that_hangs_ends_the_run_and_is_named(run_apart, pytester):
+    """In one process, too, where no signal of Python's gets through to it."""
+    source = EXITS.replace("timeout(1)", "timeout(0.1)")
+    conftest = CONFTEST.format(place="test", act=ACTS["hangs in native code"], workers=0)
+
+    status, lines = run_apart(source, conftest)
+
+    check_books(lines, status)
+    assert status == 3
+    assert [line["outcome"] for line in lines[1:-1]] == ["confirmed", "timeout", "not checked"]
+    assert "it did not end in time and could not be interrupted; File" in lines[2]["seen"]
+
+
+def test_a_whole_run_ends_with_0(run_apart):
+    """And its file says so."""
+    status, lines = run_apart(WORKS, CONFTEST.format(place=None, act="pass", workers=0))
+
+    check_books(lines, 0)
+    assert status == 0
+    assert (lines[-1]["ended"], lines[-1]["seen"]) == (3, None)
+
+
+def test_a_plugin_cannot_make_a_failure_good(run_apart):
+    """Not even by ending the process."""
+    conftest = CONFTEST.format(place="test", act="assert 1 == 2", workers=0)
+    conftest = conftest.replace(
+        "def pytest_sessionfinish():", "def pytest_unconfigure():\n    os._exit(0)\ndef f():"
+    )
+
+    status, lines = run_apart(EXITS, conftest)
+
+    check_books(lines, status)
+    assert status == 3
+    assert lines[2]["outcome"] == "error"
+
+
+def test_a_usage_error_leaves_the_earlier_file_alone(run_apart, pytester):
+    """What a run would write into is emptied only once it begins."""
+    pytester.path.joinpath("v.jsonl").write_text("{}\n")
+
+    status, lines = run_apart(WORKS, CONFTEST.format(place=None, act="pass", workers=0), "--require=nothing")
+
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert lines == [{}]
+    assert "unknown requirement 'nothing'" in output_of(pytester)
+
+
+RERUN = """
+import pytest
+from _pytest.runner import runtestprotocol
+pytest_plugins = ["spec.harness.plugin"]
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    for number in range(2):
+        for report in runtestprotocol(item, nextitem=nextitem, log=False):
+            if report.failed and number == 0:
+                report.outcome = "rerun"
+            item.ihook.pytest_runtest_logreport(report=report)
+            if report.outcome == "rerun":
+                break
+        else:
+            return True
+    return True
+"""
+SOMETIMES = """
+seen = []
+
+@claim("nn.a", notes="3")
+def test_a():
+    "One is one."
+    seen.append(1)
+    assert len(seen) > 1
+
+@claim("nn.b", notes="3")
+def test_b():
+    "One is one."
+    assert 1 == 1
+"""
+
+
+def test_what_is_tried_again_until_it_passes_is_refuted(run_apart):
+    """The first try counts."""
+    status, lines = run_apart(SOMETIMES, RERUN)
+
+    check_books(lines, status)
+    assert status == 1
+    assert [line["outcome"] for line in lines[1:-1]] == ["refuted", "confirmed"]
+
+
+@pytest.mark.parametrize("option", ["--setup-only", "--setup-plan"])
+def test_what_is_set_up_and_never_called_is_not_green(run_apart, option):
+    """It is not checked, and the run did not finish."""
+    status, lines = run_apart(WORKS, CONFTEST.format(place=None, act="pass", workers=0), option)
+
+    check_books(lines, status)
+    assert status == 3
+    assert {line["reason"] for line in lines[1:-1]} == {"not-reached"}
+
+
+SENT = {
+    "Ctrl-C, by another process": (signal.SIGINT, 2),
+    "the end of a job": (signal.SIGTERM, 3),
+}
+
+
+@pytest.mark.parametrize(("sent", "expected"), SENT.values(), ids=SENT)
+def test_a_signal_to_the_process_that_was_started_reaches_the_one_that_works(run_apart, sent, expected):
+    """That one ends, and the books are closed."""
+    act = f"os.kill(os.getppid(), {int(sent)}); [None for _ in iter(int, 1)]"
+
+    status, lines = run_apart(EXITS, CONFTEST.format(place="test", act=act, workers=0))
+
+    check_books(lines, status)
+    assert status == expected
+
+
+def test_the_process_that_works_ends_with_the_one_that_watches(run_apart, pytester):
+    """A job that is killed leaves nothing behind that holds a device."""
+    act = "open('pid', 'w').write(str(os.getpid())); os.kill(os.getppid(), 9); [None for _ in iter(int, 1)]"
+
+    status, _ = run_apart(EXITS, CONFTEST.format(place="test", act=act, workers=0))
+
+    assert status == -signal.SIGKILL
+    worker = int(pytester.path.joinpath("pid").read_text())
+    end = time.monotonic() + 10
+    while os.path.exists(f"/proc/{worker}") and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not os.path.exists(f"/proc/{worker}")
