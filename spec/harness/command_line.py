@@ -10,21 +10,26 @@ from pathlib import Path
 from blitz.arguments import add_commands
 from blitz.errors import BlitzError
 from spec.harness import perf
+from spec.harness.escaping import printable
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; a problem that a person can put right is one sentence and status 1."""
+    """Run one command; a problem that a person can put right is one sentence.
+
+    The status is 0 if the answer is good, 1 if it is bad, 2 if there is none, 3 if a run did not finish.
+    """
     arguments = parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))
     except BlitzError as error:
-        print(f"blitz: {error}", file=sys.stderr)
+        print(f"blitz: {printable(str(error))}", file=sys.stderr)
+        return error.status
     except KeyboardInterrupt:
         print("blitz: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the output has left: `blitz claims | head`
-    return 1
+    return 2
 
 
 def parser() -> argparse.ArgumentParser:
