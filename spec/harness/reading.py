@@ -56,7 +56,7 @@ def read(path: Path) -> Verdicts:
         raise BlitzError(f"{path}: expected a verdict file, whose first line is a header")
     if header.get("schema") != SCHEMA_VERSION:
         raise BlitzError(
-            f"{path}: expected schema version {SCHEMA_VERSION}, got {str(header.get('schema'))[:20]}; "
+            f"{path}: expected schema version {SCHEMA_VERSION}, got {repr(header.get('schema'))[:20]}; "
             f"make it anew with `blitz verify --verdicts {path.name}`"
         )
     for number, problem in _problems(lines):

@@ -72,6 +72,10 @@ UNTRUSTED = {
         change(0, schema=1),
         "v.jsonl: expected schema version 2, got 1; make it anew with `blitz verify --verdicts v.jsonl`",
     ),
+    "a version that is text": (
+        change(0, schema="\n2"),
+        r"v.jsonl: expected schema version 2, got '\n2'; make",
+    ),
     "two files": (lambda lines: lines + lines, "line 4: the end of the run, but lines follow, as where two"),
     "two unfinished files": (lambda lines: lines[:3] * 2, "line 4: a second header, as where two files were"),
     "a second end": (lambda lines: [*lines, lines[-1]], "line 4: the end of the run, but lines follow"),
@@ -182,6 +186,17 @@ def test_a_run_that_did_not_finish_is_told_as_such(write_verdicts, capsys, cut, 
     output, errors = capsys.readouterr()
     assert output == ""
     assert f"this run did not finish: {sentence}" in errors
+
+
+def test_no_cut_makes_a_good_file(write_verdicts):
+    """Wherever a file breaks off, it is refused: only the whole one is believed."""
+    path = write_verdicts()
+    whole = path.read_bytes()
+
+    for length in range(0, len(whole), 41):
+        path.write_bytes(whole[:length])
+        with pytest.raises(BlitzError):
+            read(path)
 
 
 def test_what_an_unfinished_run_left_comes_with_the_error(write_verdicts):
