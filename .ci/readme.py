@@ -2,7 +2,7 @@
 
 A block marked `sh` has to succeed. `sh gpu` has to succeed on a machine with CUDA, and elsewhere to stop at
 once with pytest's usage error (status 4). `sh network` may fail for want of a network, but only with blitz's
-own sentence (status 1). `sh doctor` may find that there is no accelerator (status 1), `sh compiler` that
+own sentence (status 2). `sh doctor` may find that there is no accelerator (status 1), `sh compiler` that
 there is no compiler. `sh long` is not run: it takes a quarter of an hour. `sh machines` is run twice at once,
 as on two machines; `sh slurm` with stand-ins for Slurm's two commands, which do the same. Blocks of Python
 are run as doctests by pytest.
@@ -88,7 +88,7 @@ def as_promised(kind: str, status: int, output: str) -> bool:
     if kind == "compiler":
         return shutil.which(os.environ.get("CXX", "c++")) is None and "needs a C++20 compiler" in output
     if kind == "network":
-        return status == 1 and "blitz: " in output and "Traceback" not in output
+        return status == 2 and "blitz: " in output and "Traceback" not in output
     return False
 
 

@@ -2,7 +2,9 @@
 
 
 class BlitzError(Exception):
-    """Base of the errors below; the command line prints the sentence and exits with status 1."""
+    """Base of the errors below; the command line prints the sentence and exits with the status."""
+
+    status = 2
 
 
 class DataError(BlitzError):

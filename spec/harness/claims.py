@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import pytest
+from packaging.version import Version
 from torch import Tensor
 
 HOLDS = "holds"
@@ -130,6 +131,25 @@ def broken_by(owner: Any, name: str, replace: Callable[[Any], Any]) -> Callable[
         return test
 
     return attach
+
+
+def before(release: str, since: str) -> bool:
+    """Tell whether a PyTorch comes before the release `since`; a pre-release of it does.
+
+    >>> before("2.9.0a0+git", "2.9"), before("2.9.0+cu128", "2.9"), before("2.13.0", "2.9")
+    (True, False, False)
+    """
+    return Version(release) < Version(since)
+
+
+def why_too_old(release: str, since: str) -> str:
+    """Say why a claim that is true since another release is not checked.
+
+    >>> why_too_old("2.9.0a0+git", "2.9")
+    'true since PyTorch 2.9, this is 2.9.0a0+git, which counts as before 2.9'
+    """
+    early = before(release, since) and not before(Version(release).base_version, since)
+    return f"true since PyTorch {since}, this is {release}" + (f", which counts as before {since}" * early)
 
 
 def claim_of(item: Any) -> Claim | None:

@@ -10,21 +10,26 @@ from pathlib import Path
 from blitz.arguments import add_commands
 from blitz.errors import BlitzError
 from spec.harness import perf
+from spec.harness.escaping import printable
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; a problem that a person can put right is one sentence and status 1."""
+    """Run one command; a problem that a person can put right is one sentence.
+
+    The status is 0 if the answer is good, 1 if it is bad, 2 if there is none, 3 if a run did not finish.
+    """
     arguments = parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))
     except BlitzError as error:
-        print(f"blitz: {error}", file=sys.stderr)
+        print(f"blitz: {printable(str(error))}", file=sys.stderr)
+        return error.status
     except KeyboardInterrupt:
         print("blitz: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the output has left: `blitz claims | head`
-    return 1
+    return 2
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,8 +67,12 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("verdicts", type=Path, metavar="VERDICTS", help="a file that --verdicts wrote")
     words.set_defaults(run=_summary)
 
-    table = commands.add_parser("matrix", help="tell what differs between verdict files of several releases")
-    table.add_argument("verdicts", type=Path, metavar="VERDICTS", nargs="+", help="one file a release")
+    table = commands.add_parser(
+        "matrix", help="tell what differs between verdict files of several environments"
+    )
+    table.add_argument(
+        "verdicts", type=Path, metavar="VERDICTS", nargs="+", help="files that --verdicts wrote"
+    )
     table.set_defaults(run=_matrix)
 
     tell = commands.add_parser("explain", help="tell one claim: its sentence, its proof, its sabotages")
@@ -102,14 +111,16 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _summary(arguments: argparse.Namespace) -> int:
-    from spec.harness import ladder, summary, verdicts
+    from spec.harness import reading, summary
 
-    header, records = verdicts.read(arguments.verdicts)
-    device = header["accelerator"] or header["cpu"]
-    print(f"PyTorch {header['torch']}, Python {header['python']}, {device}, data: {header['data']}\n")
-    climbed = ladder.lines(verdicts.rungs(arguments.verdicts))
-    print("\n".join([*climbed, *([""] if climbed else []), *summary.report(records)]))
-    return 0
+    try:
+        found = reading.read(arguments.verdicts)
+    except reading.UnfinishedError as unfinished:
+        print("\n".join([printable(str(unfinished)), "", *summary.of_file(unfinished.found)]))
+        return unfinished.status
+    trouble = summary.trouble(found)
+    print("\n".join([*summary.of_file(found), *(["", trouble] if trouble else [])]))
+    return 1 if trouble or summary.any_bad(found.results) else 0
 
 
 def _matrix(arguments: argparse.Namespace) -> int:

@@ -129,6 +129,8 @@ def settle(run: Run, status: int) -> int:
         except BlitzError as error:
             print(f"blitz: {error}", file=sys.stderr)
             status = UNFINISHED
+        finally:
+            run.file.close()
     shutil.rmtree(run.folder, ignore_errors=True)
     return status
 
@@ -154,4 +156,3 @@ def _end_file(run: Run, account: Account, last: LastWords | None, status: int) -
                 "seen": "; ".join(account.problems) or None,
             }
         )
-    run.file.close()

@@ -12,7 +12,7 @@ from blitz import data
 from blitz.errors import DataError
 from spec.harness import guard, outcomes, sabotage
 from spec.harness.checks import count_checks, tally
-from spec.harness.claims import claim_of, problems, uncollected
+from spec.harness.claims import before, claim_of, problems, uncollected, why_too_old
 from spec.harness.climbing import Climb
 from spec.harness.containment import MAIN, Supervisor, Watched, Worker, seat_workers
 from spec.harness.contract import GET_CIFAR10, NotChecked, check_requirements, is_cifar10, not_checked
@@ -202,9 +202,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     claim = claim_of(item)
     if claim is not None:
         item.stash[RECORD] = outcomes.begin(claim, item)
-    too_old = claim is not None and claim.since is not None and torch.__version__ < claim.since
-    if claim is not None and too_old and not item.config.option.history:
-        not_checked("torch-too-old", f"true since PyTorch {claim.since}, this is {torch.__version__}")
+    since = claim.since if claim is not None else None
+    if since and before(torch.__version__, since) and not item.config.option.history:
+        not_checked("torch-too-old", why_too_old(torch.__version__, since))
     if item.get_closest_marker("slow") and not item.config.option.slow:
         not_checked("slow")
     if item.get_closest_marker("cifar10") and data.find()[0] == "stand-in":

@@ -4,9 +4,12 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable
 
-from spec.harness.claims import SECTIONS
+from spec.harness import ladder
+from spec.harness.claims import HOLDS, SECTIONS
 from spec.harness.contract import REASONS
+from spec.harness.escaping import printable
 from spec.harness.outcomes import CONFIRMED, CRASHED, ERROR, NOT_CHECKED, REFUTED, TIMEOUT, Record
+from spec.harness.reading import Verdicts
 
 BROKEN = (ERROR, TIMEOUT, CRASHED)
 WORST_FIRST = (REFUTED, *BROKEN, CONFIRMED, NOT_CHECKED)
@@ -18,6 +21,37 @@ def report(records: list[Record]) -> list[str]:
     for text in paragraphs(records):
         lines += ["", text]
     return [*lines, "", *gaps(records)]
+
+
+def of_file(found: Verdicts) -> list[str]:
+    """Return the lines of a whole file: the environment, how devices climbed, and the report."""
+    header = found.header
+    place = header["accelerator"] or header["cpu"]
+    first = f"PyTorch {header['torch']}, Python {header['python']}, {place}, data: {header['data']}"
+    climbed = ladder.lines(found.rungs)
+    above = [
+        printable(" ".join(line.split("\n"))) for line in [first, "", *climbed, *([""] if climbed else [])]
+    ]
+    return [*above, *report(found.results)]
+
+
+def trouble(found: Verdicts) -> str | None:
+    """Return what went wrong with a finished run that no record of a claim tells; None if nothing did."""
+    cause = ladder.first_cause(found.rungs)
+    if cause:
+        told = f"the device {cause['device']} failed the rung {cause['rung']}"
+    elif found.end["seen"]:
+        told = found.end["seen"]
+    elif found.end["exit_status"] and not any_bad(found.results):
+        told = f"the run ended with status {found.end['exit_status']}, though no claim is refuted or broken"
+    else:
+        return None
+    return printable(" ".join(told.split()))
+
+
+def any_bad(records: Iterable[Record]) -> bool:
+    """Tell whether a claim was refuted or broken."""
+    return any(record["outcome"] in (REFUTED, *BROKEN) for record in records)
 
 
 def outcomes(records: Iterable[Record]) -> dict[str, Record]:
@@ -53,17 +87,18 @@ def _cells(row: list[str], widths: list[int]) -> list[str]:
 
 def paragraphs(records: Iterable[Record]) -> list[str]:
     """Tell each case that was refuted or went wrong: what the notes say, what is true, what was seen."""
-    return [_paragraph(record) for record in records if record["outcome"] in (REFUTED, *BROKEN)]
+    return [_paragraph(record) for record in records if any_bad([record])]
 
 
 def _paragraph(record: Record) -> str:
     case = ", ".join([*(f"{k} {v}" for k, v in record["params"].items() if k != "device"), record["device"]])
-    says = record["says"] or record["sentence"]
-    text = (
-        f"{record['id']} ({case}): {record['outcome']}. "
-        f"The notes (section {record['notes']}) say: {says.rstrip('.')}. "
-        f"Should be true: {record['sentence']} Seen: {' '.join((record['seen'] or 'nothing').split())}"
-    )
+    notes = f"The notes (section {record['notes']}) say"
+    if record["verdict"] == HOLDS:
+        stated = f"{notes}, and it should be true: {record['sentence']}"
+    else:
+        stated = f"{notes}: {(record['says'] or '').rstrip('.')}. Should be true: {record['sentence']}"
+    seen = " ".join((record["seen"] or "nothing").split())
+    text = printable(f"{record['id']} ({case}): {record['outcome']}. {stated} Seen: {seen}")
     return textwrap.fill(text, 110, subsequent_indent="    ", break_long_words=False)
 
 

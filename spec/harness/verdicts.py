@@ -1,4 +1,4 @@
-"""The verdict file: JSON lines, a header with the environment, then a record per claim, case and device."""
+"""Writing a verdict file: a header with the environment, a record per claim, case and device, an end."""
 
 import importlib.metadata
 import json
@@ -20,7 +20,7 @@ from blitz.precision import precision_flags
 from spec.harness import machine
 from spec.harness.outcomes import Record
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = Path(__file__).with_name("verdicts.schema.json")
 
 
@@ -28,6 +28,7 @@ class VerdictFile:
     """A file that holds whole lines only, whenever the process that writes it ends."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         try:
             self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
@@ -39,8 +40,21 @@ class VerdictFile:
             os.ftruncate(self.file, 0)
 
     def write(self, record: Record) -> None:
-        """Append `record` as one line, by one call, so that no reader sees half of it."""
-        os.write(self.file, (json.dumps(plain(record)) + "\n").encode())
+        """Append `record` as one line, as a rule by one call, so that no reader sees half of it.
+
+        Raises:
+            BlitzError: it cannot be written, as on a full disk; the file ends with the line before.
+        """
+        line = (json.dumps(plain(record)) + "\n").encode()
+        unwritten = memoryview(line)
+        whole = os.fstat(self.file).st_size  # of lines that this process or another one has written
+        try:
+            while unwritten:
+                unwritten = unwritten[os.write(self.file, unwritten) :]
+        except OSError as error:
+            with suppress(OSError):  # a pipe cannot be cut
+                os.ftruncate(self.file, whole)
+            raise BlitzError(f"{self.path}: cannot write it any further: {error.strerror}") from None
 
     def close(self) -> None:
         """Close the file."""
@@ -58,40 +72,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
-
-
-def read(path: Path) -> tuple[Record, list[Record]]:
-    """Return the header and the records of claims of a verdict file.
-
-    Raises:
-        BlitzError: the file cannot be read, or is no verdict file of this schema version.
-    """
-    header, *records = _lines(path)
-    return header, [record for record in records if record.get("kind") != "rung"]
-
-
-def rungs(path: Path) -> list[Any]:
-    """Return how the devices of a verdict file climbed the ladder; [] where none did.
-
-    Raises:
-        BlitzError: as for read().
-    """
-    return [record for record in _lines(path) if record.get("kind") == "rung"]
-
-
-def _lines(path: Path) -> list[Record]:
-    try:
-        lines = list(map(json.loads, path.read_text(encoding="utf-8").rstrip("\n").split("\n")))
-    except OSError as error:
-        raise BlitzError(f"{path}: cannot read it: {error.strerror}") from None
-    except ValueError:
-        raise BlitzError(f"{path}: expected JSON lines that begin with a header") from None
-    header = lines[0]
-    if not isinstance(header, dict) or header.get("schema") != SCHEMA_VERSION:
-        raise BlitzError(
-            f"{path}: expected a header of schema version {SCHEMA_VERSION}, got {str(header)[:80]}"
-        )
-    return lines
 
 
 def header(root: Path) -> Record:

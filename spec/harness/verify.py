@@ -96,6 +96,11 @@ class Narrator:
         if self.bar:
             self.bar.update()
 
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Say why the run was stopped, as where its records cannot be written."""
+        if str(excinfo.value):
+            print(f"blitz: {excinfo.value}", file=sys.stderr)
+
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Tell what was found."""
         if self.bar:

@@ -166,7 +166,7 @@ def test_data_is_what_the_options_say(monkeypatch, little, words, expected):
 
 @pytest.mark.usefixtures("no_data")
 class TestRefusals:
-    """What is refused in one sentence, with status 1, before the data is read."""
+    """What is refused in one sentence, with status 2, before the data is read."""
 
     @pytest.mark.parametrize(("accelerator", "seen"), [(None, "only cpu"), ("mps", "cpu and mps")])
     def test_missing_device_is_refused(self, tmp_path, capsys, monkeypatch, accelerator, seen):
@@ -177,7 +177,7 @@ class TestRefusals:
         status = main(["train", "--out", str(tmp_path / "out"), "--device", "cuda:99"])
 
         expected = f"blitz: there is no device cuda:99 here: PyTorch {torch.__version__} sees {seen}\n"
-        assert (status, capsys.readouterr().err) == (1, expected)
+        assert (status, capsys.readouterr().err) == (2, expected)
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.parametrize("name", ["meta", "gpu", ""])
@@ -185,7 +185,7 @@ class TestRefusals:
         """A device without memory, and words that name none."""
         status = main(["evaluate", str(tmp_path / "checkpoint.pt"), "--device", name])
 
-        assert status == 1
+        assert status == 2
         assert f"blitz: there is no device {name} here" in capsys.readouterr().err
 
     def test_folder_that_cannot_be_written_is_refused(self, tmp_path, capsys):
@@ -194,7 +194,7 @@ class TestRefusals:
 
         status = train(tmp_path / "file" / "out")
 
-        assert status == 1
+        assert status == 2
         assert "out: Not a directory" in capsys.readouterr().err
 
     @pytest.mark.parametrize("name", ALL)
@@ -205,7 +205,7 @@ class TestRefusals:
         status = train(tmp_path)
 
         expected = f"blitz: {tmp_path} already holds {name}: go on with --resume, or choose another --out\n"
-        assert (status, capsys.readouterr().err) == (1, expected)
+        assert (status, capsys.readouterr().err) == (2, expected)
         assert (tmp_path / name).read_text() == "precious"
 
     def test_checkpoint_from_elsewhere_does_not_overwrite_another_training(self, tmp_path, capsys):
@@ -218,7 +218,7 @@ class TestRefusals:
 
         status = train(tmp_path / "one", "--resume", tmp_path / "two" / "checkpoint.pt")
 
-        assert status == 1
+        assert status == 2
         assert "one already holds checkpoint.pt" in capsys.readouterr().err
 
     def test_folder_in_use_is_refused(self, tmp_path, capsys):
@@ -226,14 +226,14 @@ class TestRefusals:
         with FileLock(tmp_path / ".lock"):
             status = train(tmp_path)
 
-        assert status == 1
+        assert status == 2
         assert f"blitz: another training is writing to {tmp_path}" in capsys.readouterr().err
 
     def test_resume_without_a_checkpoint_is_refused(self, tmp_path, capsys):
         """No folder is made for it."""
         status = train(tmp_path / "out", "--resume")
 
-        assert status == 1
+        assert status == 2
         assert (
             f"blitz: there is no checkpoint {tmp_path / 'out' / 'checkpoint.pt'}" in capsys.readouterr().err
         )
@@ -279,7 +279,7 @@ class TestRefusals:
         status = main(["evaluate", str(tmp_path / "cat.png")])
 
         expected = f"blitz: {tmp_path / 'cat.png'} is not a file that torch.save wrote\n"
-        assert (status, capsys.readouterr().err) == (1, expected)
+        assert (status, capsys.readouterr().err) == (2, expected)
 
 
 @pytest.mark.usefixtures("little_data", "no_pictures")
@@ -368,7 +368,7 @@ class TestRecipesBeyondTheTutorials:
 
     def test_a_recipe_for_a_gpu_is_refused_on_a_cpu(self, tmp_path, capsys):
         """Before any work, with the way out."""
-        assert train(tmp_path, recipe="record") == 1
+        assert train(tmp_path, recipe="record") == 2
 
         assert capsys.readouterr().err == (
             "blitz: the recipe record is sized for a GPU, and would take a CPU the better part of an hour: "
@@ -395,7 +395,7 @@ class TestRecipesBeyondTheTutorials:
 
         monkeypatch.setattr(commands, "Training", fail)
 
-        assert train(tmp_path) == 1
+        assert train(tmp_path) == 2
 
         assert capsys.readouterr().err == (
             "blitz: cpu has too little memory for tutorial with 4 images a step: "

@@ -87,7 +87,7 @@ class TestResume:
         sentence = capsys.readouterr().err
         resumed = train(tmp_path, *shlex.split(sentence.split("go on with ")[1]))
 
-        assert (refused, resumed) == (1, 0)
+        assert (refused, resumed) == (2, 0)
         assert weights(tmp_path) == whole
 
     @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ class TestResume:
 
         status = train(tmp_path, "--resume", *words, recipe=recipe)
 
-        assert status == 1
+        assert status == 2
         assert (
             f"blitz: {tmp_path / 'checkpoint.pt'} does not fit: it was {message}" in capsys.readouterr().err
         )
@@ -142,7 +142,7 @@ class TestRestart:
 
         statuses = [train(tmp_path) for _ in range(2)]
 
-        assert statuses == [1, 1]
+        assert statuses == [2, 2]
         assert capsys.readouterr().err.count("already holds checkpoint.pt: go on with --resume") == 2
 
     def test_restart_before_the_first_save_begins_anew(self, tmp_path, capsys):

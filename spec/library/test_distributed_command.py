@@ -75,14 +75,14 @@ class TestCommand:
 
         status = main(["train", "--device=cuda:1", f"--out={tmp_path / 'out'}"])
 
-        assert (status, asked, list(tmp_path.iterdir())) == (1, expected, [])
+        assert (status, asked, list(tmp_path.iterdir())) == (2, expected, [])
 
     def test_refusal_by_the_first_process_ends_all(self, ranks, tmp_path):
         """The others end with status 1, and without a sentence of their own."""
         (tmp_path / "rank 0").mkdir()
         (tmp_path / "rank 0/history.jsonl").touch()
 
-        assert ranks(2, refused_command, tmp_path) == ["1", "exit 1"]
+        assert ranks(2, refused_command, tmp_path) == ["2", "exit 1"]
         assert "already holds history.jsonl" in (tmp_path / "errors of 0").read_text()
         assert (tmp_path / "errors of 1").read_text() == ""
 

@@ -1,9 +1,13 @@
-"""A specification made for one test, and run inside it."""
+"""A specification made for one test, and run inside it; verdict files that no run has written."""
+
+import json
+import shutil
+import subprocess
 
 import pytest
 import torchvision  # noqa: F401 -- an inner run forgets what it imported, and torch registers operators once
 
-from spec.harness import climbing, plugin
+from spec.harness import catalogue, climbing, plugin
 
 HEADER = """
 import pytest, torch
@@ -28,6 +32,7 @@ def make_spec(pytester, monkeypatch):
     monkeypatch.setenv("BLITZ_DATA", "stand-in")
     monkeypatch.delenv("BLITZ_REQUIRE", raising=False)
     monkeypatch.setenv("BLITZ_DEVICE", "")  # put back what --device sets
+    monkeypatch.setattr(catalogue, "SPEC", pytester.path / "spec")  # of which verdict files have to be
     monkeypatch.setattr(climbing, "climb", list)  # the accelerator may be pretended
     pytester.path.joinpath("pyproject.toml").write_text(SETTINGS)
 
@@ -61,3 +66,60 @@ def run_spec_on_workers(make_spec, pytester):
         return pytester.runpytest_inprocess(*options)
 
     return run
+
+
+RUN = {
+    "kind": "header", "schema": 2, "started": "2026-11-24T15:12:38+00:00",
+    "torch": "2.15.0+cpu", "torchvision": "0.29.2", "numpy": "2.4.6", "python": "3.11.7",
+    "os": "Linux", "cpu": "AMD EPYC", "cpus": 2, "threads": 1,
+    "accelerator": None, "devices": [], "cuda": None, "cudnn": None,
+    "precision": {"default_dtype": "torch.float32", "float32_matmul": "highest", "deterministic": False},
+    "commit": "335f664", "data": "stand-in",
+}  # fmt: skip
+RESULT = {
+    "kind": "result", "section": "3 Neural networks", "notes": "3", "verdict": "holds", "says": None,
+    "since": None, "sentence": "One is one.", "params": {}, "device": "cpu", "gpu": False,
+    "outcome": "confirmed", "reason": None, "detail": None, "seen": None, "measured": {},
+    "tolerance_used": None, "checks": 1, "seconds": 0.1, "seed": 1,
+}  # fmt: skip
+
+
+@pytest.fixture
+def write_verdicts(tmp_path, monkeypatch):
+    """Write the verdict file of a run that confirmed nn.a, but for what is said of its lines."""
+    spec = tmp_path / "spec"
+    spec.mkdir()
+    for name in "abc":
+        (spec / f"test_{name}.py").write_text(f'@claim("nn.{name}", notes="3")\n')
+    monkeypatch.setattr(catalogue, "SPEC", spec)
+
+    def write(name="v.jsonl", results=({},), rungs=(), end=(), **header):
+        """Return the path; each result is what differs from RESULT, `end` what differs from a good one."""
+        lines = [{**RUN, **header}, *rungs]
+        for result in results:
+            name_of_claim = result.get("id", "nn.a")
+            node = f"spec/test_{name_of_claim[-1]}.py::test"
+            lines.append({**RESULT, "id": name_of_claim, "node": node, **result})
+        count = len(results)
+        good = {"collected": count, "ended": count, "records": count, "exit_status": 0, "seen": None}
+        lines.append({"kind": "end", **good, **dict(end)})
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount a disk of 8 KiB, where that is allowed."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", folder]
+    if (
+        not shutil.which("mount")
+        or subprocess.run(mount, capture_output=True, timeout=10, check=False).returncode
+    ):
+        pytest.skip("only root of a Linux machine can mount a disk")
+    yield folder
+    subprocess.run(["umount", folder], timeout=10, check=True)

@@ -1,5 +1,6 @@
 """The command `blitz`: words, exit statuses, and one sentence where something is wrong."""
 
+import io
 import subprocess
 import sys
 import sysconfig
@@ -58,7 +59,7 @@ def test_verify_exits_with_1_on_a_refuted_claim(run_verify):
     status, output, _ = run_verify(TRUE + FALSE)
 
     assert status == 1
-    assert "nn.b (cpu): refuted. The notes (section 3) say: One is two." in output
+    assert "nn.b (cpu): refuted. The notes (section 3) say, and it should be true: One is two." in output
 
 
 def test_verify_shows_a_progress_bar(run_verify):
@@ -81,7 +82,7 @@ def test_verify_downloads_before_it_verifies_and_only_when_asked(run_verify, mon
 
     assert run_verify(TRUE)[0] == 0
     assert asked == []
-    assert run_verify(TRUE, "--download", "--data", "here")[::2] == (1, "blitz: cannot download CIFAR-10\n")
+    assert run_verify(TRUE, "--download", "--data", "here")[::2] == (2, "blitz: cannot download CIFAR-10\n")
     assert asked == ["here"]
 
 
@@ -89,7 +90,7 @@ def test_verify_stops_on_an_unmet_requirement(run_verify):
     """--require is passed on; the sentence is pytest's usage error."""
     status, _, errors = run_verify(TRUE, "--require", "cifar10")
 
-    assert status == pytest.ExitCode.USAGE_ERROR
+    assert status == 2
     assert "--require cifar10: no CIFAR-10 at hand" in errors
 
 
@@ -97,7 +98,7 @@ def test_verify_shows_a_broken_rule_of_claims(run_verify):
     """A specification that cannot be collected says why."""
     status, _, errors = run_verify("def test_a():\n    assert True")
 
-    assert status == pytest.ExitCode.INTERRUPTED
+    assert status == 3
     assert "test_a is not a claim" in errors
 
 
@@ -108,7 +109,20 @@ def test_verify_writes_a_verdict_file(run_verify, pytester):
 
     assert "Written down in verdicts.jsonl" in output
     for name in ("verdicts.jsonl", "v.jsonl"):
-        assert len((pytester.path / name).read_text().splitlines()) == 3
+        assert len((pytester.path / name).read_text().splitlines()) == 4
+
+
+def test_verify_on_a_full_disk_says_so_and_exits_with_3(run_verify, small_disk):
+    """A run whose records cannot be written did not finish, and one sentence says why."""
+    many = TRUE.replace("def test_a():", '@pytest.mark.parametrize("n", range(20))\ndef test_a(n):')
+
+    status, _, errors = run_verify(many, "--verdicts", str(small_disk / "v.jsonl"))
+
+    assert status == 3
+    assert (
+        f"blitz: {small_disk / 'v.jsonl'}: cannot write it any further: No space left on device\n" in errors
+    )
+    assert "Traceback" not in errors
 
 
 def test_summary_tells_what_a_verdict_file_holds(run_verify, capfd):
@@ -124,7 +138,7 @@ def test_summary_tells_what_a_verdict_file_holds(run_verify, capfd):
 
 def test_summary_of_a_file_that_is_not_there_is_one_sentence(capsys):
     """A missing verdict file is said in one sentence."""
-    assert main(["summary", "no/such.jsonl"]) == 1
+    assert main(["summary", "no/such.jsonl"]) == 2
 
     assert capsys.readouterr().err == "blitz: no/such.jsonl: cannot read it: No such file or directory\n"
 
@@ -168,7 +182,7 @@ def test_a_picture_that_cannot_be_drawn_is_one_sentence(capsys, tmp_path, id, na
     """Without a graph, or where the file cannot be written, nothing is printed and nothing is left behind."""
     path = tmp_path / name
 
-    assert main(["explain", id, "--svg", str(path)]) == 1
+    assert main(["explain", id, "--svg", str(path)]) == 2
 
     output, errors = capsys.readouterr()
     assert output == ""
@@ -177,10 +191,22 @@ def test_a_picture_that_cannot_be_drawn_is_one_sentence(capsys, tmp_path, id, na
 
 
 def test_what_a_person_can_put_right_is_one_sentence(capsys):
-    """An unknown claim is a sentence on standard error and status 1, not a traceback."""
-    assert main(["explain", "nn.netprint"]) == 1
+    """An unknown claim is a sentence on standard error and status 2, not a traceback."""
+    assert main(["explain", "nn.netprint"]) == 2
 
     assert capsys.readouterr().err.startswith("blitz: no claim is called 'nn.netprint'; did you mean")
+
+
+def test_a_reader_who_leaves_gets_no_more_and_status_2(monkeypatch):
+    """As in `blitz claims | head`: no traceback, and no status that says something of the claims."""
+
+    def write():
+        raise BrokenPipeError
+
+    monkeypatch.setattr(catalogue, "page", write)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+
+    assert main(["claims"]) == 2
 
 
 def test_a_missing_command_lists_the_commands(capsys):

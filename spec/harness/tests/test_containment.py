@@ -7,7 +7,7 @@ import pytest
 import torch
 from filelock import FileLock, Timeout
 
-from spec.harness import verdicts
+from spec.harness import reading
 from spec.harness.containment import NO_WORD, TIMED_OUT, devices_for, last_words, place, seat_workers
 from spec.harness.tests.test_devices import pretend_accelerator
 
@@ -74,7 +74,7 @@ def on_pretended_accelerator(make_spec, pytester, monkeypatch):
 
 def outcomes_and_words(path):
     """Return outcome and what was seen of each claim of a verdict file."""
-    _, records = verdicts.read(path)
+    records = reading.read(path).results
     return {r["id"].removeprefix("nn."): (r["outcome"], r["seen"] or "") for r in records}
 
 

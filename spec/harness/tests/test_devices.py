@@ -6,7 +6,8 @@ import torch
 from blitz.precision import precision_flags
 from spec.harness import catalogue, machine
 from spec.harness.devices import accelerator, accelerator_kind, label
-from spec.harness.verdicts import header, read
+from spec.harness.reading import read
+from spec.harness.verdicts import header
 
 ON_DEVICES = """
 @claim("nn.place", notes="3")
@@ -160,7 +161,7 @@ def test_a_claim_on_an_accelerator_starts_from_ieee_and_leaves_nothing_behind(
     before = precision_flags()
 
     run_spec(PRECISE, "-m", "gpu", "--verdicts=v.jsonl")
-    _, records = read(pytester.path / "v.jsonl")
+    records = read(pytester.path / "v.jsonl").results
 
     assert [record["measured"]["before"] for record in records] == ["ieee", "ieee"]
     assert precision_flags() == before

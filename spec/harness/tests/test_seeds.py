@@ -4,6 +4,7 @@ import json
 
 import torch
 
+from spec.harness.reading import read
 from spec.harness.seeds import seed_of
 
 DRAWS = """
@@ -87,7 +88,7 @@ def test_seed_and_params_hold_no_addresses(run_spec, pytester):
     cases = '@pytest.mark.parametrize("f", [torch.relu, lambda x: x, object()])\n@claim("nn.f", notes="3")\n'
     run_spec(f"{cases}def test_f(f):\n    'True.'\n    assert f\n", "--verdicts=v.jsonl")
 
-    records = [json.loads(line) for line in (pytester.path / "v.jsonl").read_text().splitlines()[1:]]
+    records = read(pytester.path / "v.jsonl").results
 
     assert [record["params"]["f"] for record in records] == ["relu", "<lambda>", "<object object>"]
 

@@ -63,6 +63,16 @@ def test_a_refuted_claim_is_told_in_one_paragraph(run_spec):
     ) in text
 
 
+def test_a_statement_that_holds_is_told_once(run_spec):
+    """Where the notes are right, what they say is what should be true."""
+    text = " ".join(run_spec(CLAIMS).stdout.str().split())
+
+    assert (
+        "footnote.error (cpu): error. The notes (section footnote 1) say, and it should be true: "
+        "Division works. Seen: ZeroDivisionError: division by zero"
+    ) in text
+
+
 def test_what_was_not_checked_is_counted_by_reason(run_spec):
     """The last lines say how many claims were not checked, and why."""
     result = run_spec(CLAIMS, "-k", "place or real")

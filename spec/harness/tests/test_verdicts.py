@@ -1,5 +1,6 @@
 """The verdict file: schema, outcomes, and what a killed run leaves behind."""
 
+import errno
 import json
 import os
 import signal
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from blitz.errors import BlitzError
-from spec.harness import catalogue, verdicts
+from spec.harness import catalogue, reading, verdicts
+from spec.harness.claims import SECTIONS
 from spec.harness.contract import REASONS
 from spec.harness.outcomes import OUTCOMES
 
@@ -68,20 +70,23 @@ def test_later():
 
 
 def validate(path):
-    """Return header and records by id of a file whose every line fits the schema."""
+    """Return header, records by name and end of a file whose every line fits the schema."""
     schema = json.loads(verdicts.SCHEMA.read_text())
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     for line in lines:
         jsonschema.validate(line, schema)
-    assert [line["kind"] for line in lines] == ["header"] + ["result"] * (len(lines) - 1)
-    return lines[0], {line["node"].split("::")[1]: line for line in lines[1:]}
+    assert [line["kind"] for line in lines] == ["header"] + ["result"] * (len(lines) - 2) + ["end"]
+    return lines[0], {line["node"].split("::")[1]: line for line in lines[1:-1]}, lines[-1]
 
 
 def test_every_outcome_is_recorded_by_the_schema(run_spec, pytester):
     """Each way in which a claim can end has its outcome, and every line fits the JSON Schema."""
     run_spec(CLAIMS, "--verdicts=v.jsonl")
-    _, records = validate(pytester.path / "v.jsonl")
+    _, records, end = validate(pytester.path / "v.jsonl")
 
+    assert end == {
+        "kind": "end", "collected": 7, "ended": 7, "records": 7, "exit_status": 1, "seen": None
+    }  # fmt: skip
     assert {name: record["outcome"] for name, record in records.items()} == {
         "test_confirmed[cpu]": "confirmed",
         "test_confirmed[accelerator]": "not checked" if not torch.accelerator.is_available() else "confirmed",
@@ -96,7 +101,7 @@ def test_every_outcome_is_recorded_by_the_schema(run_spec, pytester):
 def test_a_record_tells_what_was_measured(run_spec, pytester):
     """Measured values, tolerance used, checks, case, seconds and what was seen stand in the record."""
     run_spec(CLAIMS, "--verdicts=v.jsonl")
-    _, records = validate(pytester.path / "v.jsonl")
+    _, records, _ = validate(pytester.path / "v.jsonl")
 
     confirmed = records["test_confirmed[cpu]"]
     assert confirmed["measured"] == {"accuracy": 0.54, "loss": "nan"}
@@ -139,7 +144,7 @@ def test_unready(asserts_first):
 def test_a_record_keeps_the_worst_of_setup_call_and_teardown(run_spec, pytester):
     """A teardown overwrites no refutation, a fixture's assert refutes nothing, any text can be written."""
     run_spec(ENDINGS, "--verdicts=v.jsonl")
-    _, records = verdicts.read(pytester.path / "v.jsonl")
+    records = reading.read(pytester.path / "v.jsonl").results
 
     ends = {record["id"]: (record["outcome"], record["checks"]) for record in records}
     assert ends == {"nn.refuted": ("refuted", 1), "nn.broken": ("error", 1), "nn.unready": ("error", 0)}
@@ -171,7 +176,7 @@ def test_collecting_leaves_an_earlier_file_alone(run_spec, pytester):
 def test_a_header_describes_the_environment(run_spec, pytester):
     """The first line names PyTorch, the processor and the data."""
     run_spec(CLAIMS, "--verdicts=v.jsonl", "-k", "case")
-    header, _ = validate(pytester.path / "v.jsonl")
+    header, _, _ = validate(pytester.path / "v.jsonl")
 
     assert header["torch"] == torch.__version__
     assert header["threads"] == 1
@@ -182,15 +187,16 @@ def test_a_header_describes_the_environment(run_spec, pytester):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="SIGKILL and fork are POSIX")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_killed_run_leaves_whole_lines(run_spec, pytester):
-    """After a SIGKILL the file holds the header and every claim that had ended."""
+    """After a SIGKILL the file holds the header and every claim that had ended, and reads as unfinished."""
     if not (child := os.fork()):
         run_spec(CLAIMS + DEADLY, "--verdicts=v.jsonl", "-k", "case or deadly or later")
         os._exit(0)
     _, status = os.waitpid(child, 0)
-    _, records = validate(pytester.path / "v.jsonl")
+    with pytest.raises(reading.UnfinishedError, match="1 of an unknown number of checks") as caught:
+        reading.read(pytester.path / "v.jsonl")
 
     assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
-    assert list(records) == ["test_case[7]"]
+    assert [record["id"] for record in caught.value.found.results] == ["nn.case"]
 
 
 @pytest.mark.slow
@@ -199,7 +205,7 @@ def test_workers_record_checks_and_a_killed_one_is_a_crash(run_spec_on_workers, 
     wanted = "confirmed or vacuous or case or deadly"
     options = ("--verdicts=v.jsonl", "-n1", "--max-worker-restart=0", "-k", wanted)
     run_spec_on_workers(CLAIMS + DEADLY, *options)
-    _, records = validate(pytester.path / "v.jsonl")
+    _, records, _ = validate(pytester.path / "v.jsonl")
 
     assert {name: (record["outcome"], record["checks"]) for name, record in records.items()} == {
         "test_confirmed[cpu]": ("confirmed", 1),
@@ -210,51 +216,19 @@ def test_workers_record_checks_and_a_killed_one_is_a_crash(run_spec_on_workers, 
     }
 
 
-def test_read_returns_header_and_records(run_spec, pytester):
-    """What was written can be read back."""
-    run_spec(CLAIMS, "--verdicts=v.jsonl", "-k", "case")
-    header, records = verdicts.read(pytester.path / "v.jsonl")
-
-    assert header["schema"] == 1
-    assert [record["id"] for record in records] == ["nn.case"]
-
-
 @pytest.mark.parametrize("path", sorted(RECORDS.glob("*.jsonl")), ids=lambda path: path.stem)
-def test_every_record_that_is_kept_fits_the_schema(path):
-    """What the schema has gained since leaves older files as they are: readable, and valid."""
-    validator = jsonschema.Draft202012Validator(json.loads(verdicts.SCHEMA.read_text()))
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-
-    assert len(lines) > 50
-    assert [list(validator.iter_errors(line)) for line in (lines[0], *lines[1::50])] == [[]] * (
-        1 + len(lines[1::50])
-    )
+def test_every_record_that_is_kept_can_be_read(path):
+    """What the schema and the claims have gained since leaves older files as they are."""
+    assert len(reading.read(path).results) > 50
 
 
 def test_the_header_tells_what_a_gpu_run_needs_to_be_repeated(run_spec, pytester):
     """Driver, libraries and what decides on precision are told, or that there are none."""
     run_spec(CLAIMS, "--verdicts=v.jsonl", "-k", "case")
-    header, _ = validate(pytester.path / "v.jsonl")
+    header, _, _ = validate(pytester.path / "v.jsonl")
 
     assert {"devices", "cuda", "cuda_driver", "cudnn", "nccl", "visible_devices"} <= set(header)
     assert {"cuda_matmul", "cuda_convolution", "cudnn_benchmark", "deterministic"} <= set(header["precision"])
-
-
-FOREIGN = {
-    "empty": ("", "expected JSON lines"),
-    "text": ("hello\n", "expected JSON lines"),
-    "another version": ('{"kind": "header", "schema": 99}\n', "expected a header of schema version 1"),
-}
-
-
-@pytest.mark.parametrize(("text", "message"), FOREIGN.values(), ids=FOREIGN)
-def test_read_refuses_what_is_no_verdict_file(tmp_path, text, message):
-    """A foreign file is refused in one sentence that names it."""
-    path = tmp_path / "v.jsonl"
-    path.write_text(text)
-
-    with pytest.raises(BlitzError, match=f"v.jsonl: {message}"):
-        verdicts.read(path)
 
 
 def test_a_path_that_cannot_be_written_stops_the_run(run_spec):
@@ -274,4 +248,60 @@ def test_the_schema_is_a_schema_and_knows_every_outcome():
     result = schema["$defs"]["result"]["properties"]
 
     assert result["outcome"]["enum"] == OUTCOMES
+    assert result["section"]["enum"] == list(SECTIONS.values())
     assert result["reason"]["enum"][1:] == list(REASONS)
+
+
+LINE = {"kind": "result", "id": "nn.a", "seen": "x" * 100}
+
+
+@pytest.fixture
+def verdict_file(tmp_path):
+    """Return a verdict file that is open, and close it at the end."""
+    file = verdicts.VerdictFile(tmp_path / "v.jsonl")
+    yield file
+    file.close()
+
+
+def test_a_line_that_the_system_writes_in_parts_is_whole(verdict_file, monkeypatch):
+    """What os.write leaves over is written by the next call."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:7]))
+
+    verdict_file.write(LINE)
+    verdict_file.write(LINE)
+
+    assert [json.loads(line) for line in verdict_file.path.read_text().splitlines()] == [LINE, LINE]
+
+
+def test_a_line_without_room_leaves_no_half_of_it(verdict_file, monkeypatch):
+    """Where the room ends within a line, the file ends with the line before, and one sentence says why."""
+    write, room = os.write, [len(json.dumps(LINE)) + 1 + 20]
+
+    def write_while_there_is_room(file, data):
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = write(file, data[: room[0]])
+        room[0] -= written
+        return written
+
+    monkeypatch.setattr(os, "write", write_while_there_is_room)
+    verdict_file.write(LINE)
+    with pytest.raises(BlitzError, match=r"v.jsonl: cannot write it any further: No space left on device$"):
+        verdict_file.write(LINE)
+
+    assert verdict_file.path.read_text() == json.dumps(LINE) + "\n"
+
+
+def test_a_run_on_a_full_disk_ends_by_one_sentence_and_status_3(run_spec, small_disk):
+    """The run stops where it can write no more: without an internal error, and with whole lines."""
+    many = CLAIMS.replace("[7]", "range(20)")
+
+    result = run_spec(many, f"--verdicts={small_disk / 'v.jsonl'}", "-k", "case")
+
+    text = (small_disk / "v.jsonl").read_text()
+    assert result.ret == 3
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+    result.stdout.fnmatch_lines(["*v.jsonl: cannot write it any further: No space left on device*"])
+    assert text.endswith("\n")
+    assert 1 < len([json.loads(line) for line in text.splitlines()]) < 22
