@@ -47,7 +47,10 @@ def begin(config: pytest.Config) -> Run:
     """Make the folder of a run, and open the file that it is to write."""
     path = config.option.verdicts if not config.option.collectonly else None
     file = VerdictFile(Path(path)) if path else None
-    folder = Path(tempfile.mkdtemp(prefix="blitz-"))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="blitz-"))
+    except OSError as error:
+        raise pytest.UsageError(f"expected a folder for temporary files (TMPDIR): {error}") from None
     return Run(folder, Ledger(folder), file)
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from spec.harness.claims import VERDICTS
 from spec.harness.contract import REASONS
 from spec.harness.devices import accelerator_kind
 from spec.harness.findings import Findings
-from spec.harness.guard import RUN
 from spec.harness.ledger import UNFINISHED
 from spec.harness.outcomes import CONFIRMED, REFUTED, Record
 
@@ -101,16 +101,19 @@ class Narrator:
         if str(excinfo.value):
             print(f"blitz: {excinfo.value}", file=sys.stderr)
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Tell what was found."""
+    @pytest.hookimpl(wrapper=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, Any, Any]:
+        """Tell what was found, once all books are closed."""
+        result = yield
         if self.bar:
             self.bar.close()
-        for problem in session.config.stash[RUN].ledger.account().problems:
-            print(f"This run did not finish: {problem}.")
         findings: Findings = session.config.pluginmanager.getplugin("blitz-findings")
         if findings.records:
             print("\n".join(story(findings.records)))
             print(f"Written down in {session.config.option.verdicts}: `blitz summary` tells it again.")
+        for problem in findings.run.ledger.account().problems:
+            print(f"This run did not finish: {problem}.")
+        return result
 
 
 def story(records: list[Record]) -> list[str]:
