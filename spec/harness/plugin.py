@@ -14,7 +14,7 @@ from spec.harness import guard, outcomes, sabotage
 from spec.harness.checks import count_checks, tally
 from spec.harness.claims import before, claim_of, problems, uncollected, why_too_old
 from spec.harness.climbing import Climb
-from spec.harness.containment import MAIN, Supervisor, Watched, Worker, seat_workers
+from spec.harness.containment import MAIN, Supervisor, Watched, Worker
 from spec.harness.contract import GET_CIFAR10, NotChecked, check_requirements, is_cifar10, not_checked
 from spec.harness.devices import (
     NAMED,
@@ -30,6 +30,7 @@ from spec.harness.findings import Findings
 from spec.harness.garbage import LongLived
 from spec.harness.generated import draw_the_same_cases
 from spec.harness.outcomes import Record
+from spec.harness.seats import seat_workers
 from spec.harness.seeds import seed_from, seed_of, sow
 from spec.harness.verdicts import plain
 
