@@ -1,4 +1,4 @@
-"""Each worker has a device of its own, or two share a run of everything; a test holds the devices it needs."""
+"""A worker has a device of its own, or two share a run of everything; a test holds the devices it needs."""
 
 from types import SimpleNamespace
 
