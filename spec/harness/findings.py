@@ -24,7 +24,7 @@ class Findings:
         asked = config.option.verdicts and not config.option.collectonly
         self.file = VerdictFile(Path(config.option.verdicts)) if asked else None
         if self.file:
-            self.file.write(header(config.rootpath))
+            self.file.write(header())
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: Any) -> None:
