@@ -29,17 +29,10 @@ def ask(folder: Path, *words: str) -> str:
     Raises:
         GitError: git cannot be run, refuses, or takes too long.
     """
-    # no hook of the repository runs, no lock on its index is waited for, and no question is asked
+    # no hook of the repository runs, and its index is not written for a look at it
     command = ["git", "-c", "core.hooksPath=/dev/null", "--no-optional-locks", "-C", str(folder), *words]
-    quiet = {"GIT_TERMINAL_PROMPT": "0"}
     try:
-        done = subprocess.run(
-            command,
-            env=environment() | quiet,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PATIENCE,
-        )
+        done = subprocess.run(command, env=environment(), capture_output=True, timeout=PATIENCE)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise GitError(f"git cannot be run: {error}") from error
     if done.returncode:

@@ -67,7 +67,7 @@ def test_a_checkout_in_a_hook_leaves_the_commit_as_it_is(project):
 @pytest.mark.slow
 def test_a_comparison_in_a_hook_leaves_the_commit_as_it_is(tmp_path):
     """The whole command, which times both sides."""
-    tree = make_tree(make_project(tmp_path / "project"), sleeping(view=1e-3))
+    tree = make_tree(make_project(tmp_path / "project"), sleeping(view=0.01))
     commit_all(tree)
 
     done = commit_with_hook(tree, "-m spec.harness.command_line perf HEAD . --rounds 5 --threshold 90%")
@@ -114,6 +114,18 @@ def test_a_plus_tells_that_the_sources_are_not_those_of_the_commit(project, file
     project.joinpath(file).write_text("changed = True\n")
 
     assert commit(project) == (f"{number}+" if changed else number)
+
+
+def test_a_look_at_the_sources_does_not_write_into_their_repository(project):
+    """Somebody may be committing, or be a reader alone: git would note there that a file is as it was."""
+    index = project / ".git" / "index"
+    before = index.read_bytes()
+    os.utime(project / "spec" / "__init__.py", (1, 1))
+
+    number = commit(project)
+
+    assert not number.endswith("+")
+    assert index.read_bytes() == before
 
 
 def copied(project, to):

@@ -1,6 +1,7 @@
 """The command `blitz perf`: its words, its report and its exit status."""
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from spec.harness import interleaving, perf, perf_report
 from spec.harness.interleaving import Measured
 from spec.harness.sides import Side
 from spec.harness.tests.perf_trees import doing, make_tree, sleeping
+from spec.harness.tests.repositories import commit_all, make_project
 
 ABOUT = {"python": "3.11.7", "torch": "2.15.0", "threads": 1, "device": "cpu"}
 
@@ -97,6 +99,23 @@ def test_two_trees_are_compared_from_end_to_end(tmp_path, monkeypatch, capsys):
     output = capsys.readouterr().out
     assert output.startswith("## blitz perf: 1 slower, 1 missing\n")
     assert "| gone |  |  |  | **missing** |" in output
+
+
+def test_two_commits_of_the_clone_that_a_person_is_in_are_compared(tmp_path, monkeypatch):
+    """Wherever the command is installed: a slowdown there is seen, and both commits are named."""
+    monkeypatch.setattr(interleaving, "SAMPLE", 1e-3)
+    clone = make_tree(make_project(tmp_path / "clone"), sleeping(view=0.005))
+    base = commit_all(clone)
+    operations = clone / "spec" / "benchmarks" / "operations.py"
+    operations.write_text(operations.read_text().replace("0.005", "0.1"))
+    head = commit_all(clone)
+    monkeypatch.chdir(clone / "spec")
+
+    [finding], about = perf.compare("HEAD~1", "HEAD", rounds=2)
+
+    assert finding.ratio.point > 2
+    assert about[1].startswith(f"BASE (HEAD~1), {base} in {clone}: Python")
+    assert about[2].startswith(f"HEAD (HEAD), {head} in {clone}: Python")
 
 
 REPORT = """\
@@ -241,7 +260,8 @@ def test_a_benchmark_that_head_breaks_is_no_success(tmp_path, monkeypatch, capsy
 
     assert run(base, head, "--rounds", 5, "--threshold", "90%") == 1
     output = capsys.readouterr().out
-    assert output.startswith("## blitz perf: 1 failed, 1 unchanged\n")
+    assert "1 failed" in output.splitlines()[0]
+    assert "| view | " in output
     assert f"\n- HEAD ({head}) failed at odd: KeyError\n" in output
 
 
@@ -271,9 +291,15 @@ def test_a_report_that_cannot_be_printed_has_the_status_of_what_could_not_be_don
     source = "import sys; from spec.harness import perf\n"
     source += "try: perf._print('report')\nexcept perf.BlitzError as error: sys.exit(str(error))"
 
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-c", source], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+            [sys.executable, "-c", source],
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
         )
 
     assert (done.returncode, done.stderr) == (1, "the report cannot be printed: No space left on device\n")
