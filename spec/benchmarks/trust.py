@@ -86,7 +86,7 @@ def compare(number, names, rounds):
             str(base), str(head), rounds=rounds, select=" ".join(names)
         )
         seconds = time.monotonic() - begin
-    found = {finding.name: [finding.verdict, *finding.ratio] for finding in findings}
+    found = {finding.name: [finding.verdict, *finding.ratio] for finding in findings if finding.ratio}
     if sorted(found) != sorted(names):
         raise BlitzError(f"expected the benchmarks {', '.join(names)}, got {', '.join(found) or 'none'}")
     return {

@@ -31,7 +31,7 @@ class Findings:
         self.status = 0
         if run.file:
             run.file.empty()
-            self.write(header(config.rootpath))
+            self.write(header())
         run.ledger.note(begun=True)
 
     def write(self, record: Record) -> None:

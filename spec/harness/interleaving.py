@@ -23,10 +23,12 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from blitz.errors import BlitzError
+from spec.harness import git
 from spec.harness.sides import Side
 
 WORKER = Path(__file__).with_name("perf_worker.py")
 PATIENCE = 300.0  # seconds for an answer
+LAST_WORDS = 5.0  # seconds in which a process ends that closes its pipe
 
 # Begun by either side, the first four of these cancel a steady drift, eight a bent one as well, and so on
 # (Thue and Morse); each two are one turn of either side.
@@ -51,10 +53,11 @@ class Measured(NamedTuple):
     seconds: dict[str, list[tuple[float, float]]]
     missing: list[str]
     new: list[str]
+    failed: dict[str, str]  # what could not be timed, and why
 
 
 def measure(base: Side, head: Side, *, rounds: int, select: str = "", patience: float = PATIENCE) -> Measured:
-    """Time the benchmarks that both sides have.
+    """Time the benchmarks that both sides have; one that fails, on either side, costs no other.
 
     Args:
         base: what is compared with.
@@ -64,24 +67,29 @@ def measure(base: Side, head: Side, *, rounds: int, select: str = "", patience: 
         patience: seconds that a process may take for an answer.
 
     Raises:
-        BlitzError: there is nothing to time, or a process or an operation fails.
+        BlitzError: a side does not start, or there is nothing to time.
     """
+    with _pair(base, head, patience, head_first=False) as (_, about):
+        both, missing, new = chosen(about[0]["names"], about[1]["names"], select)
     shapes: dict[str, Shape] = {}
-    seconds: dict[str, list[tuple[float, float]]] = {}
-    with tqdm(total=1, desc="blitz perf", unit="benchmark", disable=None) as bar:
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in both}
+    failed: dict[str, str] = {}
+    with tqdm(total=rounds * len(both), desc="blitz perf", unit="benchmark", disable=None) as bar:
         for number in range(rounds):
-            with _pair(base, head, patience, head_first=number % 2 == 1) as workers:
-                about = (workers[0].answer(), workers[1].answer())
-                if number == 0:
-                    both, missing, new = chosen(about[0]["names"], about[1]["names"], select)
-                    seconds = {name: [] for name in both}
-                    bar.reset(total=rounds * len(both))
-                for name in both[:: -1 if number % 2 else 1]:
-                    seconds[name].append(_round(workers, name, shapes, number))
-                    bar.update()
-            if not seconds:
-                break  # nothing that both have
-    return Measured(about, seconds, missing, new)
+            left = list(seconds)[:: -1 if number % 2 else 1]
+            while left:  # once, and again after each failure: who knows what it leaves in its processes
+                with _pair(base, head, patience, head_first=number % 2 == 1) as (workers, _):
+                    while left:
+                        name = left.pop(0)
+                        try:
+                            seconds[name].append(_round(workers, name, shapes, number))
+                        except BlitzError as error:
+                            del seconds[name]
+                            failed[name] = str(error)
+                            bar.update(rounds - number)
+                            break
+                        bar.update()
+    return Measured(about, seconds, missing, new, failed)
 
 
 def chosen(base: list[str], head: list[str], select: str) -> tuple[list[str], list[str], list[str]]:
@@ -92,13 +100,14 @@ def chosen(base: list[str], head: list[str], select: str) -> tuple[list[str], li
     """
     words = select.replace(",", " ").split()
     names = list(dict.fromkeys([*base, *head]))
+    strange = [word for word in words if not any(word in name for name in names)]
     taken = [name for name in names if not words or any(word in name for word in words)]
     if not names:
         raise BlitzError(
             "neither BASE nor HEAD has benchmarks: expected a list spec.benchmarks.operations.OPERATIONS"
         )
-    if not taken:
-        raise BlitzError(f"no benchmark has {' or '.join(words)} in its name: there are {', '.join(names)}")
+    if strange:
+        raise BlitzError(f"no benchmark has {' or '.join(strange)} in its name: there are {', '.join(names)}")
     return (
         [name for name in taken if name in base and name in head],
         [name for name in taken if name not in head],
@@ -167,13 +176,16 @@ def typical(pairs: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 @contextmanager
-def _pair(base: Side, head: Side, patience: float, *, head_first: bool) -> "Iterator[tuple[Worker, Worker]]":
-    """Start a process for each side, and end them."""
+def _pair(
+    base: Side, head: Side, patience: float, *, head_first: bool
+) -> "Iterator[tuple[tuple[Worker, Worker], tuple[dict[str, Any], dict[str, Any]]]]":
+    """Start a process for each side, lend them with what they say of themselves, and end them."""
     started: list[Worker] = []
     try:
         for side in (head, base) if head_first else (base, head):
             started.append(Worker(side, patience))
-        yield (started[1], started[0]) if head_first else (started[0], started[1])
+        workers = (started[1], started[0]) if head_first else (started[0], started[1])
+        yield workers, (workers[0].answer(), workers[1].answer())
     finally:
         for worker in started:
             worker.end()
@@ -253,7 +265,10 @@ class Worker:
             self.process.stdin.close()
 
     def _dead(self) -> BlitzError:
-        status = self.process.wait()
+        try:
+            status = self.process.wait(timeout=LAST_WORDS)
+        except subprocess.TimeoutExpired:
+            return BlitzError(f"{self.side}: its process cannot be reached any more{self.doing}")
         self.errors.seek(0)
         lines = self.errors.read().decode(errors="replace").strip().splitlines()
         how = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
@@ -265,7 +280,7 @@ class Worker:
 
 def environment(tree: Path) -> dict[str, str]:
     """Return the environment of a side: its tree before any installed one, also for what it starts."""
-    mine = dict(os.environ)
+    mine = git.environment()
     # a fresh checkout would be compiled anew at each start, and a folder that is in use not
     mine.pop("PYTHONDONTWRITEBYTECODE", None)
     mine.update(PYTHONPATH=str(tree), PYTHONHASHSEED="0", PYTHONUNBUFFERED="1")

@@ -1,8 +1,10 @@
 """`blitz perf BASE HEAD`: tells what got slower from what is noise."""
 
 import argparse
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -17,7 +19,7 @@ ROUNDS = 8
 FEWEST_ROUNDS = (
     5  # with fewer, more than 1 % of the resamples are one round repeated, and intervals have no end
 )
-COULD_NOT_MEASURE = 2
+COULD_NOT_BE_DONE = 2
 
 
 def add_command(commands: Any) -> None:
@@ -26,8 +28,12 @@ def add_command(commands: Any) -> None:
         "perf",
         help="tell which benchmarks are slower in HEAD than in BASE",
         description="Times the benchmarks of two versions in turn, and tells a slowdown from noise. BASE and "
-        "HEAD are a revision of git, a folder, or a Python interpreter, which stands for its PyTorch. Exit "
-        "status: 0 nothing is slower, 1 something is slower or missing, 2 it could not be measured.",
+        "HEAD are a revision of git, a folder, or a Python interpreter, which stands for its PyTorch. "
+        "Revisions are those of the clone of this project that the current folder lies in, and an "
+        "interpreter runs what lies there; a folder is itself, but . is the whole project from below its "
+        "top, too. Exit status: 0 what was compared is not slower, and nothing is missing or failed; "
+        "1 something is slower, missing or failed; 2 it could not be done: not one benchmark was compared, "
+        "or the report cannot be written.",
     )
     perf.add_argument("base", metavar="BASE", help="what to compare with")
     perf.add_argument("head", metavar="HEAD", help="what may have become slower")
@@ -78,12 +84,14 @@ def _run(arguments: argparse.Namespace) -> int:
     options = {name: value for name, value in vars(arguments).items() if name != "run"}
     try:
         return perf(**options)
-    except BlitzError as error:
-        print(f"blitz: could not measure: {error}", file=sys.stderr)
+    except (BlitzError, OSError) as error:
+        print(f"blitz: {error}", file=sys.stderr)
         if arguments.summary:
-            with suppress(OSError), arguments.summary.open("a") as file:
-                file.write(f"## blitz perf: could not measure\n\n{error}\n")
-        return COULD_NOT_MEASURE
+            with suppress(BlitzError):
+                _append(f"## blitz perf: it could not be done\n\n{error}", arguments.summary)
+    except Exception:  # Python would end with status 1, as if something were slower
+        traceback.print_exc()
+    return COULD_NOT_BE_DONE
 
 
 def perf(
@@ -96,10 +104,10 @@ def perf(
     plot: Path | None,
     summary: Path | None,
 ) -> int:
-    """Compare, print the report, and return 1 if something is slower or missing, else 0.
+    """Compare, print the report, and return 1 if something is slower, missing or failed, else 0.
 
     Raises:
-        BlitzError: it cannot be measured.
+        BlitzError: it cannot be measured, or nothing could be compared, or the report cannot be written.
     """
     from blitz import checkpoint
     from spec.harness import perf_report
@@ -108,12 +116,13 @@ def perf(
     _check_writable(plot, summary)
     found, about = compare(base, head, rounds=rounds, threshold=threshold, select=select)
     text = perf_report.markdown(found, about, rounds=rounds, threshold=threshold)
-    print(text)
+    _print(text)
     if summary:
-        with summary.open("a") as file:
-            file.write(f"{text}\n")
+        _append(text, summary)
     if plot:
         checkpoint.write(perf_report.picture(found, threshold=threshold, suffix=plot.suffix[1:]), plot)
+    if not any(finding.ratio for finding in found):
+        raise BlitzError("nothing was compared: expected a benchmark that both sides have and can run")
     return int(any(finding.verdict in FAILURES for finding in found))
 
 
@@ -164,3 +173,20 @@ def _check_writable(plot: Path | None, summary: Path | None) -> None:
     for path in (plot, summary):
         if path and (path.is_dir() or not path.absolute().parent.is_dir()):
             raise BlitzError(f"{path} cannot be written: expected a file in a folder that exists")
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # else Python tries once more as it ends, and fails with a status of its own
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise BlitzError(f"the report cannot be printed: {error.strerror}") from error
+
+
+def _append(text: str, path: Path) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+    except OSError as error:
+        raise BlitzError(f"{path} cannot be written: {error.strerror}") from error

@@ -28,11 +28,13 @@ class Finding(NamedTuple):
     base: float | None = None  # seconds a call; geometric means, of which the ratio is the one reported
     head: float | None = None
     ratio: Ratio | None = None
+    error: str = ""
 
 
 def findings(measured: Measured, threshold: float) -> list[Finding]:
     """Return a finding for each benchmark, what asks for attention first."""
-    found = [Finding(name, "missing") for name in measured.missing]
+    found = [Finding(name, "failed", error=error) for name, error in measured.failed.items()]
+    found += [Finding(name, "missing") for name in measured.missing]
     found += [Finding(name, "new") for name in measured.new]
     for name, rounds in measured.seconds.items():
         estimate = ratio(rounds)
@@ -52,7 +54,7 @@ def markdown(found: list[Finding], about: Sequence[str], *, rounds: int, thresho
         f"| {f'**{finding.verdict}**' if finding.verdict in FAILURES else finding.verdict} |"
         for finding in found
     ]
-    after = []
+    after = [f"- {finding.error}" for finding in found if finding.error]
     if counts["missing"]:
         after.append("Missing is what only BASE has; a benchmark that was renamed counts as missing and new.")
     if counts["inconclusive"]:
@@ -98,7 +100,7 @@ def about(sides: tuple[Side, Side], measured: Measured, load: float) -> list[str
         if told["torch"]:
             threads = f"{told['threads']} thread{'s' if told['threads'] != 1 else ''}"
             words = [f"torch {told['torch']}", *words, threads, f"on {told['device']}"]
-        lines.append(f"{side}: {', '.join(words)}")
+        lines.append(f"{side}, {side.source}: {', '.join(words)}")
     return lines
 
 
@@ -123,7 +125,7 @@ def picture(found: list[Finding], *, threshold: float, suffix: str) -> bytes:
     """Draw the ratios with their intervals, on a logarithmic axis, over the band of the threshold.
 
     Args:
-        found: what to draw; missing and new ones are written where their ratio would be.
+        found: what to draw; what has no ratio is written where that would be.
         threshold: half of the band.
         suffix: "svg" or "png".
     """

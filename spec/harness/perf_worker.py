@@ -44,6 +44,7 @@ def main() -> None:
                     operation = None
                     _begin_alike(initial)
                     operation = builders[order["prepare"]](device)
+                    _expect_own_blitz()
                     _tell(out, seconds=_warmed_up(operation))
                 else:
                     assert operation is not None
@@ -90,9 +91,7 @@ def _found() -> tuple[dict[str, Callable[[Any], Callable[[], float]]], Any]:
         if error.name and f"{OPERATIONS}.".startswith(f"{error.name}."):
             return {}, None
         raise
-    blitz = sys.modules.get("blitz")
-    if blitz and not _lies_here(blitz.__file__):
-        raise ImportError(f"expected the package blitz of {Path.cwd()}, got {blitz.__file__}")
+    _expect_own_blitz()
     torch = sys.modules.get("torch")  # operations that do without are given no device
     if torch is None:
         device = None
@@ -101,6 +100,13 @@ def _found() -> tuple[dict[str, Callable[[Any], Callable[[], float]]], Any]:
     else:
         device = torch.device("cpu")
     return {builder.__name__: builder for builder in module.OPERATIONS}, device
+
+
+def _expect_own_blitz() -> None:
+    """Refuse to time an installed package in the place of this tree's."""
+    blitz = sys.modules.get("blitz")
+    if blitz and not _lies_here(blitz.__file__):
+        raise ImportError(f"expected the package blitz of {Path.cwd()}, got {blitz.__file__}")
 
 
 def _lies_here(file: str | None) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 CONFIDENCE = 0.99
 RESAMPLES = 10_000
 
-FAILURES = ("slower", "missing")
+FAILURES = ("slower", "failed", "missing")
 VERDICTS = (*FAILURES, "inconclusive", "new", "faster", "unchanged")
 
 

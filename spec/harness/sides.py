@@ -1,18 +1,19 @@
-"""The sides of `blitz perf`: a revision of git, a folder or an interpreter, as a tree and what runs it."""
+"""The sides of `blitz perf`: a revision of git, a folder or an interpreter, as a tree and what runs it.
+
+Revisions are those of the project that the current folder lies in, wherever this code is installed.
+"""
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from blitz.errors import BlitzError
-
-ROOT = Path(__file__).parents[2]
+from spec.harness import git
 
 
 class Side(NamedTuple):
@@ -22,6 +23,7 @@ class Side(NamedTuple):
     said: str  # what the person called it
     tree: Path
     python: str
+    source: str  # which commit that is, and where
 
     def __str__(self) -> str:
         return f"{self.name} ({self.said})"
@@ -35,47 +37,89 @@ def side(name: str, said: str) -> Iterator[Side]:
         BlitzError: it is nothing of the three, or a name for two of them.
     """
     path = Path(said)
-    commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{said}^{{commit}}")
-    if path.exists() and commit:
-        raise BlitzError(
-            f"{said} is a path and a revision: write ./{said} for the path, {commit[:12]} for the other"
-        )
     if said and path.is_dir():  # an empty word, of a variable that is not set, is no folder
-        yield Side(name, said, path.resolve(), sys.executable)
+        _expect_no_revision(said)
+        yield _as_it_is(name, said, _meant(path), sys.executable)
     elif path.is_file() and os.access(path, os.X_OK):
+        _expect_no_revision(said)
         # absolute but not resolved: the python of a virtual environment is a link, and means another thing
-        yield Side(name, said, ROOT, str(path.absolute()))
-    elif commit:
-        with _checked_out(commit) as tree:
-            yield Side(
-                name, said if commit.startswith(said) else f"{said}, {commit[:12]}", tree, sys.executable
-            )
+        yield _as_it_is(name, said, project(), str(path.absolute()))
     else:
-        raise BlitzError(
-            f"{name} is {said}: expected a revision that git knows in {ROOT}, a folder or an interpreter"
-        )
+        try:
+            root, commit = _revision(said)
+        except BlitzError as error:
+            raise BlitzError(
+                f"{name} is {said}: expected a folder, an interpreter or a revision: {error}"
+            ) from error
+        with _checked_out(root, commit) as tree:
+            yield Side(name, said, tree, sys.executable, f"{commit} in {root}")
+
+
+def project() -> Path:
+    """Return the project that the current folder lies in: the nearest folder with both packages.
+
+    Raises:
+        BlitzError: it lies in none.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if all((folder / package / "__init__.py").is_file() for package in git.PACKAGES):
+            return folder
+    raise BlitzError(f"{here} lies in no clone of this project: none of its folders has both blitz and spec")
+
+
+def _meant(path: Path) -> Path:
+    """Return the folder itself; below the top of the project the current one stands for the whole."""
+    if path.resolve() == Path.cwd():
+        with suppress(BlitzError):
+            return project()
+    return path.resolve()
+
+
+def _as_it_is(name: str, said: str, tree: Path, python: str) -> Side:
+    return Side(name, said, tree, python, f"{git.commit(tree) or 'no commit'} in {tree}")
+
+
+def _expect_no_revision(said: str) -> None:
+    try:
+        _, commit = _revision(said)
+    except BlitzError:
+        return
+    raise BlitzError(
+        f"{said} is a path and a revision: write ./{said} for the path, {commit[:12]} for the other"
+    )
+
+
+def _revision(said: str) -> tuple[Path, str]:
+    """Return the repository that the current folder belongs to, and the commit in it that is meant.
+
+    Raises:
+        BlitzError: the repository is none, or not this project's, or has no such commit.
+    """
+    root = project()
+    top = git.ask(root, "rev-parse", "--show-toplevel")
+    if Path(top) != root:
+        raise BlitzError(f"{root} is no clone of this project, but lies in another repository, {top}")
+    try:
+        return root, git.ask(root, "rev-parse", "--verify", "--end-of-options", f"{said}^{{commit}}")
+    except git.GitError as error:
+        shallow = git.ask(root, "rev-parse", "--is-shallow-repository") == "true"
+        hint = "; it is a shallow clone, of which `git fetch --unshallow` gets the rest" if shallow else ""
+        raise BlitzError(f"{root} has no commit of this name (git says: {error}){hint}") from error
 
 
 @contextmanager
-def _checked_out(commit: str) -> Iterator[Path]:
+def _checked_out(root: Path, commit: str) -> Iterator[Path]:
     """Lend a working tree of a commit."""
     folder = Path(tempfile.mkdtemp(prefix="blitz-perf-")).resolve()
     tree = folder / "tree"
     try:
-        if _git("worktree", "add", "--detach", str(tree), commit) is None:
-            raise BlitzError(
-                f"git cannot check out {commit[:12]} of {ROOT} in {tree}: is there room, and may it?"
-            )
+        try:
+            git.ask(root, "worktree", "add", "--quiet", "--detach", str(tree), commit)
+        except git.GitError as error:
+            raise BlitzError(f"git cannot check out {commit} of {root} in {tree}: {error}") from error
         yield tree
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        _git("worktree", "prune")
-
-
-def _git(*words: str) -> str | None:
-    """Return what git says in the repository, None if it refuses or is not there."""
-    try:
-        done = subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
+        with suppress(git.GitError):
+            git.ask(root, "worktree", "prune")

@@ -17,7 +17,7 @@ import torch
 from blitz import data
 from blitz.errors import BlitzError
 from blitz.precision import precision_flags
-from spec.harness import machine
+from spec.harness import git, machine
 from spec.harness.outcomes import Record
 
 SCHEMA_VERSION = 2
@@ -74,7 +74,7 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
-def header(root: Path) -> Record:
+def header() -> Record:
     """Describe the environment, without initialising CUDA."""
     return {
         "kind": "header",
@@ -86,7 +86,7 @@ def header(root: Path) -> Record:
         "python": platform.python_version(),
         **machine.describe(),
         "precision": precision_flags(),
-        "commit": _commit(root),
+        "commit": git.commit(Path(__file__).parents[2]),
         "data": data.find()[0],
     }
 
@@ -96,10 +96,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None  # torchvision, on a release of PyTorch that has none for this Python
-
-
-def _commit(root: Path) -> str | None:
-    """Return the commit of the sources, with a + where they were changed since."""
-    commit = machine.output("git", "rev-parse", "HEAD", cwd=root)
-    changed = machine.output("git", "status", "--porcelain", "--untracked-files=no", cwd=root)
-    return commit and commit.strip() + ("+" if changed else "")

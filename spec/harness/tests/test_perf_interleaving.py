@@ -43,7 +43,7 @@ def make_side(tmp_path):
     def make(source, python=sys.executable):
         name = ("BASE", "HEAD")[len(made) % 2]
         made.append(name)
-        return Side(name, "a tree", make_tree(tmp_path / f"{name}-{len(made)}", source), python)
+        return Side(name, "a tree", make_tree(tmp_path / f"{name}-{len(made)}", source), python, "no commit")
 
     return make
 
@@ -115,10 +115,11 @@ def test_a_benchmark_is_selected_by_a_word_in_its_name(select, expected):
     assert chosen(["a_view", "a_copy", "old_view"], ["new", "a_copy", "a_view"], select) == expected
 
 
-def test_a_selection_of_nothing_is_refused():
-    """A typing error is not a success; what there is to select is named."""
+@pytest.mark.parametrize("select", ["vew, cpoy", "vew view cpoy"])
+def test_a_word_that_selects_nothing_is_refused(select):
+    """A typing error, or a renamed benchmark, is not a success; what there is to select is named."""
     with pytest.raises(BlitzError, match="no benchmark has vew or cpoy in its name: there are view, copy"):
-        chosen(["view"], ["copy"], "vew, cpoy")
+        chosen(["view"], ["copy"], select)
 
 
 def test_two_trees_without_benchmarks_cannot_be_compared(make_side, tmp_path):
@@ -136,8 +137,8 @@ def test_benchmarks_of_a_side_without_any_are_all_missing_or_new(make_side, tmp_
     some = make_side(sleeping(view=0.001))
     none = some._replace(tree=tmp_path)
 
-    assert measure(none, some, rounds=1)[1:] == ({}, [], ["view"])
-    assert measure(some, none, rounds=1)[1:] == ({}, ["view"], [])
+    assert measure(none, some, rounds=1)[1:] == ({}, [], ["view"], {})
+    assert measure(some, none, rounds=1)[1:] == ({}, ["view"], [], {})
 
 
 def test_each_side_runs_the_code_of_its_own_tree(make_side, make_worker):
@@ -155,6 +156,14 @@ def test_each_side_runs_the_code_of_its_own_tree(make_side, make_worker):
     assert str(error.value) == f"{side} failed at odd: LookupError: {[own, str(side.tree), own]}"
 
 
+LATE = """
+def late(device):
+    import blitz
+    return lambda: 1.0
+OPERATIONS = [late]
+"""
+
+
 def test_a_package_blitz_from_elsewhere_is_not_measured(make_side, tmp_path):
     """A tree with benchmarks but without the package that they time would time an installed one."""
     elsewhere = tmp_path / "elsewhere" / "blitz"
@@ -164,6 +173,18 @@ def test_a_package_blitz_from_elsewhere_is_not_measured(make_side, tmp_path):
 
     with pytest.raises(BlitzError, match=f"expected the package blitz of {side.tree}, got {elsewhere}"):
         measure(side, side, rounds=1)
+
+
+def test_a_package_blitz_from_elsewhere_is_not_measured_if_it_comes_late(make_side, tmp_path):
+    """A benchmark may import what it needs when it is prepared."""
+    elsewhere = tmp_path / "elsewhere" / "blitz"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "__init__.py").touch()
+    side = make_side(f"sys.path.append({str(elsewhere.parent)!r})\n" + LATE)
+
+    measured = measure(side, side, rounds=1)
+
+    assert f"expected the package blitz of {side.tree}, got {elsewhere}" in measured.failed["late"]
 
 
 def test_a_side_can_be_another_interpreter(make_side, tmp_path):
@@ -193,18 +214,78 @@ FAULTS = {
         "os.fork() and os._exit(3); time.sleep(60)",
         "HEAD (a tree): its process ended with status 3 at odd",
     ),
+    "exits as if all were well": ("os._exit(0)", "HEAD (a tree): its process ended with status 0 at odd"),
+    "hangs": ("time.sleep(600)", "HEAD (a tree) gave no answer within 3 s at odd"),
 }
 
 
+def beside(source):
+    """Return the source of the operation `odd`, and of one before and one after it."""
+    return source + sleeping(first=1e-3, last=1e-3) + "OPERATIONS = [first, odd, last]\n"
+
+
 @pytest.mark.parametrize(("statement", "message"), FAULTS.values(), ids=FAULTS)
-def test_an_operation_that_fails_is_told_with_its_side_and_its_cause(make_side, statement, message):
-    """It could not be measured, which is another thing than slow."""
-    base, head = make_side(doing("time.sleep(1e-3)")), make_side(doing(statement))
+def test_an_operation_that_fails_costs_itself_alone(make_side, statement, message):
+    """It is told with its side and its cause; the others are measured, in each round."""
+    base, head = make_side(beside(doing("time.sleep(1e-3)"))), make_side(beside(doing(statement)))
 
-    with pytest.raises(BlitzError) as error:
-        measure(base, head, rounds=1)
+    measured = measure(base, head, rounds=2, patience=3.0)
 
-    assert str(error.value) == message
+    assert measured.failed == {"odd": message}
+    assert {name: len(rounds) for name, rounds in measured.seconds.items()} == {"first": 2, "last": 2}
+
+
+def test_an_operation_that_fails_in_base_alone_has_failed(make_side):
+    """Nobody knows then whether it got slower."""
+    base, head = make_side(beside(doing("raise MemoryError"))), make_side(beside(doing("time.sleep(1e-3)")))
+
+    measured = measure(base, head, rounds=1)
+
+    assert measured.failed == {"odd": "BASE (a tree) failed at odd: MemoryError"}
+    assert list(measured.seconds) == ["first", "last"]
+
+
+MOMENTS = {
+    "while it is prepared": "def odd(device):\n    raise OSError('no data')\n",
+    "while it is timed": "def odd(device, calls=[]):\n    def run():\n        calls.append(1)\n"
+    "        if len(calls) > 3: raise OSError('no data')\n        return 1.0\n    return run\n",
+    "in the second round": "def odd(device):\n    note = os.path.join(os.path.dirname(__file__), 'note')\n"
+    "    if os.path.exists(note): raise OSError('no data')\n    open(note, 'w').close()\n"
+    "    return lambda: time.sleep(1e-3)\n",
+}
+
+
+@pytest.mark.parametrize("source", MOMENTS.values(), ids=MOMENTS)
+def test_an_operation_may_fail_at_any_moment(make_side, source):
+    """What has been measured of it before is not half a finding."""
+    measured = measure(make_side(beside(source)), make_side(beside(source)), rounds=2)
+
+    assert list(measured.failed) == ["odd"]
+    assert measured.failed["odd"].endswith("failed at odd: OSError: no data")
+    assert {name: len(rounds) for name, rounds in measured.seconds.items()} == {"first": 2, "last": 2}
+
+
+def test_after_a_failure_the_processes_are_new_ones(make_side):
+    """Who knows what it leaves behind: a device that has failed once answers nothing any more."""
+    source = beside(doing("os.environ['BROKEN'] = 'yes'; raise ValueError"))
+    source += "assert 'BROKEN' not in os.environ\n_last = last\ndef last(device):\n"
+    source += "    assert 'BROKEN' not in os.environ\n    return _last(device)\nOPERATIONS[2] = last\n"
+    side = make_side(source)
+
+    measured = measure(side, side, rounds=1)
+
+    assert (list(measured.failed), list(measured.seconds)) == (["odd"], ["first", "last"])
+
+
+def test_a_process_that_closes_what_it_answers_by_is_given_up(make_side, monkeypatch):
+    """It lives, and nobody will hear of it again."""
+    monkeypatch.setattr(interleaving, "LAST_WORDS", 0.2)
+    side = make_side(beside(doing("os.closerange(3, 100); time.sleep(600)")))
+
+    measured = measure(side, side, rounds=1)
+
+    assert measured.failed == {"odd": "BASE (a tree): its process cannot be reached any more at odd"}
+    assert list(measured.seconds) == ["first", "last"]
 
 
 def test_a_tree_that_cannot_be_imported_is_told(make_side):
@@ -431,3 +512,10 @@ def test_both_sides_keep_what_they_compile(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
 
     assert "PYTHONDONTWRITEBYTECODE" not in environment(tmp_path)
+
+
+def test_a_side_does_not_hear_of_the_repository_of_a_hook(monkeypatch, tmp_path):
+    """A benchmark that asks git would be told of that one."""
+    monkeypatch.setenv("GIT_DIR", "elsewhere")
+
+    assert "GIT_DIR" not in environment(tmp_path)

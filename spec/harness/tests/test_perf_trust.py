@@ -10,7 +10,7 @@ from spec.benchmarks import trust
 from spec.harness import interleaving, perf
 from spec.harness.perf_report import Finding
 from spec.harness.ratios import Ratio
-from spec.harness.tests.perf_trees import make_tree, sleeping
+from spec.harness.tests.perf_trees import doing, make_tree, sleeping
 
 
 @pytest.fixture
@@ -116,9 +116,17 @@ def test_records_of_another_trial_are_not_gone_on_with(tmp_path):
             trust.read(records, names, rounds)
 
 
-def test_a_benchmark_that_is_not_there_ends_the_trial(tree, monkeypatch):
+def test_a_benchmark_that_is_not_there_ends_the_trial(tree):
     """A rename would leave it out unnoticed."""
-    monkeypatch.setattr(interleaving, "SAMPLE", 1e-3)
-
-    with pytest.raises(BlitzError, match="expected the benchmarks view, gone, got view"):
+    with pytest.raises(BlitzError, match="no benchmark has gone in its name"):
         trust.compare(0, ["view", "gone"], 2)
+
+
+def test_a_benchmark_that_fails_ends_the_trial(tree, monkeypatch):
+    """Without a ratio it is neither a false alarm nor a catch."""
+    monkeypatch.setattr(interleaving, "SAMPLE", 1e-3)
+    with tree.joinpath("spec", "benchmarks", "operations.py").open("a") as file:
+        file.write(f"{doing('raise KeyError')}OPERATIONS += [view]\n")
+
+    with pytest.raises(BlitzError, match="expected the benchmarks view, odd, got view"):
+        trust.compare(0, ["view", "odd"], 2)
