@@ -66,8 +66,9 @@ def matrix(capsys):
 
 def test_matrix_shows_what_differs_with_the_oldest_release_first(write_verdicts, matrix):
     """One row for each claim whose outcome differs, in the order of the specification."""
-    old = write_verdicts("old", [{"id": "nn.c"}, {"id": "nn.b"}, NEW | REFUTED], torch="2.9.1+cu128")
-    new = write_verdicts("new", [NEW, {"id": "nn.b"}], torch="2.11.0")
+    later = [{"id": "nn.d"}, {"id": "nn.c"}, ELSEWHERE | {"id": "nn.b"}]
+    old = write_verdicts("old", [*later, NEW | REFUTED], torch="2.9.1+cu128")
+    new = write_verdicts("new", [{"id": "nn.c"}, {"id": "nn.b"}, NEW], torch="2.11.0")
 
     assert matrix(new, old) == (
         0,
@@ -75,6 +76,7 @@ def test_matrix_shows_what_differs_with_the_oldest_release_first(write_verdicts,
             "| claim | true since | 2.9.1 | 2.11.0 |",
             "| --- | --- | --- | --- |",
             "| `nn.a` | 2.11 | refuted | confirmed |",
+            "| `nn.b` |  | not checked (no-accelerator) | confirmed |",
             "",
             "The other 2 claims have the same outcome wherever they were run.",
         ],
@@ -92,6 +94,17 @@ def test_files_of_one_environment_are_merged_by_the_worst(write_verdicts, matrix
     assert lines[0] == "| claim | true since | 2.15.0 |"
     assert lines[-1] == "- `nn.a` on 2.15.0: confirmed or not checked expected, refuted found"
     assert len([line for line in lines if line.startswith("- ")]) == 1
+
+
+def test_of_two_reasons_one_is_told_in_any_order_of_the_files(write_verdicts, matrix):
+    """Where two runs of one environment left a claim out for different reasons, the table has one of them."""
+    files = [
+        write_verdicts("no gpu", [ELSEWHERE]),
+        write_verdicts("not slow", [ELSEWHERE | {"reason": "slow"}]),
+        write_verdicts("elsewhere", python="3.12.1"),
+    ]
+
+    assert "| `nn.a` |  | not checked (no-accelerator) | confirmed |" in matrix(*files)[1]
 
 
 GPU = {"name": "H100", "memory_mib": 81559, "driver": "570.1"}
