@@ -66,17 +66,19 @@ def matrix(capsys):
 
 def test_matrix_shows_what_differs_with_the_oldest_release_first(write_verdicts, matrix):
     """One row for each claim whose outcome differs, in the order of the specification."""
-    later = [{"id": "nn.d"}, {"id": "nn.c"}, ELSEWHERE | {"id": "nn.b"}]
-    old = write_verdicts("old", [*later, NEW | REFUTED], torch="2.9.1+cu128")
-    new = write_verdicts("new", [{"id": "nn.c"}, {"id": "nn.b"}, NEW], torch="2.11.0")
+    dated = NEW | {"id": "nn.b"}
+    old = write_verdicts(
+        "old", [{"id": "nn.d"}, {"id": "nn.c"}, dated | REFUTED, ELSEWHERE], torch="2.9.1+cu128"
+    )
+    new = write_verdicts("new", [{"id": "nn.c"}, dated, {}], torch="2.11.0")
 
     assert matrix(new, old) == (
         0,
         [
             "| claim | true since | 2.9.1 | 2.11.0 |",
             "| --- | --- | --- | --- |",
-            "| `nn.a` | 2.11 | refuted | confirmed |",
-            "| `nn.b` |  | not checked (no-accelerator) | confirmed |",
+            "| `nn.a` |  | not checked (no-accelerator) | confirmed |",
+            "| `nn.b` | 2.11 | refuted | confirmed |",
             "",
             "The other 2 claims have the same outcome wherever they were run.",
         ],
