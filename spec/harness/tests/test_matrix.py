@@ -112,6 +112,7 @@ def test_of_two_reasons_one_is_told_in_any_order_of_the_files(write_verdicts, ma
 GPU = {"name": "H100", "memory_mib": 81559, "driver": "570.1"}
 ENVIRONMENTS = {
     "nothing": ({}, ["2.15.0"]),
+    "a key that tells nothing": ({"nccl": None}, ["2.15.0"]),
     "the time": ({"started": "2026-11-25T00:00:00+00:00"}, ["2.15.0"]),
     "the release": ({"torch": "2.9.0"}, ["2.9.0", "2.15.0"]),
     "the build": ({"torch": "2.15.0+cu130", "cuda": "13.0"}, ["2.15.0+cpu", "2.15.0+cu130"]),
