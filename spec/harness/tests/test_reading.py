@@ -165,8 +165,10 @@ UNFINISHED = {
         "2 of 1288 checks, exit status 0\n",
     ),
     "Ctrl-C": (
-        lambda text: text.replace('"exit_status": 0, "seen": null', '"exit_status": 2, "seen": "stopped"'),
-        "2 of 2 checks, exit status 2; stopped\n",
+        lambda text: text.replace(
+            '"exit_status": 0, "seen": null', '"exit_status": 2, "seen": "stopped\\nby hand"'
+        ),
+        "2 of 2 checks, exit status 2; stopped by hand\n",
     ),
 }
 
