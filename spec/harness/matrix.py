@@ -56,9 +56,9 @@ def _column(heading: str, torch: str, files: list[Verdicts]) -> Column:
 
 
 def _environment(header: Record) -> dict[str, str]:
-    """Return by name all that a header says of a run but its time, in the order in which it is told."""
-    told = {key: value for key, value in header.items() if key not in NO_ENVIRONMENT}
-    return _flat({**dict.fromkeys(TOLD_FIRST), **dict(sorted(told.items()))})
+    """Return by name all that a header says of a run but its time."""
+    told = _flat({key: value for key, value in header.items() if key not in NO_ENVIRONMENT})
+    return dict(sorted(told.items()))
 
 
 def _flat(value: Any, name: str = "") -> dict[str, str]:
@@ -67,13 +67,13 @@ def _flat(value: Any, name: str = "") -> dict[str, str]:
     if isinstance(value, dict):
         parts = (_flat(entry, f"{name} {key}".lstrip()) for key, entry in value.items())
         return {key: text for part in parts for key, text in part.items()}
-    return {name: "none" if value is None else " ".join(str(value).split())}
+    return {} if value is None else {name: " ".join(str(value).split())}
 
 
 def _headings(environments: list[dict[str, str]]) -> list[str]:
     """Name each environment by its release, and by no more than tells it from others of the same name."""
     headings = [Version(told["torch"]).public for told in environments]
-    for key in dict.fromkeys(key for told in environments for key in told):
+    for key in dict.fromkeys([*TOLD_FIRST, *sorted(key for told in environments for key in told)]):
         values = [told.get(key, "none") for told in environments]
         alike = [{v for v, h in zip(values, headings, strict=True) if h == heading} for heading in headings]
         for i, (value, rivals) in enumerate(zip(values, alike, strict=True)):

@@ -64,7 +64,7 @@ def read(path: Path) -> Verdicts:
     rungs, results, ends = ([line for line in lines if line["kind"] == k] for k in ("rung", "result", "end"))
     found = Verdicts(header, rungs, results, ends[0] if ends else {})
     if how_far := _unfinished(found, bool(cut)):
-        raise UnfinishedError(f"{path}: this run did not finish: {how_far}", found)
+        raise UnfinishedError(f"{path}: this run did not finish: {' '.join(how_far.split())}", found)
     if not results:
         raise BlitzError(f"{path}: the run had no claim to check, so there is nothing to tell")
     return found

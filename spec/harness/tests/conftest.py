@@ -89,7 +89,7 @@ def write_verdicts(tmp_path, monkeypatch):
     """Write the verdict file of a run that confirmed nn.a, but for what is said of its lines."""
     spec = tmp_path / "spec"
     spec.mkdir()
-    for name in "abc":
+    for name in "abcd":
         (spec / f"test_{name}.py").write_text(f'@claim("nn.{name}", notes="3")\n')
     monkeypatch.setattr(catalogue, "SPEC", spec)
 

@@ -66,15 +66,19 @@ def matrix(capsys):
 
 def test_matrix_shows_what_differs_with_the_oldest_release_first(write_verdicts, matrix):
     """One row for each claim whose outcome differs, in the order of the specification."""
-    old = write_verdicts("old", [{"id": "nn.c"}, {"id": "nn.b"}, NEW | REFUTED], torch="2.9.1+cu128")
-    new = write_verdicts("new", [NEW, {"id": "nn.b"}], torch="2.11.0")
+    dated = NEW | {"id": "nn.b"}
+    old = write_verdicts(
+        "old", [{"id": "nn.d"}, {"id": "nn.c"}, dated | REFUTED, ELSEWHERE], torch="2.9.1+cu128"
+    )
+    new = write_verdicts("new", [{"id": "nn.c"}, dated, {}], torch="2.11.0")
 
     assert matrix(new, old) == (
         0,
         [
             "| claim | true since | 2.9.1 | 2.11.0 |",
             "| --- | --- | --- | --- |",
-            "| `nn.a` | 2.11 | refuted | confirmed |",
+            "| `nn.a` |  | not checked (no-accelerator) | confirmed |",
+            "| `nn.b` | 2.11 | refuted | confirmed |",
             "",
             "The other 2 claims have the same outcome wherever they were run.",
         ],
@@ -94,9 +98,21 @@ def test_files_of_one_environment_are_merged_by_the_worst(write_verdicts, matrix
     assert len([line for line in lines if line.startswith("- ")]) == 1
 
 
+def test_of_two_reasons_one_is_told_in_any_order_of_the_files(write_verdicts, matrix):
+    """Where two runs of one environment left a claim out for different reasons, the table has one of them."""
+    files = [
+        write_verdicts("no gpu", [ELSEWHERE]),
+        write_verdicts("not slow", [ELSEWHERE | {"reason": "slow"}]),
+        write_verdicts("elsewhere", python="3.12.1"),
+    ]
+
+    assert "| `nn.a` |  | not checked (no-accelerator) | confirmed |" in matrix(*files)[1]
+
+
 GPU = {"name": "H100", "memory_mib": 81559, "driver": "570.1"}
 ENVIRONMENTS = {
     "nothing": ({}, ["2.15.0"]),
+    "a key that tells nothing": ({"nccl": None}, ["2.15.0"]),
     "the time": ({"started": "2026-11-25T00:00:00+00:00"}, ["2.15.0"]),
     "the release": ({"torch": "2.9.0"}, ["2.9.0", "2.15.0"]),
     "the build": ({"torch": "2.15.0+cu130", "cuda": "13.0"}, ["2.15.0+cpu", "2.15.0+cu130"]),

@@ -165,8 +165,10 @@ UNFINISHED = {
         "2 of 1288 checks, exit status 0\n",
     ),
     "Ctrl-C": (
-        lambda text: text.replace('"exit_status": 0, "seen": null', '"exit_status": 2, "seen": "stopped"'),
-        "2 of 2 checks, exit status 2; stopped\n",
+        lambda text: text.replace(
+            '"exit_status": 0, "seen": null', '"exit_status": 2, "seen": "stopped\\nby hand"'
+        ),
+        "2 of 2 checks, exit status 2; stopped by hand\n",
     ),
 }
 
@@ -244,13 +246,16 @@ SHOWN = r"a\x1b[2Jb\x07c\u202ed\x9be\ud800f"
 def test_what_a_terminal_would_obey_is_shown_as_an_escape(write_verdicts, capsys):
     """No string of a file moves the cursor, hides or reorders text, or forges a line of its own."""
     refuted = {"outcome": "refuted", "seen": STRANGE, "sentence": STRANGE, "params": {"n": STRANGE}}
-    rung = RUNG | {"seen": f"{STRANGE}\nin all 1 1"}
+    rung = RUNG | {"outcome": "passed", "seen": f"{STRANGE}\nin all 1 1"}
     path = write_verdicts(results=[refuted], rungs=[rung], cpu=STRANGE, end={"seen": STRANGE})
 
     main(["summary", str(path)])
     main(["matrix", str(path), str(write_verdicts("w.jsonl"))])
+    main(["matrix", str(write_verdicts("u.jsonl", end={"collected": 9, "seen": STRANGE}))])
 
-    output = capsys.readouterr().out
+    output, errors = capsys.readouterr()
     assert output.count(SHOWN) > 4
+    assert SHOWN in errors
+    output += errors
     assert "\nin all 1 1" not in output
     assert not [c for c in output if not c.isprintable() and c != "\n"]

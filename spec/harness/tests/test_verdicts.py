@@ -199,6 +199,22 @@ def test_a_killed_run_leaves_whole_lines(run_spec, pytester):
     assert [record["id"] for record in caught.value.found.results] == ["nn.case"]
 
 
+def test_a_run_that_was_stopped_reads_as_unfinished(run_spec, pytester):
+    """After Ctrl-C, and after -x, the end of the file tells how many checks did not end."""
+    stop = (
+        '@claim("nn.stop", notes="3")\ndef test_stop():\n    "It goes on."\n    raise KeyboardInterrupt\n\n'
+    )
+
+    with pytest.raises(KeyboardInterrupt):
+        run_spec(stop + CLAIMS, "--verdicts=v.jsonl")
+    with pytest.raises(reading.UnfinishedError, match=r"finish: 0 of 8 checks, exit status 2$"):
+        reading.read(pytester.path / "v.jsonl")
+
+    run_spec(CLAIMS, "--verdicts=v.jsonl", "-x")
+    with pytest.raises(reading.UnfinishedError, match=r"finish: 3 of 7 checks, exit status 1$"):
+        reading.read(pytester.path / "v.jsonl")
+
+
 @pytest.mark.slow
 def test_workers_record_checks_and_a_killed_one_is_a_crash(run_spec_on_workers, pytester):
     """Under xdist checks are counted, and the claim that took its worker down is a crash."""
