@@ -63,7 +63,16 @@ def check(release: str) -> bool:
     print(f"\n=== PyTorch {release}", flush=True)
     if not install(release, environment / "bin" / "python"):
         return False
-    run = ["-m", "pytest", "-q", "--tb=no", "--slow", "--history", "--contain", f"--verdicts={fresh(release)}"]
+    run = [
+        "-m",
+        "pytest",
+        "-q",
+        "--tb=no",
+        "--slow",
+        "--history",
+        "--contain",
+        f"--verdicts={fresh(release)}",
+    ]
     chosen = [] if release in SUPPORTED else ["-m", "dated", "--continue-on-collection-errors"]
     chosen += ["-k", "not Resnet18"] if release in WITHOUT_TORCHVISION else []
     tests = sorted(map(str, (ROOT / "spec").glob("test_*.py")))

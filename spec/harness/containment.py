@@ -26,6 +26,7 @@ from spec.harness.verdicts import plain
 PATIENCE = 15.0  # seconds for a test to end by itself after its timeout, before its process is ended
 COLLECTING = 300.0  # seconds to import all tests, PyTorch from a cold disk included
 ENDING = 60.0  # seconds for a process to end once its tests have ended
+AT = "\nat "  # begins a line about what runs; what follows it are the last words
 GOODBYE = b"goodbye"
 PLAN = "plan"  # the file of what is to run
 MAIN = "main"  # the file of the process in which pytest itself runs the tests
@@ -111,11 +112,11 @@ class LastWords(NamedTuple):
 
 def last_words(file: Path) -> LastWords:
     """Return what a process was at, and why it is gone."""
-    try:
-        first, _, words = file.read_text(errors="replace").partition("\n")
-    except OSError:
+    if not file.exists():
         return LastWords(None, None, CRASHED, NO_WORD)
-    at = json.loads(first)
+    _, _, text = file.read_text(errors="replace").rpartition(AT)
+    line, _, words = text.partition("\n")
+    at = json.loads(line)
     first, _, stacks = words.partition("\n")
     # of all threads; the main one, or the one that crashed, stands last or is called the current one
     stack = stacks.split("Current thread")[-1].split("(most recent call first):\n")[-1].split("\n\n")[0]
@@ -147,7 +148,7 @@ class Watched:
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
         self.file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.write(self.file, b"{}\n")
+        self.note_down(None, None)
 
     def pytest_sessionstart(self) -> None:
         """Have a crash in native code reported there, and not on a standard error that nobody sees."""
@@ -169,9 +170,7 @@ class Watched:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Write down what is about to run."""
         claim = claim_of(item)
-        at = {"node": item.nodeid, "record": plain(begin(claim, item)) if claim else None}
-        os.ftruncate(self.file, 0)
-        os.write(self.file, (json.dumps(at) + "\n").encode())
+        self.note_down(item.nodeid, plain(begin(claim, item)) if claim else None)
         try:
             return (yield)
         finally:
@@ -191,6 +190,10 @@ class Watched:
     def pytest_sessionfinish(self) -> None:
         """Have what hangs from here on not hang for ever."""
         self.end_after(ENDING)
+
+    def note_down(self, node: str | None, record: Record | None) -> None:
+        """Write down what is about to run, by one call, so that it is never there by half."""
+        os.write(self.file, f"{AT}{json.dumps({'node': node, 'record': record})}\n".encode())
 
     def end_after(self, seconds: float) -> None:
         """End this process, and say where it was, unless that is cancelled before."""

@@ -124,15 +124,16 @@ def test_a_crash_costs_one_claim(on_pretended_accelerator, pytester):
 
 
 LAST_WORDS = {
-    "none": ("{}\n", NO_WORD),
-    "a word": ("{}\nthe accelerator fails", "the accelerator fails"),
+    "none": ("\nat {}\n", NO_WORD),
+    "a word": ("\nat {}\nthe accelerator fails", "the accelerator fails"),
     "stacks of all threads": (
-        '{}\nTimeout (0:00:03)!\nThread 0x1 (most recent call first):\n  File "io.py", line 1 in read\n\n'
+        '\nat {"node": "before"}\n\nat {}\n'
+        'Timeout (0:00:03)!\nThread 0x1 (most recent call first):\n  File "io.py", line 1 in read\n\n'
         'Thread 0x2 (most recent call first):\n  File "a.py", line 2 in f\n  File "b.py", line 3 in g\n',
         f'{TIMED_OUT}; File "a.py", line 2 in f; File "b.py", line 3 in g',
     ),
     "the current thread of a crash": (
-        "{}\nFatal Python error: Segmentation fault\n\nThread 0x1 (most recent call first):\n"
+        "\nat {}\nFatal Python error: Segmentation fault\n\nThread 0x1 (most recent call first):\n"
         '  File "io.py", line 1 in read\n\nCurrent thread 0x2 (most recent call first):\n'
         '  File "a.py", line 2 in f\n\nExtension modules: numpy\n',
         'Segmentation fault; File "a.py", line 2 in f',
