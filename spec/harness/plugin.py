@@ -30,6 +30,7 @@ from spec.harness.findings import Findings
 from spec.harness.garbage import LongLived
 from spec.harness.generated import draw_the_same_cases
 from spec.harness.outcomes import Record
+from spec.harness.places import node_of, real, specification
 from spec.harness.seeds import seed_from, seed_of, sow
 from spec.harness.verdicts import plain
 
@@ -43,6 +44,17 @@ MARKERS = (
     "dated: is true since a release of PyTorch that the claim names",
     "slow: takes longer than a few seconds; runs with --slow",
     "benchmark: measures speed (pytest-benchmark)",
+)
+
+# Within a test alone: what pytest itself has to warn of around the tests is no fault of PyTorch's. The later
+# ones count more: what pytest warns of within a test, as of a folder that it cannot remove, fails none, what
+# nobody could catch does; and libraries may find fault with their own code.
+FAILING_WARNINGS = (
+    "error",
+    "default::pytest.PytestWarning",
+    "error::pytest.PytestUnraisableExceptionWarning",
+    "error::pytest.PytestUnhandledThreadExceptionWarning",
+    "default:::(PIL|filelock|hypothesis|matplotlib|tqdm)[.]",
 )
 
 RECORD = pytest.StashKey[Record]()
@@ -96,6 +108,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     if not config.getini("enable_assertion_pass_hook"):
         raise pytest.UsageError("set enable_assertion_pass_hook = true: executed checks are counted by it")
+    if not config.pluginmanager.hasplugin("warnings"):
+        raise pytest.UsageError("leave out -p no:warnings: a warning of PyTorch's fails the test that gives it")
     if config.option.sabotage and config.option.verdicts:
         raise pytest.UsageError("--verdicts records what is true, --sabotage breaks it: give one of the two")
     named = config.option.data
@@ -140,7 +154,7 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
         found += [f"{name} is a claim that pytest does not collect" for name in uncollected(collector.obj)]
     for item in report.result:
         if isinstance(item, pytest.Function):
-            name = item.nodeid.removeprefix("spec/").split("[")[0]
+            name = node_of(item).removeprefix("spec/").split("[")[0]
             found += problems(name, claim_of(item), collector.config.stash[SEEN_IDS])
             if type(item) is not pytest.Function or "subtests" in item.fixturenames:
                 found.append(f"{name} is a unittest or has subtests, whose checks cannot be told apart")
@@ -152,7 +166,15 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
 
 
 def _is_specification(path: Path | None) -> bool:
-    return path is not None and path.parent.name == "spec" and path.name.startswith("test_")
+    if path is None:
+        return False
+    place = real(str(path))
+    return place.parent.name == "spec" and place.name.startswith("test_")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Have warnings fail the test that gives them; its own marks, which pytest applies later, may differ."""
+    item.add_marker(pytest.mark.filterwarnings(*FAILING_WARNINGS), append=False)
 
 
 @pytest.hookimpl(trylast=True)
@@ -219,7 +241,8 @@ def pytest_fixture_setup(
 ) -> Generator[None, Any, Any]:
     """Start a fixture that several tests share from a seed of its own, whichever of them comes first."""
     if fixturedef.scope != "function":
-        sow(seed_from(f"{fixturedef.baseid}::{fixturedef.argname}"))
+        made_by = getattr(fixturedef.func, "__module__", "")
+        sow(seed_from(f"{made_by}::{fixturedef.argname}"))
     return (yield)
 
 
@@ -259,7 +282,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
         planted: Any = pyfuncitem.callspec.params["sabotage"]
         return (yield from sabotage.under(pyfuncitem, planted))
     try:
-        with tally.of_its_own(pyfuncitem.config.rootpath / "spec") as mine:
+        with tally.of_its_own(specification(pyfuncitem)) as mine:
             result = yield
     finally:
         if RECORD in pyfuncitem.stash:

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from spec.harness.places import node_of
+
 
 def seed_of(item: pytest.Item) -> int:
-    """Return a seed in [0, 2**32) from the node id, the same on every device and under every sabotage."""
+    """Return a seed in [0, 2**32) from the test's name, the same on every device and under every sabotage."""
     case = sorted((key, value) for key, value in cases(item).items() if key != "device")
-    name = f"{item.nodeid.split('[')[0]}{case}"
+    name = f"{node_of(item).split('[')[0]}{case}"
     return seed_from(name)
 
 
