@@ -1,4 +1,4 @@
-"""Where a test lies: told by its own file, whatever the root folder of the run and whichever way led there."""
+"""Where a test lies, by its own file: whatever the root folder of the run, and whichever links led there."""
 
 import functools
 import os

@@ -32,6 +32,7 @@ from spec.harness.generated import draw_the_same_cases
 from spec.harness.outcomes import Record
 from spec.harness.places import node_of, real, specification
 from spec.harness.seeds import seed_from, seed_of, sow
+from spec.harness.strict_warnings import StrictWarnings
 from spec.harness.verdicts import plain
 
 __all__ = ["cifar10", "device", "measured", "start_from_own_seed"]
@@ -44,17 +45,6 @@ MARKERS = (
     "dated: is true since a release of PyTorch that the claim names",
     "slow: takes longer than a few seconds; runs with --slow",
     "benchmark: measures speed (pytest-benchmark)",
-)
-
-# Within a test alone: what pytest itself has to warn of around the tests is no fault of PyTorch's. The later
-# ones count more: what pytest warns of within a test, as of a folder that it cannot remove, fails none, what
-# nobody could catch does; and libraries may find fault with their own code.
-FAILING_WARNINGS = (
-    "error",
-    "default::pytest.PytestWarning",
-    "error::pytest.PytestUnraisableExceptionWarning",
-    "error::pytest.PytestUnhandledThreadExceptionWarning",
-    "default:::(PIL|filelock|hypothesis|matplotlib|tqdm)[.]",
 )
 
 RECORD = pytest.StashKey[Record]()
@@ -108,8 +98,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     if not config.getini("enable_assertion_pass_hook"):
         raise pytest.UsageError("set enable_assertion_pass_hook = true: executed checks are counted by it")
-    if not config.pluginmanager.hasplugin("warnings"):
-        raise pytest.UsageError("leave out -p no:warnings: a warning of PyTorch's fails the test that gives it")
     if config.option.sabotage and config.option.verdicts:
         raise pytest.UsageError("--verdicts records what is true, --sabotage breaks it: give one of the two")
     named = config.option.data
@@ -127,6 +115,7 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)  # at these sizes a second thread only waits for the first
     config.pluginmanager.register(OnAccelerator())
     config.pluginmanager.register(LongLived())
+    config.pluginmanager.register(StrictWarnings(config))
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Worker(config))
     else:
@@ -170,11 +159,6 @@ def _is_specification(path: Path | None) -> bool:
         return False
     place = real(str(path))
     return place.parent.name == "spec" and place.name.startswith("test_")
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Have warnings fail the test that gives them; its own marks, which pytest applies later, may differ."""
-    item.add_marker(pytest.mark.filterwarnings(*FAILING_WARNINGS), append=False)
 
 
 @pytest.hookimpl(trylast=True)
