@@ -4,16 +4,22 @@ A command imports what it needs when it runs, so that help and usage errors do n
 """
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
 from blitz.arguments import add_commands
 from blitz.errors import BlitzError
 from spec.harness import perf
+from spec.harness.surroundings import open_streams
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; a problem that a person can put right is one sentence and status 1."""
+    open_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal of ASCII cannot show is told, too
     arguments = parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))

@@ -58,6 +58,8 @@ def climb_together(devices: list[str]) -> Iterator[ladder.Step]:
         try:
             for step in ladder.climbing(device):
                 steps.put(step)
+        except Exception as error:  # which nobody would hear from a thread, and see only what had passed
+            steps.put(ladder.not_climbed(device, error))
         finally:
             steps.put(None)
 

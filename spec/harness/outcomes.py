@@ -59,10 +59,17 @@ def outcome_of(
     if isinstance(error, NotChecked) and not report.failed:
         return NOT_CHECKED, error.reason, None
     # Hypothesis tells the case that it found in a note
-    seen = "\n".join([str(error)[:1000] or type(error).__name__, *getattr(error, "__notes__", [])])
+    seen = "\n".join([_text(error)[:1000] or type(error).__name__, *getattr(error, "__notes__", [])])
     if report.when == "call" and is_own_check(error, specification(item)):
         return REFUTED, None, seen
     raised_in = raising_file(error)
     if raised_in is not None and raised_in.name == "pytest_timeout.py":
         return TIMEOUT, None, seen
     return ERROR, None, f"{type(error).__name__}: {seen}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as another:
+        return f"an error that cannot tell what it is ({type(another).__name__})"

@@ -1,6 +1,7 @@
 """The pytest plugin: claims are collected, run, sabotaged, recorded and summed up."""
 
 import os
+import shlex
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from blitz import data
 from blitz.errors import DataError
 from spec.harness import outcomes, sabotage
 from spec.harness.checks import count_checks, tally
+from spec.harness.children import python
 from spec.harness.claims import claim_of, problems, uncollected
 from spec.harness.climbing import Climb
 from spec.harness.containment import Supervisor, Worker, seat_workers
@@ -33,6 +35,7 @@ from spec.harness.outcomes import Record
 from spec.harness.places import node_of, real, specification
 from spec.harness.seeds import seed_from, seed_of, sow
 from spec.harness.strict_warnings import StrictWarnings
+from spec.harness.surroundings import keep_sockets_short, name_the_user, open_streams
 from spec.harness.verdicts import plain
 
 __all__ = ["cifar10", "device", "measured", "start_from_own_seed"]
@@ -92,8 +95,19 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     seat_workers(config)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list[Any]) -> None:
+    """Have workers import nothing that lies in the current folder."""
+    for spec in specs:
+        if spec.popen and not spec.python:
+            spec.python = shlex.join(python())
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Hold the machine to what is required, before anything else is done."""
+    open_streams()
+    name_the_user()
+    keep_sockets_short()
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     if not config.getini("enable_assertion_pass_hook"):
@@ -132,17 +146,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
     """Stop at a test in spec/test_*.py that breaks a rule of claims, with one message for the file."""
     report = yield
-    if not _is_specification(collector.path) or report.failed:
+    if report.failed:
         return report
     found: list[str] = []
-    if report.skipped:
+    specified = _is_specification(collector.path)
+    if specified and report.skipped:
         found.append(
             f"{collector.path.name} skips itself; a claim that cannot be checked is not_checked(...)"
         )
-    if isinstance(collector, pytest.Module) and report.passed:
+    if specified and isinstance(collector, pytest.Module) and report.passed:
         found += [f"{name} is a claim that pytest does not collect" for name in uncollected(collector.obj)]
     for item in report.result:
-        if isinstance(item, pytest.Function):
+        if isinstance(item, pytest.Function) and (specified or claim_of(item)):
             name = node_of(item).removeprefix("spec/").split("[")[0]
             found += problems(name, claim_of(item), collector.config.stash[SEEN_IDS])
             if type(item) is not pytest.Function or "subtests" in item.fixturenames:
@@ -269,6 +284,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
         with tally.of_its_own(specification(pyfuncitem)) as mine:
             result = yield
     finally:
+        pyfuncitem.stash[MEASURED] = plain(pyfuncitem.stash[MEASURED])  # here a failure is the test's own
         if RECORD in pyfuncitem.stash:
             record = pyfuncitem.stash[RECORD]
             record["checks"], record["tolerance_used"] = mine.executed, mine.tolerance_used
@@ -296,13 +312,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     claim = claim_of(item)
     if claim is None or item.config.option.sabotage:
         return report
+    if RECORD not in item.stash:  # the hook of another plugin failed before ours could prepare it
+        item.stash[RECORD] = outcomes.begin(claim, item)
     record: Record = item.stash[RECORD]
     over = call.when == "teardown" and record["outcome"] not in (outcomes.CONFIRMED, outcomes.NOT_CHECKED)
     if (call.when == "call" or error is not None) and not over:
         outcome, reason, seen = outcomes.outcome_of(error, item, report)
         record["outcome"], record["reason"], record["seen"] = outcome, reason, seen
-        record["detail"] = getattr(error, "detail", None)
-        record["measured"] = item.stash[MEASURED]
+        record["detail"] = error.detail if isinstance(error, NotChecked) else None
+        record["measured"] = item.stash.get(MEASURED, {})
         record["seconds"] = round(record["seconds"] + call.duration, 6)
     report.record = plain(record)
     return report

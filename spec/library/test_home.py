@@ -14,8 +14,8 @@ from blitz.errors import DataError
 
 
 @pytest.fixture
-def no_home(monkeypatch):
-    """Be a user of whom only a number is known, as in a container."""
+def no_home(tmp_path, monkeypatch):
+    """Be a user of whom only a number is known, as in a container; by then pytest has asked for the name."""
     for name in ("BLITZ_CACHE", "BLITZ_DATA", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     for ask in ("getpwuid", "getpwnam"):
