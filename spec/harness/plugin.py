@@ -29,6 +29,7 @@ from spec.harness.devices import (
     on_accelerator,
 )
 from spec.harness.findings import Findings
+from spec.harness.freshness import Freshness
 from spec.harness.garbage import LongLived
 from spec.harness.generated import draw_the_same_cases
 from spec.harness.outcomes import Record
@@ -130,6 +131,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(OnAccelerator())
     config.pluginmanager.register(LongLived())
     config.pluginmanager.register(StrictWarnings(config))
+    config.pluginmanager.register(Freshness())
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Worker(config))
     else:
@@ -284,7 +286,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
         with tally.of_its_own(specification(pyfuncitem)) as mine:
             result = yield
     finally:
-        pyfuncitem.stash[MEASURED] = plain(pyfuncitem.stash[MEASURED])  # here a failure is the test's own
+        measured = dict(pyfuncitem.stash[MEASURED])
+        pyfuncitem.stash[MEASURED].clear()
+        pyfuncitem.stash[MEASURED].update(
+            plain(measured)
+        )  # a value that fails here fails the test, not the run
         if RECORD in pyfuncitem.stash:
             record = pyfuncitem.stash[RECORD]
             record["checks"], record["tolerance_used"] = mine.executed, mine.tolerance_used
