@@ -286,11 +286,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
         with tally.of_its_own(specification(pyfuncitem)) as mine:
             result = yield
     finally:
-        measured = dict(pyfuncitem.stash[MEASURED])
-        pyfuncitem.stash[MEASURED].clear()
-        pyfuncitem.stash[MEASURED].update(
-            plain(measured)
-        )  # a value that fails here fails the test, not the run
+        values: dict[str, Any] = pyfuncitem.stash[MEASURED]
+        taken = dict(values)
+        values.clear()
+        values.update(plain(taken))  # what cannot be written down fails the test here, and not the run later
         if RECORD in pyfuncitem.stash:
             record = pyfuncitem.stash[RECORD]
             record["checks"], record["tolerance_used"] = mine.executed, mine.tolerance_used
