@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     if not config.getini("enable_assertion_pass_hook"):
         raise pytest.UsageError("set enable_assertion_pass_hook = true: executed checks are counted by it")
+    if sys.flags.optimize > 1:
+        raise pytest.UsageError("leave out -OO and PYTHONOPTIMIZE=2: they take away what the claims state")
     if config.option.sabotage and config.option.verdicts:
         raise pytest.UsageError("--verdicts records what is true, --sabotage breaks it: give one of the two")
     named = config.option.data

@@ -139,3 +139,13 @@ def test_ranks_that_cannot_be_prepared_do_not_end_the_run(monkeypatch):
     with pytest.raises(OSError, match="AF_UNIX path too long"):
         ranks.run(2, len, [], folder=None)
     assert refusal.call_count == 2
+
+
+def test_python_without_docstrings_is_refused_in_a_sentence(run_spec, monkeypatch):
+    """A docstring is what a claim states; `-O` takes none away, and pytest's asserts count all the same."""
+    monkeypatch.setattr(sys, "flags", Mock(optimize=2))
+
+    result = run_spec("")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*leave out -OO and PYTHONOPTIMIZE=2*"])
