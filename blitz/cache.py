@@ -21,10 +21,28 @@ FORMAT = 1  # count up when what is written changes
 
 
 def cache_folder() -> Path:
-    """Return the user's cache: $BLITZ_CACHE, else $XDG_CACHE_HOME/blitz, else ~/.cache/blitz."""
+    """Return the user's cache: $BLITZ_CACHE, else $XDG_CACHE_HOME/blitz, else ~/.cache/blitz.
+
+    Raises:
+        DataError: the user has no home folder.
+    """
     if named := os.environ.get("BLITZ_CACHE"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blitz"
+        return expanded(named)
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "blitz"
+
+
+def expanded(folder: str | Path) -> Path:
+    """Return a folder as a person names it, with the home folder in the place of ~.
+
+    Raises:
+        DataError: there is no such home folder, as for a user in a container who is a number without a name.
+    """
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:
+        raise DataError(
+            f"there is no home folder for {folder}: set HOME, or BLITZ_CACHE to a folder without ~"
+        ) from None
 
 
 def fingerprint(folder: Path, parts: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from blitz import sources, stand_in
-from blitz.cache import cache_folder, cached
+from blitz.cache import cache_folder, cached, expanded
 from blitz.errors import DataError
 from blitz.sources import Cifar10, Split
 
@@ -42,7 +42,7 @@ def load(source: str | Path | None = None, *, download: bool = False, progress: 
             raise DataError("expected a folder to download to, got stand-in, which is built in")
         from blitz import official
 
-        official.download(Path(named).expanduser() if named else cache_folder())
+        official.download(expanded(named) if named else cache_folder())
     origin, folder = find(source)
     if folder is None:
         if not named:
@@ -73,20 +73,30 @@ def find(source: str | Path | None = None) -> tuple[str, Path | None]:
     ('stand-in', None)
     """
     named = source or os.environ.get("BLITZ_DATA")
-    if named == "stand-in" or (not named and not sources.is_official(cache_folder())):
+    if named == "stand-in" or (not named and not _is_in_cache()):
         return "stand-in", None
-    folder = Path(named).expanduser() if named else cache_folder()
+    folder = expanded(named) if named else cache_folder()
     if sources.is_official(folder):
         return "official", folder
     if sources.is_image_folder(folder):
         return "image folder", folder
     whose = "" if source else " (named by BLITZ_DATA)"
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DataError(f"expected a folder with CIFAR-10, but there is no folder {folder}{whose}")
-    found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5]) or "nothing"
+    try:
+        found = ", ".join(sorted(os.listdir(folder))[:5]) or "nothing"
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}{whose}: {error.strerror}") from None
     raise DataError(
         f"expected {sources.OFFICIAL}, or train and test, in the folder {folder}{whose}, found {found}"
     )
+
+
+def _is_in_cache() -> bool:
+    try:
+        return sources.is_official(cache_folder())
+    except DataError:  # without a home folder nobody has kept a copy there
+        return False
 
 
 def normalize(images: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ def find_device(name: str) -> torch.device:
     >>> find_device("cpu")
     device(type='cpu')
     """
+    name = one_cpu(name)
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if name == "auto":
         return accelerator or torch.device("cpu")
@@ -28,6 +29,23 @@ def find_device(name: str) -> torch.device:
             f"there is no device {name} here: PyTorch {torch.__version__} sees {here}"
         ) from error
     return device
+
+
+def one_cpu(name: str) -> str:
+    """Return the name of a device as it is, but "cpu" for "cpu:0".
+
+    Raises:
+        BlitzError: it is another CPU, to which PyTorch would give the same one.
+
+    >>> one_cpu("cpu:0"), one_cpu("cuda:1")
+    ('cpu', 'cuda:1')
+    """
+    kind, colon, index = name.partition(":")
+    if kind != "cpu":
+        return name
+    if colon and index != "0":
+        raise BlitzError(f"there is no device {name}: PyTorch has one CPU, which is called cpu or cpu:0")
+    return kind
 
 
 def take_own_accelerator(name: str) -> None:

@@ -15,6 +15,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from spec.harness.children import environment
+
 # A server imports this once, and forks every rank: a fork of pytest itself could not run a backward pass any
 # more. DDP imports torch._dynamo, which takes a second.
 PRELOADED = ["__main__", "torch._dynamo", "hypothesis", "spec.conftest", "spec.library.runs"]
@@ -26,7 +28,10 @@ numbers = itertools.count()
 def prepare():
     """Start the server; it imports in the background, while this process goes on."""
     context.set_forkserver_preload(PRELOADED)
-    forkserver.ensure_running()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONSAFEPATH", "1")  # else it would import what lies in the current folder
+        patch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+        forkserver.ensure_running()
 
 
 def run(size, work, *arguments, folder, planted=None, backend="gloo"):

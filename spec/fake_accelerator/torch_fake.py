@@ -127,10 +127,20 @@ def library() -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the user's cache, as `blitz.cache` finds it, which nobody may import within `import torch`."""
-    if named := os.environ.get("BLITZ_CACHE"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blitz"
+    """Return the user's cache, as `blitz.cache` finds it, which nobody may import within `import torch`.
+
+    Raises:
+        RuntimeError: the user has no home folder.
+    """
+    named = os.environ.get("BLITZ_CACHE")
+    folder = Path(named or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "blitz")
+    try:
+        return folder.expanduser()
+    except RuntimeError:
+        raise RuntimeError(
+            f"there is no home folder for {folder}, in which the fake accelerator is kept: "
+            "set HOME, or BLITZ_CACHE to a folder without ~"
+        ) from None
 
 
 def build(path: Path) -> None:

@@ -18,6 +18,8 @@ import pluggy
 import pytest
 import torch
 
+from spec.harness.places import real
+
 # Source: the table of default tolerances in the documentation of torch.testing.assert_close.
 TOLERANCES = {
     torch.float16: (1e-3, 1e-5),
@@ -30,21 +32,21 @@ TOLERANCES = {
 
 
 def _folder(module: ModuleType) -> Path:
-    return Path(module.__file__ or "").parent
+    return real(module.__file__ or "").parent
 
 
-HARNESS = Path(__file__).parent
+HARNESS = real(__file__).parent
 CHECKERS = list(map(_folder, (_pytest, pluggy, torch.testing, numpy.testing)))
 
 
 @functools.cache  # Hypothesis alone passes thousands of asserts of its own in a test
 def _is_checker(file: str) -> bool:
-    return Path(file).parent == HARNESS or any(Path(file).is_relative_to(checker) for checker in CHECKERS)
+    return real(file).parent == HARNESS or any(real(file).is_relative_to(checker) for checker in CHECKERS)
 
 
 @functools.cache
 def _is_within(file: str, folder: Path) -> bool:
-    return Path(file).is_relative_to(folder)
+    return real(file).is_relative_to(folder)
 
 
 @dataclass
@@ -159,6 +161,6 @@ def raising_file(error: BaseException) -> Path | None:
     while frame is not None:
         file = frame.tb_frame.f_code.co_filename
         if not _is_checker(file):
-            found = Path(file)
+            found = real(file)
         frame = frame.tb_next
     return found

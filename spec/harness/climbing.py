@@ -31,7 +31,10 @@ class Climb:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Climb before the first test on the accelerator, outside of the time that the test has."""
         if self.steps is None and on_accelerator(item) and accelerator_kind():
-            self.steps = self.climb_or_read()
+            try:
+                self.steps = self.climb_or_read()
+            except Exception as error:  # in a hook it would end the whole run
+                self.steps = self.news = [ladder.not_climbed(str(accelerator_kind()), error)]
         return (yield)
 
     def climb_or_read(self) -> list[ladder.Step]:

@@ -4,6 +4,7 @@ A command imports what it needs when it runs, so that help and usage errors do n
 """
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from blitz.arguments import add_commands
 from blitz.errors import BlitzError
 from spec.harness import perf
 from spec.harness.escaping import printable
+from spec.harness.surroundings import open_streams
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -18,6 +20,10 @@ def main(argv: list[str] | None = None) -> int:
 
     The status is 0 if the answer is good, 1 if it is bad, 2 if there is none, 3 if a run did not finish.
     """
+    open_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal of ASCII cannot show is told, too
     arguments = parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from blitz.devices import one_cpu
+from blitz.errors import BlitzError
 from blitz.precision import float32_precision
 from spec.harness.contract import lacks, not_checked
 
@@ -25,6 +27,10 @@ def name_device(name: str) -> None:
     Raises:
         pytest.UsageError: there is no such device here.
     """
+    try:
+        name = one_cpu(name)
+    except BlitzError as error:
+        raise pytest.UsageError(f"--device {name}: {error}") from None
     kind, _, index = name.partition(":")
     if kind != "cpu":
         found = _current_kind()
@@ -39,7 +45,7 @@ def name_device(name: str) -> None:
 
 def accelerator_kind() -> str | None:
     """Return the accelerator's kind, such as "cuda", None without one; leaves the device alone."""
-    return None if os.environ.get(NAMED) == "cpu" else _current_kind()
+    return None if os.environ.get(NAMED) in ("cpu", "cpu:0") else _current_kind()
 
 
 def _current_kind() -> str | None:

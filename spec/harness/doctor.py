@@ -8,6 +8,7 @@ from threading import Thread
 
 import torch
 
+from blitz.devices import one_cpu
 from spec.harness import ladder
 
 
@@ -40,8 +41,13 @@ def devices_of(name: str | None) -> list[str]:
     Args:
         name: one device, such as "cuda:1", or a kind, which means all that are visible; None for the
             accelerator that is there, or that this PyTorch is built for, or else CUDA.
+
+    Raises:
+        BlitzError: it is a second CPU.
     """
-    if name is None:
+    if name is not None:
+        name = one_cpu(name)
+    else:
         current = torch.accelerator.current_accelerator()
         name = current.type if current is not None else "cuda"
     current = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
@@ -58,6 +64,8 @@ def climb_together(devices: list[str]) -> Iterator[ladder.Step]:
         try:
             for step in ladder.climbing(device):
                 steps.put(step)
+        except Exception as error:  # which nobody would hear from a thread, and see only what had passed
+            steps.put(ladder.not_climbed(device, error))
         finally:
             steps.put(None)
 

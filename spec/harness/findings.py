@@ -86,7 +86,7 @@ class Findings:
         if record:
             self.records.append(record)
             self.write(record)
-        self.run.ledger.note(ended=node, broken=broken, recorded=record is not None)
+        self.run.ledger.note(ended=node, broken=broken, recorded=record and record["node"])
 
     def tell(self, rungs: list[ladder.Step]) -> None:
         """Print how a device climbed the ladder: at once, so that the first cause stands above all else."""

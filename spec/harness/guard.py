@@ -142,9 +142,9 @@ def _end_file(run: Run, account: Account, last: LastWords | None, status: int) -
     """Write a record for each claim that was not reached, and the last line."""
     assert run.file
     if account.begun:
-        left = [record for record in planned(run.folder) if record["node"] not in account.nodes]
+        left = [record for record in planned(run.folder) if record["node"] not in account.recorded]
         for record in left:
-            if last and record["node"] == last.node:
+            if last and last.record and record["node"] == last.record["node"]:
                 record |= {"outcome": last.outcome, "seen": last.why}
             else:
                 record |= {"outcome": NOT_CHECKED, "reason": "not-reached", "seen": None}
@@ -154,7 +154,7 @@ def _end_file(run: Run, account: Account, last: LastWords | None, status: int) -
                 "kind": "end",
                 "collected": account.collected,
                 "ended": account.ended,
-                "records": account.recorded + len(left),
+                "records": len(account.recorded) + len(left),
                 "exit_status": status,
                 "seen": "; ".join(account.problems) or None,
             }

@@ -9,18 +9,16 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import textwrap
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import IO, Any, Literal, TypedDict, cast
 
+from spec.harness.children import ROOT, environment, python
 from spec.harness.rungs import DIED, HUNG, NAMES
 
-ROOT = Path(__file__).parents[2]
 START = 60.0  # seconds to import PyTorch, which a cold disk takes its time for
 LAST_WORDS = 3.0  # seconds for a process that hangs to say where
 STANDS_ON = {
@@ -67,9 +65,7 @@ def climbing(
     """Yield each step of `climb` when its rung has ended."""
     names = NAMES[: NAMES.index(last) + 1] if last else NAMES
     failed = None
-    climber = _Climber(
-        [sys.executable, "-X", "faulthandler", "-m", module, device, *([last] if last else [])]
-    )
+    climber = _Climber(python("-X", "faulthandler", "-m", module, device, *([last] if last else [])))
     try:
         for name in names:
             if failed:
@@ -81,6 +77,17 @@ def climbing(
             yield step
     finally:
         climber.end()
+
+
+def not_climbed(device: str, error: Exception) -> Step:
+    """Return a first rung that failed because no process could be sent up the ladder, or not be heard."""
+    step = _step(
+        device, NAMES[0], "failed", f"the ladder could not be climbed: {type(error).__name__}: {error}"
+    )
+    step["advice"] = (
+        "see that this user may start processes and write to the folder for temporary files (TMPDIR)"
+    )
+    return step
 
 
 def _rung(climber: "_Climber", device: str, name: str, patience: float, seconds: float) -> Step:
@@ -112,14 +119,13 @@ class _Climber:
     """The process that climbs, the lines that it prints, and what it leaves on its standard error."""
 
     def __init__(self, command: list[str]) -> None:
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by end()
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment(),
         )
         assert self.process.stdout is not None
         self.pipe = self.process.stdout

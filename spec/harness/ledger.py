@@ -18,9 +18,8 @@ class Account(NamedTuple):
 
     collected: int  # checks
     ended: int  # of them, with one outcome each
-    nodes: set[str]  # the node ids of those that ended
     broken: int  # of those that ended: refuted, or broken in any other way
-    recorded: int  # of those that ended: claims, each with its record in the file
+    recorded: set[str]  # the nodes of the records that were made, one of each claim that ended
     problems: list[str]  # of the run as a whole, a sentence each
     begun: bool  # whether the file has its header
     finished: bool  # whether pytest came to the end of its session
@@ -44,7 +43,7 @@ class Ledger:
 
         Args:
             line: `begun`, that the file has its header; `collected`, the node ids of all checks; `ended`, the
-                node id of one, with `broken` and `recorded`; `problem`, a sentence about the whole;
+                node id of one, with `broken` and the node that is `recorded`; `problem`, a sentence about the whole;
                 `finished`, that pytest came to the end of its session; or `status`, the exit status that the
                 process is about to end with.
         """
@@ -72,9 +71,8 @@ class Ledger:
         return Account(
             collected=collected.total(),
             ended=(collected & ended).total(),
-            nodes=set(ended),
             broken=sum(note.get("broken", False) for note in notes),
-            recorded=sum(note.get("recorded", False) for note in notes),
+            recorded={note["recorded"] for note in notes if note.get("recorded")},
             problems=problems,
             begun=any("begun" in note for note in notes),
             finished=finished,

@@ -6,14 +6,17 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+from spec.harness.children import environment, python
 from spec.harness.devices import accelerator_kind
 
 Device = dict[str, Any]
+T = TypeVar("T")
 
 # what nvidia-smi calls it -> what we do; from drivers before R510 it knows the first three
 FIELDS = {
@@ -27,26 +30,34 @@ FIELDS = {
 
 def describe() -> dict[str, Any]:
     """Return what the header of a verdict file says of the machine."""
-    kind = accelerator_kind()
+    kind = known(accelerator_kind)
     return {
-        "os": platform.platform(),
-        "cpu": cpu(),
+        "os": known(platform.platform) or sys.platform,
+        "cpu": known(cpu) or platform.machine(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "accelerator": kind,
-        "devices": devices(kind),
+        "devices": known(lambda: devices(kind)) or [],
         "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "cuda": torch.version.cuda,
-        "cuda_driver": cuda_driver(),
-        "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
-        "nccl": nccl(),
+        "cuda_driver": known(cuda_driver),
+        "cudnn": known(cudnn),
+        "nccl": known(nccl),
     }
+
+
+def known(ask: Callable[[], T]) -> T | None:
+    """Return what `ask` tells, None where it fails: no run is lost for what only describes its machine."""
+    try:
+        return ask()
+    except Exception:  # drivers and libraries that do not fit each other fail in any way
+        return None
 
 
 def cpu() -> str:
     """Return the model of the processor."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -88,7 +99,7 @@ def _nvidia_device(told: dict[str, str]) -> Device:
 
 
 def _from_pytorch() -> list[Device]:
-    told = output(sys.executable, "-m", __name__, cwd=Path(__file__).parents[2])
+    told = output(*python("-m", "spec.harness.machine"), env=environment())
     try:
         found: list[Device] = json.loads((told or "").rpartition("\nDEVICES ")[2])
     except ValueError:
@@ -128,6 +139,11 @@ def cuda_driver() -> str | None:
     return None if failed else f"{version.value // 1000}.{version.value % 1000 // 10}"
 
 
+def cudnn() -> int | None:
+    """Return the version of cuDNN, None where PyTorch has none."""
+    return torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None
+
+
 def nccl() -> str | None:
     """Return the version of NCCL, None where PyTorch has none."""
     if not (torch.distributed.is_available() and torch.distributed.is_nccl_available()):
@@ -135,11 +151,19 @@ def nccl() -> str | None:
     return ".".join(map(str, torch.cuda.nccl.version()))
 
 
-def output(*command: str, cwd: Path | None = None) -> str | None:
+def output(*command: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str | None:
     """Return what `command` prints, None where it is missing or fails."""
     try:
         done = subprocess.run(
-            command, cwd=cwd, capture_output=True, text=True, errors="replace", check=True, timeout=60
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=True,
+            timeout=60,
         )
     except (OSError, subprocess.SubprocessError):
         return None

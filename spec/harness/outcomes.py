@@ -8,6 +8,7 @@ from spec.harness.checks import is_own_check, raising_file
 from spec.harness.claims import Claim
 from spec.harness.contract import NotChecked
 from spec.harness.devices import on_accelerator
+from spec.harness.places import node_of, specification
 from spec.harness.seeds import cases, seed_of
 
 CONFIRMED = "confirmed"
@@ -33,7 +34,7 @@ def begin(claim: Claim, item: pytest.Item) -> Record:
         "says": claim.says,
         "since": claim.since,
         "sentence": claim.sentence,
-        "node": item.nodeid,
+        "node": node_of(item),
         "params": cases(item),
         "device": "accelerator" if gpu else "cpu",
         "gpu": gpu,
@@ -58,10 +59,17 @@ def outcome_of(
     if isinstance(error, NotChecked) and not report.failed:
         return NOT_CHECKED, error.reason, None
     # Hypothesis tells the case that it found in a note
-    seen = "\n".join([str(error)[:1000] or type(error).__name__, *getattr(error, "__notes__", [])])
-    if report.when == "call" and is_own_check(error, item.path.parent):
+    seen = "\n".join([_text(error)[:1000] or type(error).__name__, *getattr(error, "__notes__", [])])
+    if report.when == "call" and is_own_check(error, specification(item)):
         return REFUTED, None, seen
     raised_in = raising_file(error)
     if raised_in is not None and raised_in.name == "pytest_timeout.py":
         return TIMEOUT, None, seen
     return ERROR, None, f"{type(error).__name__}: {seen}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as another:
+        return f"an error that cannot tell what it is ({type(another).__name__})"

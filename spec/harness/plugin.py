@@ -1,6 +1,8 @@
 """The pytest plugin: claims are collected, run, sabotaged, recorded and summed up."""
 
 import os
+import shlex
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from blitz import data
 from blitz.errors import DataError
 from spec.harness import guard, outcomes, sabotage
 from spec.harness.checks import count_checks, tally
+from spec.harness.children import python
 from spec.harness.claims import before, claim_of, problems, uncollected, why_too_old
 from spec.harness.climbing import Climb
 from spec.harness.containment import MAIN, Supervisor, Watched, Worker
@@ -27,11 +30,15 @@ from spec.harness.devices import (
     on_accelerator,
 )
 from spec.harness.findings import Findings
+from spec.harness.freshness import Freshness
 from spec.harness.garbage import LongLived
 from spec.harness.generated import draw_the_same_cases
 from spec.harness.outcomes import Record
+from spec.harness.places import node_of, real, specification
 from spec.harness.seats import seat_workers
 from spec.harness.seeds import seed_from, seed_of, sow
+from spec.harness.strict_warnings import StrictWarnings
+from spec.harness.surroundings import keep_sockets_short, name_the_user, open_streams
 from spec.harness.verdicts import plain
 
 __all__ = ["cifar10", "device", "measured", "start_from_own_seed"]
@@ -90,6 +97,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Have another process run all this, and watch it; there choose the accelerator and the workers."""
+    open_streams()  # or the file of the run would take the number of one that is closed
     if hasattr(config, "workerinput"):
         return None
     if guard.RUN not in config.stash:
@@ -103,12 +111,24 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     return None
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list[Any]) -> None:
+    """Have workers import nothing that lies in the current folder."""
+    for spec in specs:
+        if spec.popen and not spec.python:
+            spec.python = shlex.join(python())
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Hold the machine to what is required, before anything else is done."""
+    name_the_user()
+    keep_sockets_short()
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     if not config.getini("enable_assertion_pass_hook"):
         raise pytest.UsageError("set enable_assertion_pass_hook = true: executed checks are counted by it")
+    if sys.flags.optimize > 1:
+        raise pytest.UsageError("leave out -OO and PYTHONOPTIMIZE=2: they take away what the claims state")
     if config.option.sabotage and config.option.verdicts:
         raise pytest.UsageError("--verdicts records what is true, --sabotage breaks it: give one of the two")
     named = config.option.data
@@ -126,6 +146,8 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)  # at these sizes a second thread only waits for the first
     config.pluginmanager.register(OnAccelerator())
     config.pluginmanager.register(LongLived())
+    config.pluginmanager.register(StrictWarnings(config))
+    config.pluginmanager.register(Freshness())
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Worker(config))
     else:
@@ -145,18 +167,19 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
     """Stop at a test in spec/test_*.py that breaks a rule of claims, with one message for the file."""
     report = yield
-    if not _is_specification(collector.path) or report.failed:
+    if report.failed:
         return report
     found: list[str] = []
-    if report.skipped:
+    specified = _is_specification(collector.path)
+    if specified and report.skipped:
         found.append(
             f"{collector.path.name} skips itself; a claim that cannot be checked is not_checked(...)"
         )
-    if isinstance(collector, pytest.Module) and report.passed:
+    if specified and isinstance(collector, pytest.Module) and report.passed:
         found += [f"{name} is a claim that pytest does not collect" for name in uncollected(collector.obj)]
     for item in report.result:
-        if isinstance(item, pytest.Function):
-            name = item.nodeid.removeprefix("spec/").split("[")[0]
+        if isinstance(item, pytest.Function) and (specified or claim_of(item)):
+            name = node_of(item).removeprefix("spec/").split("[")[0]
             found += problems(name, claim_of(item), collector.config.stash[SEEN_IDS])
             if type(item) is not pytest.Function or "subtests" in item.fixturenames:
                 found.append(f"{name} is a unittest or has subtests, whose checks cannot be told apart")
@@ -168,7 +191,10 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
 
 
 def _is_specification(path: Path | None) -> bool:
-    return path is not None and path.parent.name == "spec" and path.name.startswith("test_")
+    if path is None:
+        return False
+    place = real(str(path))
+    return place.parent.name == "spec" and place.name.startswith("test_")
 
 
 @pytest.hookimpl(trylast=True)
@@ -235,7 +261,8 @@ def pytest_fixture_setup(
 ) -> Generator[None, Any, Any]:
     """Start a fixture that several tests share from a seed of its own, whichever of them comes first."""
     if fixturedef.scope != "function":
-        sow(seed_from(f"{fixturedef.baseid}::{fixturedef.argname}"))
+        made_by = getattr(fixturedef.func, "__module__", "")
+        sow(seed_from(f"{made_by}::{fixturedef.argname}"))
     return (yield)
 
 
@@ -275,9 +302,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
         planted: Any = pyfuncitem.callspec.params["sabotage"]
         return (yield from sabotage.under(pyfuncitem, planted))
     try:
-        with tally.of_its_own(pyfuncitem.config.rootpath / "spec") as mine:
+        with tally.of_its_own(specification(pyfuncitem)) as mine:
             result = yield
     finally:
+        values: dict[str, Any] = pyfuncitem.stash[MEASURED]
+        taken = dict(values)
+        values.clear()
+        values.update(plain(taken))  # what cannot be written down fails the test here, and not the run later
         if RECORD in pyfuncitem.stash:
             record = pyfuncitem.stash[RECORD]
             record["checks"], record["tolerance_used"] = mine.executed, mine.tolerance_used
@@ -305,13 +336,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     claim = claim_of(item)
     if claim is None or item.config.option.sabotage:
         return report
+    if RECORD not in item.stash:  # the hook of another plugin failed before ours could prepare it
+        item.stash[RECORD] = outcomes.begin(claim, item)
     record: Record = item.stash[RECORD]
     over = call.when == "teardown" and record["outcome"] not in (outcomes.CONFIRMED, outcomes.NOT_CHECKED)
     if (call.when == "call" or error is not None) and not over:
         outcome, reason, seen = outcomes.outcome_of(error, item, report)
         record["outcome"], record["reason"], record["seen"] = outcome, reason, seen
-        record["detail"] = getattr(error, "detail", None)
-        record["measured"] = item.stash[MEASURED]
+        record["detail"] = error.detail if isinstance(error, NotChecked) else None
+        record["measured"] = item.stash.get(MEASURED, {})
         record["seconds"] = round(record["seconds"] + call.duration, 6)
     report.record = plain(record)
     return report

@@ -9,6 +9,7 @@ import pytest
 from spec.harness.checks import is_own_check
 from spec.harness.claims import Claim, Sabotage
 from spec.harness.contract import NotChecked
+from spec.harness.places import specification
 
 CAUGHT = "caught"
 SURVIVED = "survived"
@@ -61,7 +62,7 @@ def under(item: pytest.Function, sabotage: Sabotage | str) -> Generator[None, An
         raise error  # by the accelerator, fault or not
     if error is None:
         _fail(item, SURVIVED, f"survived: with {sabotage} broken, every check of the claim still passed")
-    if not is_own_check(error, item.path.parent) or raised_through(error, sabotage.replace):
+    if not is_own_check(error, specification(item)) or raised_through(error, sabotage.replace):
         _fail(
             item,
             ACCIDENT,

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from spec.harness.places import node_of
+
 
 def seed_of(item: pytest.Item) -> int:
-    """Return a seed in [0, 2**32) from the node id, the same on every device and under every sabotage."""
+    """Return a seed in [0, 2**32) from the test's name, the same on every device and under every sabotage."""
     case = sorted((key, value) for key, value in cases(item).items() if key != "device")
-    name = f"{item.nodeid.split('[')[0]}{case}"
+    name = f"{node_of(item).split('[')[0]}{case}"
     return seed_from(name)
 
 
@@ -30,7 +32,11 @@ def cases(item: pytest.Item) -> dict[str, str]:
 
 def _text(value: object) -> str:
     """Return a value as text that is the same in every process: without its address."""
-    return re.sub(r" at 0x[0-9a-f]+", "", getattr(value, "__name__", None) or str(value))
+    try:
+        text = getattr(value, "__name__", None) or str(value)
+    except Exception:  # of a value that cannot tell what it is; its test, and not the run, may fail by it
+        text = type(value).__name__
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 def sow(seed: int) -> None:

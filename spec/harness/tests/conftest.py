@@ -19,7 +19,6 @@ SETTINGS = """
 [tool.pytest]
 strict = true
 enable_assertion_pass_hook = true
-filterwarnings = ["error"]
 addopts = [
   "--disable-plugin-autoload", "-p", "xdist.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider",
 ]

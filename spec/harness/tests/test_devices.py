@@ -116,14 +116,27 @@ def test_device_names_the_accelerator_of_a_run(run_spec, monkeypatch, name, stat
         result.stderr.fnmatch_lines([f"*--device {name}: no such device here; PyTorch * sees *"])
 
 
-def test_device_cpu_leaves_the_accelerator_out(run_spec, monkeypatch):
+@pytest.mark.parametrize("name", ["cpu", "cpu:0"])
+@pytest.mark.parametrize("named_by", ["option", "environment"])
+def test_device_cpu_leaves_the_accelerator_out(run_spec, monkeypatch, named_by, name):
     """With --device cpu what needs an accelerator is not checked, whatever there is."""
     pretend_accelerator(monkeypatch)
+    if named_by == "environment":
+        monkeypatch.setenv("BLITZ_DEVICE", name)
 
-    result = run_spec(ON_DEVICES, "--device=cpu")
+    result = run_spec(ON_DEVICES, *([f"--device={name}"] if named_by == "option" else []))
 
     assert result.parseoutcomes() == {"passed": 1, "skipped": 1}
     assert accelerator_kind() is None
+
+
+@pytest.mark.parametrize("name", ["cpu:1", "cpu:", "cpu:x"])
+def test_a_second_cpu_is_refused(run_spec, name):
+    """PyTorch would take it for the first one."""
+    result = run_spec(ON_DEVICES, f"--device={name}")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*there is no device {name}: PyTorch has one CPU, *"])
 
 
 def test_a_worker_names_its_device_as_the_caller_does(monkeypatch):

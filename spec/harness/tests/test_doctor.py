@@ -28,6 +28,7 @@ DEVICES = {
     "its kind": ("cuda", ["cuda:0", "cuda:1"]),
     "one of them": ("cuda:1", ["cuda:1"]),
     "the CPU": ("cpu", ["cpu"]),
+    "the CPU by its number": ("cpu:0", ["cpu"]),
     "another kind": ("xpu", ["xpu"]),
 }
 
@@ -104,3 +105,12 @@ def test_without_an_accelerator_the_first_rung_fails_and_no_traceback_is_shown(c
     assert "what to do: " in output
     assert output.count("blocked          by visible") == 7
     assert "Traceback" not in output + errors
+
+
+def test_a_second_cpu_is_one_sentence(capsys):
+    """Nothing climbs, since it would be the first one that climbs."""
+    assert main(["doctor", "--device", "cpu:1"]) != 0
+
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors == "blitz: there is no device cpu:1: PyTorch has one CPU, which is called cpu or cpu:0\n"

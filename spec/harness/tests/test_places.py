@@ -1,0 +1,99 @@
+"""A run is the same one from every folder, with every root folder and through every symbolic link."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from spec.harness.places import node_of, specification
+
+CLAIMS = """
+from helper import check
+
+@pytest.fixture(scope="module")
+def shared():
+    return float(torch.rand(1))
+
+@claim("nn.a", notes="3")
+@pytest.mark.parametrize("n", [1])
+def test_a(n, shared, measured):
+    "One is one."
+    measured["drawn"] = [shared, float(torch.rand(1))]
+    check(n)
+
+@claim("nn.b", notes="3")
+def test_b():
+    "One is two."
+    assert 1 == 2
+"""
+HELPER = """
+def check(n):
+    torch.testing.assert_close(n, 1)
+"""
+
+
+@pytest.fixture
+def records(run_spec, make_spec, pytester):
+    """Run with options; return what the records say that must not depend on where the run stands."""
+    make_spec(HELPER, "spec/helper.py")
+
+    def run(*options):
+        settings = f"--config-file={pytester.path / 'pyproject.toml'}"
+        run_spec(CLAIMS, "--verdicts=v.jsonl", settings, *options)
+        written = pytester.path / "v.jsonl"
+        lines = written.read_text().splitlines()
+        written.unlink()
+        told = ("id", "node", "seed", "outcome", "checks", "measured")
+        return [[record[key] for key in told] for record in map(json.loads, lines) if "node" in record]
+
+    return run
+
+
+def test_the_root_folder_changes_nothing(records, pytester):
+    """Names, seeds, drawn numbers, counted checks and outcomes are those of any other root folder."""
+    usual = records()
+
+    assert [record[:2] for record in usual] == [
+        ["nn.a", "spec/test_3_example.py::test_a[1]"],
+        ["nn.b", "spec/test_3_example.py::test_b"],
+    ]
+    assert [record[3:5] for record in usual] == [["confirmed", 1], ["refuted", 0]]
+    assert records("--rootdir=/") == usual
+    assert records(f"--rootdir={pytester.mkdir('elsewhere')}", "spec") == usual
+
+
+def test_a_symbolic_link_changes_nothing(records, pytester, tmp_path):
+    """The specification may be reached through a link, whatever that is called."""
+    usual = records()
+    link = tmp_path / "link"
+    link.symlink_to(pytester.path / "spec")
+
+    assert records(f"--rootdir={tmp_path}", link) == usual
+
+
+def test_rules_of_claims_hold_through_a_symbolic_link(make_spec, run_spec, pytester, tmp_path):
+    """A test that is no claim stops the run, also where the folder's name is another one."""
+    make_spec("def test_plain():\n    assert True\n", "spec/test_3_plain.py")
+    link = tmp_path / "link"
+    link.symlink_to(pytester.path / "spec")
+
+    result = run_spec("", f"--config-file={pytester.path / 'pyproject.toml'}", link / "test_3_plain.py")
+
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["*test_plain is not a claim*"])
+
+
+PLACES = {
+    "a section": ("home/spec/test_1.py", "home/spec", "spec/test_1.py::test_a"),
+    "a library": ("home/spec/library/test_1.py", "home/spec", "spec/library/test_1.py::test_a"),
+    "a folder called spec": ("spec/spec/test_1.py", "spec/spec", "spec/test_1.py::test_a"),
+    "outside": ("home/tests/test_1.py", "home/tests", "tests/test_1.py::test_a"),
+}
+
+
+@pytest.mark.parametrize(("file", "folder", "node"), PLACES.values(), ids=PLACES)
+def test_a_test_lies_in_the_nearest_folder_called_spec(tmp_path, file, folder, node):
+    """Its name begins there; a test outside of any has its own folder."""
+    item = SimpleNamespace(path=tmp_path / file, nodeid="anything::test_a")
+
+    assert (specification(item), node_of(item)) == ((tmp_path / folder).resolve(), node)

@@ -1,0 +1,151 @@
+"""A process works where a stream is closed, the user has no name, or the folder for sockets a long one."""
+
+import getpass
+import io
+import os
+import pwd
+import subprocess
+import sys
+from unittest.mock import Mock
+
+import pytest
+
+from spec import conftest, ranks
+from spec.harness import catalogue, ladder
+from spec.harness.children import environment, python
+from spec.harness.command_line import main
+from spec.harness.surroundings import LONGEST, name_the_user
+
+STREAMS = """
+import os, sys
+from spec.harness.surroundings import open_streams
+open_streams()
+with open(sys.argv[1], "w") as file:
+    print("to nobody")
+    print("to nobody", file=sys.stderr)
+    os.write(1, b"of a native library"), os.write(2, b"of another")
+    os.system("echo of a child; echo of a child >&2")
+    print(file.fileno() > 2, repr(sys.stdin.read()), file=file)
+"""
+CLOSED = {"output": ">&-", "errors": "2>&-", "input": "<&-", "all": "<&- >&- 2>&-"}
+
+
+@pytest.mark.parametrize("closed", CLOSED.values(), ids=CLOSED)
+def test_a_stream_that_is_closed_is_open_on_nothing(tmp_path, closed):
+    """Whoever writes to it is not heard, and no file has its number, in which all of that would end."""
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *python("-c", STREAMS, str(tmp_path / "file"))]
+
+    status = subprocess.run(command, env=environment(), stdin=subprocess.DEVNULL, timeout=60).returncode
+
+    assert status == 0
+    assert (tmp_path / "file").read_text() == "True ''\n"
+
+
+def test_what_a_terminal_of_ascii_cannot_show_is_told_by_its_number(monkeypatch):
+    """In the locale C the page of claims, with its dashes and superscripts, is printed to its end."""
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+
+    assert main(["claims"]) == 0
+
+    terminal.flush()
+    assert terminal.buffer.getvalue() == catalogue.page().encode("ascii", "backslashreplace")
+
+
+def test_a_user_without_a_name_is_called_by_number(monkeypatch):
+    """As a container or a scheduler starts processes: pytest and PyTorch ask for the name."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LOGNAME", "")  # put back what is set
+    monkeypatch.setattr(pwd, "getpwuid", Mock(side_effect=KeyError))
+
+    name_the_user()
+
+    assert getpass.getuser() == f"user-{os.getuid()}"
+
+
+SOCKETS = """
+import multiprocessing, tempfile
+from spec.harness.surroundings import keep_sockets_short
+keep_sockets_short()
+print(tempfile.gettempdir())
+multiprocessing.get_context("forkserver").Manager().shutdown()
+"""
+
+
+def test_sockets_have_short_names_where_the_folder_has_a_long_one(tmp_path):
+    """A scheduler may give a folder of 150 characters; a socket's name has a hundred at most."""
+    folder = tmp_path / ("x" * 150)
+    folder.mkdir()
+    assert len(str(folder)) > LONGEST
+
+    done = subprocess.run(
+        python("-c", SOCKETS), env={**environment(), "TMPDIR": str(folder)}, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == str(folder)  # where all others are as ever
+
+
+@pytest.fixture
+def shadows(tmp_path, monkeypatch):
+    """Stand in a folder with files that are called as modules that Python, PyTorch and pytest import."""
+    folder = tmp_path / "shadows"
+    folder.mkdir()
+    for name in ("queue", "random", "select", "statistics", "torch"):
+        (folder / f"{name}.py").write_text("raise SystemExit('of the current folder')")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_a_device_climbs_wherever_the_caller_stands(shadows):
+    """What lies in the current folder is no module of the process that climbs."""
+    (step,) = ladder.climb("cpu", last="visible")
+
+    assert step["outcome"] == "passed"
+
+
+def test_workers_work_wherever_the_caller_stands(run_spec_on_workers, pytester):
+    """What lies in the current folder is no module of a worker."""
+    pytester.path.joinpath("queue.py").write_text("raise SystemExit('of the current folder')")
+
+    result = run_spec_on_workers(
+        '@claim("nn.a", notes="3")\ndef test_a():\n    "One is one."\n    assert 1 == 1\n', "-n1"
+    )
+
+    assert (result.ret, result.parseoutcomes()) == (0, {"passed": 1})
+
+
+def test_ranks_work_wherever_the_caller_stands(monkeypatch):
+    """Their server imports nothing from the current folder; this process goes on as it was."""
+    told = []
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    monkeypatch.setattr(ranks.forkserver, "ensure_running", lambda: told.append(os.environ["PYTHONSAFEPATH"]))
+
+    ranks.prepare()
+
+    assert told == ["1"]
+    assert "PYTHONSAFEPATH" not in os.environ
+
+
+def test_ranks_that_cannot_be_prepared_do_not_end_the_run(monkeypatch):
+    """The tests that need them ask again, and have the error as their own; the others run."""
+    refusal = Mock(side_effect=OSError("AF_UNIX path too long"))
+    monkeypatch.setattr(ranks.forkserver, "ensure_running", refusal)
+
+    conftest.pytest_collection_finish(Mock(items=[Mock(fixturenames=["ranks"])]))
+
+    with pytest.raises(OSError, match="AF_UNIX path too long"):
+        ranks.run(2, len, [], folder=None)
+    assert refusal.call_count == 2
+
+
+def test_python_without_docstrings_is_refused_in_a_sentence(run_spec, monkeypatch):
+    """A docstring is what a claim states; `-O` takes none away, and pytest's asserts count all the same."""
+    monkeypatch.setattr(sys, "flags", Mock(optimize=2))
+
+    result = run_spec("")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*leave out -OO and PYTHONOPTIMIZE=2*"])
