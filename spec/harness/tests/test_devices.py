@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from blitz.precision import precision_flags
-from spec.harness import catalogue, machine
+from spec.harness import machine
 from spec.harness.devices import accelerator, accelerator_kind, label
 from spec.harness.verdicts import header, read
 
@@ -70,7 +70,7 @@ def test_collecting_does_not_initialise_cuda(run_spec, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: calls.append("index") or 0)
 
     ids = node_ids(run_spec)
-    header(catalogue.SPEC.parent)
+    header()
 
     assert len(ids) == 2
     assert calls == []
