@@ -43,9 +43,9 @@ class Ledger:
 
         Args:
             line: `begun`, that the file has its header; `collected`, the node ids of all checks; `ended`, the
-                node id of one, with `broken` and the node that is `recorded`; `problem`, a sentence about the whole;
-                `finished`, that pytest came to the end of its session; or `status`, the exit status that the
-                process is about to end with.
+                node id of one, with whether it is `broken` and the node of what was `recorded`; `problem`, a
+                sentence about the whole; `finished`, that pytest came to the end of its session; or `status`,
+                the exit status that the process is about to end with.
         """
         file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:

@@ -49,7 +49,7 @@ def pytest_sessionfinish():
         act("end")
 """
 CLAIM = """
-@pytest.mark.timeout(1)
+@pytest.mark.timeout({seconds})
 @claim("nn.c{number}", notes="3")
 def test_{number}({fixture}):
     "One is one."
@@ -58,10 +58,15 @@ def test_{number}({fixture}):
 """
 
 
-def specification(at, count=5):
+def specification(at, count=5, seconds=30):
     """Return claims, of which number `at` acts in its fixture, itself and in its teardown."""
     claims = [
-        CLAIM.format(number=n, fixture="acting" * (n == at), line="act('test')" if n == at else "pass")
+        CLAIM.format(
+            number=n,
+            seconds=seconds,
+            fixture="acting" * (n == at),
+            line="act('test')" if n == at else "pass",
+        )
         for n in range(count)
     ]
     return "from conftest import act\nact('import')\n" + "".join(claims)
@@ -135,7 +140,7 @@ def test_no_end_is_green(run_apart, act, place, workers):
     at = random.randrange(5)
     conftest = CONFTEST.format(place=place, act=act, workers=workers)
 
-    status, lines = run_apart(specification(at), conftest, f"-n{workers}")
+    status, lines = run_apart(specification(at, seconds=1), conftest, f"-n{workers}")
 
     assert status > 0
     check_books(lines, status)
@@ -161,7 +166,7 @@ def test_a_check_that_exits_with_0_does_not_end_the_run_with_0(run_apart, pytest
 
 def test_a_call_that_hangs_ends_the_run_and_is_named(run_apart, pytester):
     """In one process, too, where no signal of Python's gets through to it."""
-    source = EXITS.replace("timeout(1)", "timeout(0.1)")
+    source = specification(at=1, count=3, seconds=0.3)
     conftest = CONFTEST.format(place="test", act=ACTS["hangs in native code"], workers=0)
 
     status, lines = run_apart(source, conftest)

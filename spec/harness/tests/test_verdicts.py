@@ -207,11 +207,11 @@ def test_a_run_that_was_stopped_reads_as_unfinished(run_spec, pytester):
 
     with pytest.raises(KeyboardInterrupt):
         run_spec(stop + CLAIMS, "--verdicts=v.jsonl")
-    with pytest.raises(reading.UnfinishedError, match=r"finish: 0 of 8 checks, exit status 2$"):
+    with pytest.raises(reading.UnfinishedError, match=r"finish: 0 of 8 checks, exit status 2;"):
         reading.read(pytester.path / "v.jsonl")
 
     run_spec(CLAIMS, "--verdicts=v.jsonl", "-x")
-    with pytest.raises(reading.UnfinishedError, match=r"finish: 3 of 7 checks, exit status 1$"):
+    with pytest.raises(reading.UnfinishedError, match=r"finish: 3 of 7 checks, exit status 1;"):
         reading.read(pytester.path / "v.jsonl")
 
 
