@@ -38,12 +38,14 @@ def judged_on_the_cpu(folder: Path) -> Iterator[None]:
 
 def _refused(real: Any, name: str, folder: Path) -> Any:
     @functools.wraps(real)
-    def verdict(tensor: Tensor, *arguments: Any, **options: Any) -> Any:
-        if tensor.device.type != "cpu" and Path(asserting_file()).is_relative_to(folder):
+    def verdict(*arguments: Any, **options: Any) -> Any:
+        tensors = [each for each in (*arguments, *options.values()) if isinstance(each, Tensor)]
+        elsewhere = {str(tensor.device) for tensor in tensors if tensor.device.type != "cpu"}
+        if elsewhere and Path(asserting_file()).is_relative_to(folder):
             raise JudgedByTheAccusedError(
-                f"{name} would have {tensor.device} judge what it computed itself: expected a comparison on "
-                "the CPU, by assert_close, or after .cpu(), .tolist() or .item()"
+                f"{name} would have {', '.join(elsewhere)} judge what it computed: expected a comparison "
+                "on the CPU, by assert_close, or after .cpu(), .tolist() or .item()"
             )
-        return real(tensor, *arguments, **options)
+        return real(*arguments, **options)
 
     return verdict

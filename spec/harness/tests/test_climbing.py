@@ -7,6 +7,7 @@ import pytest
 
 from spec.harness import climbing, machine, verdicts
 from spec.harness.climbing import Climb
+from spec.harness.rungs import NAMES as RUNGS
 from spec.harness.tests.test_devices import pretend_accelerator
 
 CLAIMS = """
@@ -26,7 +27,6 @@ def test_parallel():
     "One is one."
     assert 1 == 1
 """
-RUNGS = ["visible", "memory", "kernels", "autograd", "training", "checkpoint", "parallel", "speed"]
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def test_claims_above_a_failed_rung_are_blocked(run_spec, pytester, monkeypatch,
     validator = jsonschema.Draft202012Validator(json.loads(verdicts.SCHEMA.read_text()))
     assert [list(validator.iter_errors(line)) for line in verdicts.rungs(pytester.path / "v.jsonl")] == [
         []
-    ] * 8
+    ] * len(RUNGS)
     found = {r["id"].split(".")[0]: r["detail"] for r in records if r["reason"] == "blocked"}
     assert found == dict.fromkeys(blocked, f"by the rung {failed}")
     assert sum(r["outcome"] == "confirmed" for r in records) == 5 - len(blocked)
@@ -107,7 +107,7 @@ def test_workers_of_a_device_share_one_climb(tmp_path, monkeypatch):
 
     first, second, third = Climb(Config), Climb(Config), Climb(Config)
     assert first.climb_or_read() == second.climb_or_read() == steps_failing_at("memory")
-    assert (len(climbs), len(first.news), len(second.news)) == (1, 8, 0)
+    assert (len(climbs), len(first.news), len(second.news)) == (1, len(RUNGS), 0)
 
     climbing.climbed(tmp_path, "1/2").unlink()  # as the supervisor does when a worker has crashed
     third.climb_or_read()
