@@ -57,7 +57,7 @@ def state_of(net):
 
 def changed(net, start):
     """Return the names in the state_dict of a net of what is no longer as it was at the start."""
-    return [name for name, value in net.state_dict().items() if not value.equal(start[name])]
+    return [name for name, value in net.state_dict().items() if not value.cpu().equal(start[name].cpu())]
 
 
 def with_gradients(net):

@@ -160,7 +160,7 @@ class TestIndexing:
         assert isinstance(x.cpu().numpy()[1, 0], np.integer)
         assert type(element) is torch.Tensor
         assert element.shape == ()
-        assert element == 7
+        assert element.item() == 7
 
     @claim("tensor.numpy-like-indexing-no-negative-step", notes="1.4", verdict=QUALIFIED, says=AS_NUMPY)
     @broken_by(torch.Tensor, "__getitem__", through(lambda i: slice(i.start, i.stop)))

@@ -228,7 +228,7 @@ class TestEveryLayout:
             shape = another_shape(x.shape, draw)
             expected, copied = layout.reshape(layout_of(x), shape)
             found = x.reshape(shape)
-            seen = (*told(x, found), found.flatten().equal(x.flatten()))
+            seen = (*told(x, found), found.cpu().flatten().equal(x.cpu().flatten()))
             return "copy" if copied else "view", seen, (not copied, stepped(expected), True)
 
         outcomes = tally(check, device, measured)
@@ -273,7 +273,7 @@ class TestEveryLayout:
             stays = layout.is_contiguous(at)
             found = x.contiguous()
             said = (stays, stepped(at if stays else layout.row_major(x.shape)), True)
-            return "as it is" if stays else "copy", (*told(x, found), found.equal(x)), said
+            return "as it is" if stays else "copy", (*told(x, found), found.cpu().equal(x.cpu())), said
 
         outcomes = tally(check, device, measured)
 

@@ -81,7 +81,7 @@ class TestNamesOfNumPy:
         """std() and var() divide by n - 1, where NumPy's divide by n as they do with unbiased=False."""
         x = torch.tensor([1.0, 2.0, 6.0], dtype=torch.float64, device=device)  # 14 is the sum of squares
 
-        assert x.var() == 14 / 2
+        assert x.var().item() == 14 / 2
         assert x.std().item() == pytest.approx((14 / 2) ** 0.5)
         assert x.var(unbiased=False).item() == pytest.approx(14 / 3)
         assert x.std(unbiased=False).item() == pytest.approx((14 / 3) ** 0.5)

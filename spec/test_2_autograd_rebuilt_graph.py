@@ -171,6 +171,7 @@ class TestDynamicControlFlow:
     @claim("autograd.dynamic-control-flow", notes="notebook autograd")
     @broken_by(torch.Tensor, "__bool__", first_answers_again)
     @broken_by(torch.Tensor, "__mul__", lambda real: lambda x, y: real(x, y.detach()))
+    @pytest.mark.asks_the_device
     def test_gradient_follows_the_number_of_passes(self, device):
         """A loop is recorded as often as it ran: at 2 the gradient of w w is 4, that of w w w w 32."""
         gradients = []
@@ -184,6 +185,7 @@ class TestDynamicControlFlow:
     @claim("autograd.dynamic-control-flow-branch", notes="notebook autograd")
     @broken_by(torch.Tensor, "__bool__", first_again)
     @broken_by(torch.Tensor, "__gt__", lambda real: lambda x, y: real(y - x, 0))
+    @pytest.mark.asks_the_device
     def test_gradient_follows_the_branch_taken(self, device):
         """Of `2 * x if x > 0 else 5 * x` the branch that the data takes is recorded: 2 or 5."""
         gradients = []

@@ -84,7 +84,7 @@ def zero_as_none(real):
 
     def step(optimizer):
         for parameter in optimizer.param_groups[0]["params"]:
-            if parameter.grad is not None and not parameter.grad.any():
+            if parameter.grad is not None and not parameter.grad.cpu().any():
                 parameter.grad = None
         real(optimizer)
 

@@ -67,10 +67,10 @@ class TestLayersAndFunctions:
         x = torch.randn(2, 1, 32, 32, device=device)
         conv, linear = nn.Conv2d(1, 6, 3).to(device), nn.Linear(32, 5).to(device)
 
-        assert conv(x).equal(F.conv2d(x, conv.weight, conv.bias))
-        assert linear(x).equal(F.linear(x, linear.weight, linear.bias))
-        assert nn.MaxPool2d(2)(x).equal(F.max_pool2d(x, 2))
-        assert nn.LeakyReLU()(x).equal(F.leaky_relu(x, 0.01))
+        assert conv(x).cpu().equal(F.conv2d(x, conv.weight, conv.bias).cpu())
+        assert linear(x).cpu().equal(F.linear(x, linear.weight, linear.bias).cpu())
+        assert nn.MaxPool2d(2)(x).cpu().equal(F.max_pool2d(x, 2).cpu())
+        assert nn.LeakyReLU()(x).cpu().equal(F.leaky_relu(x, 0.01).cpu())
 
 
 def first_function(layer, x, monkeypatch):
@@ -248,6 +248,7 @@ class TestForward:
     @claim("nn.any-tensor-op-in-forward", notes="3 define the network")
     @broken_by(torch.Tensor, "__mul__", straight_through)
     @broken_by(torch.Tensor, "norm", lambda real: lambda x: real(x) / 2)
+    @pytest.mark.asks_the_device
     def test_forward_may_loop_and_branch_on_its_data(self, device):
         """Loops and conditions on the data run in forward(), and the gradient is that of the path taken."""
         x = torch.tensor([3.0, 4.0], device=device, requires_grad=True)

@@ -127,11 +127,11 @@ class TestFlattening:
         """For 32x32 images it need not: view with either size, flatten(1) and reshape(N, -1) agree."""
         maps = torch.randn(2, 16, 6, 6, device=device)
 
-        rows = maps.view(-1, 576)
+        rows = maps.view(-1, 576).tolist()
 
-        assert maps.view(-1, Net().num_flat_features(maps)).equal(rows)
-        assert maps.flatten(1).equal(rows)
-        assert maps.reshape(2, -1).equal(rows)
+        assert maps.view(-1, Net().num_flat_features(maps)).tolist() == rows
+        assert maps.flatten(1).tolist() == rows
+        assert maps.reshape(2, -1).tolist() == rows
 
     @claim(
         "nn.flatten-with-view-needs-contiguous",
@@ -161,7 +161,7 @@ class TestFlattening:
         converted = maps.to(memory_format=torch.channels_last)
 
         assert not converted.is_contiguous()
-        assert converted.flatten(1).equal(maps.view(2, 576))
+        assert converted.flatten(1).tolist() == maps.view(2, 576).tolist()
 
 
 def refusal(net, image):

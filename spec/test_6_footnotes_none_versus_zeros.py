@@ -47,7 +47,7 @@ def none_for_zeros(real):
 
     def step(optimizer):
         for weight in held(optimizer):
-            weight.grad = None if weight.grad is None or not weight.grad.any() else weight.grad
+            weight.grad = None if weight.grad is None or not weight.grad.cpu().any() else weight.grad
         real(optimizer)
 
     return step

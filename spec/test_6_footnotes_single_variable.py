@@ -89,7 +89,7 @@ class TestSingleVariable:
         net.first.weight.grad.data.zero_()
 
         assert net.first.weight.grad is first
-        assert not first.any()
+        assert not first.cpu().any()
         torch.testing.assert_close([weight.grad for weight in net.parameters()][1:], before, rtol=0, atol=0)
 
     @claim("footnote.zero-single-variable-hidden", notes="footnote 1", verdict=QUALIFIED, says=SINGLE)

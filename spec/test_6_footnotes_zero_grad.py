@@ -155,7 +155,7 @@ def left_by(owner, situation, device):
     optimizer, others = situation(net)
     both_ways(net, optimizer)[owner]()
     watched = dict(net.named_parameters()) | others
-    return [name for name, weight in watched.items() if weight.grad is not None and weight.grad.any()]
+    return [name for name, weight in watched.items() if weight.grad is not None and weight.grad.cpu().any()]
 
 
 KINDS = [*itertools.product([(), (3,), (2, 3)], [torch.float32, torch.float64])]

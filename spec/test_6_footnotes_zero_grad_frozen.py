@@ -125,7 +125,7 @@ class TestFrozenMidway:
 
             clear()
 
-            assert not any(gradient.any() for gradient in gradients(net))
+            assert not any(gradient.cpu().any() for gradient in gradients(net))
 
     @claim(
         "footnote.zero-grad-with-frozen-parameters-next-step",
@@ -199,10 +199,10 @@ class TestFrozenAndLeftOut:
         SGD([weight for weight in net.parameters() if weight.requires_grad], lr=0.1).zero_grad()
 
         torch.testing.assert_close(gradients(net.first), before, rtol=0, atol=0)
-        assert all(gradient.any() for gradient in before)
-        assert not any(gradient.any() for gradient in gradients(net.second))
+        assert all(gradient.cpu().any() for gradient in before)
+        assert not any(gradient.cpu().any() for gradient in gradients(net.second))
         net.zero_grad()
-        assert not any(gradient.any() for gradient in gradients(net))
+        assert not any(gradient.cpu().any() for gradient in gradients(net))
 
     @claim(
         "footnote.zero-grad-with-frozen-parameters-unfrozen-again",

@@ -119,7 +119,7 @@ class TestPartOfTheNet:
             backward(net)
             for clear in methods:
                 clear()
-            left.append([bool(gradient.any()) for gradient in gradients(net)])
+            left.append([bool(gradient.cpu().any()) for gradient in gradients(net)])
 
         assert left[:2] == [[False, False, True, True], [True, True, False, False]]
         assert left[2:] == [[False] * 4, [False] * 4]

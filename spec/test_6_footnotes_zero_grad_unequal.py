@@ -76,11 +76,11 @@ class TestMoreThanTheNet:
 
         net.zero_grad()
 
-        assert not any(gradient.any() for gradient in gradients(net))
+        assert not any(gradient.cpu().any() for gradient in gradients(net))
         torch.testing.assert_close(gradients(other), before, rtol=0, atol=0)
         backward(net)
         optimizer.zero_grad()
-        assert not any(gradient.any() for gradient in gradients(net) + gradients(other))
+        assert not any(gradient.cpu().any() for gradient in gradients(net) + gradients(other))
 
     @claim(
         "footnote.zero-grad-with-other-parameters-next-step",

@@ -6,6 +6,7 @@ user's cache, which takes a minute and a C++ compiler.
 
 Environment:
     FAKE_ACCELERATORS: how many devices there are, 1 unless it says otherwise.
+    FAKE_LIES: operators that give false answers, such as "isclose,all"; torch_fake_lies lists them.
     CXX: the compiler, c++ unless it says otherwise.
     BLITZ_CACHE: where the compiled library is kept, else in the user's cache.
 """
@@ -106,6 +107,10 @@ def autoload() -> None:
     torch.utils.rename_privateuse1_backend("fake")
     torch._register_device_module("fake", FakeModule)
     torch.utils.generate_methods_for_privateuse1_backend()
+    if lies := os.environ.get("FAKE_LIES"):
+        import torch_fake_lies
+
+        FakeModule.lies = torch_fake_lies.tell(lies.split(","))
 
 
 def library() -> Path:

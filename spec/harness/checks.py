@@ -17,6 +17,7 @@ import numpy.testing
 import pluggy
 import pytest
 import torch
+from torch.testing._comparison import TensorLikePair
 
 from spec.harness.places import real
 
@@ -84,10 +85,16 @@ tally = Tally()
 
 
 def count_checks() -> None:
-    """Have `assert_close`, `pytest.raises` and `pytest.warns` counted; asserts are counted by pytest."""
+    """Have `assert_close`, `pytest.raises` and `pytest.warns` counted; asserts are counted by pytest.
+
+    What `assert_close` compares, it compares on the CPU: no device is asked whether it is right.
+    """
     if hasattr(torch.testing.assert_close, "__wrapped__"):
         return  # a run inside a run, as the harness's own tests make
     torch.testing.assert_close = _counted_assert_close(torch.testing.assert_close)
+    TensorLikePair._equalize_attributes = _on_the_cpu(  # type: ignore[method-assign]
+        TensorLikePair._equalize_attributes
+    )
     for context in (pytest.RaisesExc, type(pytest.warns())):
         context.__exit__ = _counted_exit(context.__exit__)  # type: ignore[method-assign,assignment]
 
@@ -110,6 +117,16 @@ def _counted_assert_close(real: Any) -> Any:
         tally.note(_share_of_tolerance(actual, expected, options.get("rtol"), options.get("atol")))
 
     return assert_close
+
+
+def _on_the_cpu(real: Any) -> Any:
+    """Return the step between the comparison of device, dtype, layout and shape, and that of values."""
+
+    @functools.wraps(real)
+    def equalized(pair: TensorLikePair, actual: torch.Tensor, expected: torch.Tensor) -> Any:
+        return real(pair, actual.cpu(), expected.cpu())
+
+    return equalized
 
 
 def _counted_exit(real: Any) -> Any:

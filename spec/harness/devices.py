@@ -12,6 +12,7 @@ from blitz.devices import one_cpu
 from blitz.errors import BlitzError
 from blitz.precision import float32_precision
 from spec.harness.contract import lacks, not_checked
+from spec.harness.judging import judged_on_the_cpu
 
 NAMED = "BLITZ_DEVICE"  # what --device named, for every process that a run starts
 SEAT = "BLITZ_SEAT"  # which device is a worker's own, of how many: "0/8"
@@ -83,7 +84,7 @@ def on_accelerator(item: Any) -> bool:
 
 
 class OnAccelerator:
-    """What holds for each test on an accelerator: in float32 as IEEE says, and its gaps are no failures."""
+    """What holds for each test on an accelerator: IEEE's float32, the CPU as the judge, gaps allowed."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
@@ -93,9 +94,11 @@ class OnAccelerator:
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-        """Have a test be not checked that ends because its accelerator, not CUDA, lacks something."""
+        """Have the CPU judge a test; where its accelerator, not CUDA, lacks something, it is not checked."""
         try:
-            return (yield)
+            allowed = not on_accelerator(pyfuncitem) or pyfuncitem.get_closest_marker("asks_the_device")
+            with nullcontext() if allowed else judged_on_the_cpu(pyfuncitem.path.parent):
+                return (yield)
         except Exception as error:
             if on_accelerator(pyfuncitem) and lacks(error, accelerator_kind()):
                 not_checked("not-implemented", str(error).splitlines()[0][:200])

@@ -28,6 +28,10 @@ Inputs = dict[str, Tensor]
 KERNELS: dict[str, Callable[[Inputs], Tensor]] = {
     "copy": lambda x: x["a"].t().contiguous(),
     "addition": lambda x: x["a"] + x["b"],
+    "subtraction": lambda x: x["a"] - x["b"],
+    "abs": lambda x: x["a"].abs(),
+    "norm": lambda x: x["a"].norm(dim=1),
+    "distance": lambda x: torch.dist(x["a"], x["b"]),
     "division": lambda x: x["a"] / (1 + x["b"] ** 2),
     "exp": lambda x: x["a"].exp(),
     "tanh": lambda x: x["a"].tanh(),

@@ -8,10 +8,22 @@ import torch
 from torch import Tensor
 
 from blitz.precision import float32_precision
+from spec.harness.contract import lacks
 from spec.harness.devices import WITHOUT_HARDWARE
 from spec.harness.visibility import RungError
 
 SIZE = 16 * 2**20  # bytes of a copy: long enough for its start not to count
+# What every comparison relies on: results come to the CPU in these types, and as these parts of a matrix.
+COPIED = (torch.bool, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+PARTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "a matrix": lambda matrix: matrix,
+    "a transposed matrix": lambda matrix: matrix.t(),
+    "every other column": lambda matrix: matrix[:, ::2],
+    "a corner": lambda matrix: matrix[3:, 5:],
+    "a repeated row": lambda matrix: matrix[2].expand(4, -1),
+    "one number": lambda matrix: matrix[1, 2],
+    "no rows": lambda matrix: matrix[:0],
+}
 SLOWEST_COPY = (
     0.5  # GB/s: half of what a single lane of PCIe 3.0 carries, and no accelerator has less than one
 )
@@ -48,6 +60,7 @@ def memory_keeps_its_bytes(device: torch.device) -> str:
     came = there.to("cpu", copy=True)
     _check(sent, came, "to the device and back")
     _check(sent, twice.to("cpu", copy=True), "on the device")
+    _check_parts(device)
     pinned = _pinned(sent, device)
     rates = {
         "to it": _rate(lambda: there.copy_(sent), device),
@@ -63,6 +76,27 @@ def _check(sent: Tensor, came: Tensor, way: str) -> None:
     wrong = int((sent != came).sum())
     if wrong:
         raise RungError(f"{wrong} of {len(sent)} bytes were other ones after a copy {way}")
+
+
+def _check_parts(device: torch.device) -> None:
+    """Copy parts of matrices to the device, and from one that is there, in each type that it has."""
+    for dtype in COPIED:
+        numbers = 100 * torch.randn(64, 64, dtype=torch.float64)
+        matrix = numbers > 0 if dtype == torch.bool else numbers.to(dtype)
+        try:
+            there = matrix.to(device, copy=True)
+        except Exception as error:
+            if not lacks(error, device.type):
+                raise
+            continue
+        for name, part in PARTS.items():
+            _check(_bytes(part(matrix)), _bytes(part(there).cpu()), f"of {name} of {dtype} from the device")
+            sent = part(matrix).to(device, copy=True)
+            _check(_bytes(part(matrix)), _bytes(sent.cpu()), f"of {name} of {dtype} to the device and back")
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().flatten().view(torch.uint8)
 
 
 def _pinned(sent: Tensor, device: torch.device) -> Tensor | None:

@@ -46,6 +46,7 @@ __all__ = ["cifar10", "device", "measured", "start_from_own_seed"]
 MARKERS = (
     "gpu: needs an accelerator",
     "multi_gpu(n): needs n CUDA devices",
+    "asks_the_device: is about a truth value that a device gives, and checks on the CPU what follows from it",
     "timed: measures time on an accelerator, alone on the machine's devices",
     "cifar10: needs real CIFAR-10",
     "dated: is true since a release of PyTorch that the claim names",

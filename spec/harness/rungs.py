@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 
 from spec.harness import pace
+from spec.harness.comparisons import comparisons_are_right
 from spec.harness.cooperation import devices_work_together
 from spec.harness.kernels import kernels_are_right
 from spec.harness.learning import a_batch_is_overfitted, checkpoint_is_the_same, gradients_are_right
@@ -44,6 +45,13 @@ RUNGS = (
         pace.memory_keeps_its_bytes,
         "see what else holds its memory (nvidia-smi); where bytes changed, or copies fail on an idle device, "
         "look for Xid and ECC errors (dmesg, nvidia-smi -q -d ECC) and reset or replace it",
+    ),
+    Rung(
+        "comparison",
+        "does it take the same things for equal, larger or true as the CPU?",
+        comparisons_are_right,
+        "no claim lets the device judge itself, but programs there take wrong turns: try another device, "
+        "then `pip install --force-reinstall torch`; where that does not help, report this line to PyTorch",
     ),
     Rung(
         "kernels",

@@ -103,7 +103,7 @@ def test_without_an_accelerator_the_first_rung_fails_and_no_traceback_is_shown(c
     output, errors = capfd.readouterr()
     assert "cuda:77  visible    failed" in output
     assert "what to do: " in output
-    assert output.count("blocked          by visible") == 7
+    assert output.count("blocked          by visible") == 8
     assert "Traceback" not in output + errors
 
 

@@ -159,6 +159,30 @@ def test_the_last_rung_ends_the_climb():
     assert len(told) == 2
 
 
+@pytest.mark.parametrize("name", pace.PARTS)
+@pytest.mark.parametrize("dtype", pace.COPIED, ids=str)
+def test_a_part_that_comes_back_as_another_is_told(monkeypatch, dtype, name):
+    """Whatever a comparison copies to the CPU is held to the bytes that were sent; no rows have none."""
+    monkeypatch.setattr(pace, "COPIED", [dtype])
+    monkeypatch.setattr(pace, "PARTS", {name: pace.PARTS[name]})
+    monkeypatch.setattr(torch.Tensor, "cpu", one_byte_off)
+
+    if name == "no rows":
+        assert pace._check_parts(CPU) is None
+        return
+    with pytest.raises(
+        RungError, match=f"^1 of [0-9]+ bytes were other ones after a copy of {name} of {dtype}"
+    ):
+        pace._check_parts(CPU)
+
+
+def one_byte_off(tensor):
+    """Return a copy of a tensor with another last byte, if it has one."""
+    numbers = tensor.contiguous().flatten().clone()
+    numbers.view(torch.uint8)[-1:].bitwise_xor_(1)
+    return numbers.view(tensor.shape)
+
+
 @pytest.mark.parametrize("kernel", kernels.KERNELS)
 def test_each_kernel_is_held_to_the_cpu(monkeypatch, kernel):
     """A kernel that is two percent off in float32 is named."""
