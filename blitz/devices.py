@@ -16,7 +16,7 @@ def find_device(name: str) -> torch.device:
     >>> find_device("cpu")
     device(type='cpu')
     """
-    name = one_cpu(name)
+    one_cpu(name)  # refuses a second one, which PyTorch would take for the first
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if name == "auto":
         return accelerator or torch.device("cpu")

@@ -18,7 +18,7 @@ def test_auto_is_the_accelerator_or_else_the_cpu(monkeypatch, available, expecte
 
 def test_there_is_one_cpu():
     """It may be called by its number, as an accelerator may; another number would mean the same CPU."""
-    assert find_device("cpu:0") == torch.device("cpu")
+    assert find_device("cpu:0").type == "cpu"
     with pytest.raises(BlitzError, match=r"^there is no device cpu:1: PyTorch has one CPU"):
         find_device("cpu:1")
 

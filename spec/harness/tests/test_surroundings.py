@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from spec import conftest, ranks
-from spec.harness import catalogue, ladder
+from spec.harness import catalogue, ladder, plugin
 from spec.harness.children import environment, python
 from spec.harness.command_line import main
 from spec.harness.surroundings import LONGEST, name_the_user
@@ -143,7 +143,7 @@ def test_ranks_that_cannot_be_prepared_do_not_end_the_run(monkeypatch):
 
 def test_python_without_docstrings_is_refused_in_a_sentence(run_spec, monkeypatch):
     """A docstring is what a claim states; `-O` takes none away, and pytest's asserts count all the same."""
-    monkeypatch.setattr(sys, "flags", Mock(optimize=2))
+    monkeypatch.setattr(plugin, "sys", Mock(flags=Mock(optimize=2)))
 
     result = run_spec("")
 
