@@ -5,6 +5,7 @@ A command imports what it needs when it runs, so that help and usage errors do n
 
 import argparse
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from blitz.errors import BlitzError
 from spec.harness import perf
 from spec.harness.escaping import printable
 from spec.harness.surroundings import open_streams
+
+NO_ANSWER = 2
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,16 +29,20 @@ def main(argv: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # what a terminal of ASCII cannot show is told, too
     arguments = parser().parse_args(argv)
     try:
-        return int(arguments.run(arguments))
+        status = int(arguments.run(arguments))
+        sys.stdout.flush()
     except BlitzError as error:
         print(f"blitz: {printable(str(error))}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
         print("blitz: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read the output has left: `blitz claims | head`
-    return 2
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # of a reader who has left: `blitz claims | head`
+            print(f"blitz: {error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try once more to write what is left
+        return NO_ANSWER
+    return status
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,6 +1,5 @@
 """The command `blitz`: words, exit statuses, and one sentence where something is wrong."""
 
-import io
 import subprocess
 import sys
 import sysconfig
@@ -10,7 +9,7 @@ import pytest
 
 from blitz import data
 from blitz.errors import DataError
-from spec.harness import catalogue, verify
+from spec.harness import catalogue, children, verify
 from spec.harness.command_line import main
 
 TRUE = """
@@ -198,16 +197,26 @@ def test_what_a_person_can_put_right_is_one_sentence(capsys):
     assert capsys.readouterr().err.startswith("blitz: no claim is called 'nn.netprint'; did you mean")
 
 
-def test_a_reader_who_leaves_gets_no_more_and_status_2(monkeypatch):
-    """As in `blitz claims | head`: no traceback, and no status that says something of the claims."""
+SINKS = {
+    "a reader who leaves": ("| true", ""),
+    "a full disk": (">/dev/full", "blitz: [Errno 28] No space left on device\n"),
+}
 
-    def write():
-        raise BrokenPipeError
 
-    monkeypatch.setattr(catalogue, "page", write)
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
+@pytest.mark.parametrize(("sink", "said"), SINKS.values(), ids=SINKS)
+def test_output_that_cannot_be_written_is_no_answer(sink, said):
+    """No traceback, and no status that says something of the claims."""
+    command = "from spec.harness.command_line import main; raise SystemExit(main(['claims']))"
 
-    assert main(["claims"]) == 2
+    done = subprocess.run(
+        ["bash", "-c", f'"$0" -P -c "$1" {sink}; exit ${{PIPESTATUS[0]}}', sys.executable, command],
+        capture_output=True,
+        text=True,
+        env=children.environment(),
+        timeout=100,
+    )
+
+    assert (done.returncode, done.stderr) == (2, said)
 
 
 def test_a_missing_command_lists_the_commands(capsys):
