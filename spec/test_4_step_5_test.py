@@ -287,6 +287,7 @@ class TestPredictions:
         says="for i in range(4) counts each test batch by class",
     )
     @broken_by(torch.Tensor, "__getitem__", lambda real: lambda t, i: real(t, i if i != 3 else -1))
+    @pytest.mark.asks_the_device
     def test_counting_four_a_batch_needs_full_batches(self, device):
         """A loop over range(4) counts a batch of four by class, and raises an IndexError on one of three."""
         labels, predicted = torch.tensor([[3, 8, 8, 0], [3, 8, 1, 0]], device=device)
