@@ -269,6 +269,7 @@ class TestPredictions:
     @broken_by(torch.Tensor, "item", lambda real: lambda count: float(real(count)))
     @broken_by(torch.Tensor, "sum", lambda real: lambda same: real(~same))
     @broken_by(torch.Tensor, "sum", lambda real: lambda same: same.any())
+    @pytest.mark.asks_the_device
     def test_correct_predictions_are_counted_as_an_int_and_printed_cut_off(self, device):
         """Correct predictions are counted as a Python int, and %d cuts off: 54.99 % is printed as 54 %."""
         labels = torch.randint(10, (10_000,), device=device)
@@ -303,6 +304,7 @@ class TestPredictions:
         says="(predicted == labels).squeeze() can be indexed by the number of the image",
     )
     @broken_by(torch.Tensor, "squeeze", lambda real: lambda same: same)
+    @pytest.mark.asks_the_device
     def test_squeeze_takes_the_batch_axis_of_a_single_image(self, device):
         """squeeze() makes the comparison of a batch of one image 0-d, which cannot be indexed."""
         labels = torch.tensor([3], device=device)
