@@ -42,6 +42,7 @@ class TestItem:
     @broken_by(torch.Tensor, "item", lambda real: lambda x: float(real(x).real))
     @broken_by(torch.Tensor, "item", lambda real: lambda x: x.cpu().float().numpy().reshape(-1)[0])
     @broken_by(torch.Tensor, "item", lambda real: lambda x: real(x.as_strided((), (), 0)))
+    @pytest.mark.asks_the_device
     def test_item_is_the_number_in_a_tensor_of_one_element(self, device):
         """item() of a single element, on any number of axes, is a Python int, float, bool or complex."""
         for dtype, number in NUMBERS.items():

@@ -269,6 +269,7 @@ class TestPredictions:
     @broken_by(torch.Tensor, "item", lambda real: lambda count: float(real(count)))
     @broken_by(torch.Tensor, "sum", lambda real: lambda same: real(~same))
     @broken_by(torch.Tensor, "sum", lambda real: lambda same: same.any())
+    @pytest.mark.asks_the_device
     def test_correct_predictions_are_counted_as_an_int_and_printed_cut_off(self, device):
         """Correct predictions are counted as a Python int, and %d cuts off: 54.99 % is printed as 54 %."""
         labels = torch.randint(10, (10_000,), device=device)
@@ -287,6 +288,7 @@ class TestPredictions:
         says="for i in range(4) counts each test batch by class",
     )
     @broken_by(torch.Tensor, "__getitem__", lambda real: lambda t, i: real(t, i if i != 3 else -1))
+    @pytest.mark.asks_the_device
     def test_counting_four_a_batch_needs_full_batches(self, device):
         """A loop over range(4) counts a batch of four by class, and raises an IndexError on one of three."""
         labels, predicted = torch.tensor([[3, 8, 8, 0], [3, 8, 1, 0]], device=device)
@@ -302,6 +304,7 @@ class TestPredictions:
         says="(predicted == labels).squeeze() can be indexed by the number of the image",
     )
     @broken_by(torch.Tensor, "squeeze", lambda real: lambda same: same)
+    @pytest.mark.asks_the_device
     def test_squeeze_takes_the_batch_axis_of_a_single_image(self, device):
         """squeeze() makes the comparison of a batch of one image 0-d, which cannot be indexed."""
         labels = torch.tensor([3], device=device)

@@ -5,6 +5,7 @@ No claim lets a device judge what it computed. Programs do, and take a wrong tur
 
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,8 +18,9 @@ DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int
 A = [[0, 1, 2, 3], [1, 2, 3, 4], [3, 2, 1, 0], [2, 0, 4, 1]]
 B = [[0, 1, 2, 3], [4, 3, 2, 1], [3, 2, 1, 0], [2, 4, 0, 1]]
 
-Comparison = Callable[[Tensor, Tensor], list[bool | Tensor]]
-# Each takes A and B as tensors. Numbers are small and whole: no rounding excuses a difference.
+Comparison = Callable[[Tensor, Tensor], list[Any]]
+# Each takes A and B as tensors. Numbers are small and whole: no rounding excuses a difference. What is made
+# of other comparisons comes after them, so that the first cause is told.
 COMPARISONS: dict[str, Comparison] = {
     "eq": lambda a, b: [a == b, a == 1, a.bool() == b.bool()],
     "ne": lambda a, b: [a != b, a != 1, a.bool() != b.bool()],
@@ -26,10 +28,6 @@ COMPARISONS: dict[str, Comparison] = {
     "le": lambda a, b: [a <= b, a <= 1],
     "gt": lambda a, b: [a > b, a > 1],
     "ge": lambda a, b: [a >= b, a >= 1],
-    "equal": lambda a, b: [torch.equal(a, b), torch.equal(a, a.clone())],
-    "isclose": lambda a, b: [torch.isclose(a, b)],
-    "allclose": lambda a, b: [torch.allclose(a, b), torch.allclose(a, a.clone())],
-    "isin": lambda a, b: [torch.isin(a, b[0])],
     "all": lambda a, b: [a.all(), a[1].all(), a.all(0), (a == b).all(1)],
     "any": lambda a, b: [a.any(), a[:1, :1].any(), a[:2].any(0), (a == b).any(1)],
     "logical": lambda a, b: [torch.logical_and(a, b), torch.logical_or(a, b), torch.logical_xor(a, b)],
@@ -43,8 +41,12 @@ COMPARISONS: dict[str, Comparison] = {
     "max and min": lambda a, b: [a.max(), *a.max(1), a.min(), *a.min(1), a.maximum(b), a.minimum(b)],
     "amax and amin": lambda a, b: [a.amax(), a.amax(1), a.amin(), a.amin(1)],
     "argmax and argmin": lambda a, b: [a.argmax(1), a.argmin(1)],
+    "item": lambda a, b: [bool(a[0, 0]), (a == b)[0, 0].item(), (a == b)[1, 0].item(), a[0, 1].item() == 1],
     "difference": lambda a, b: [a - b, 1 - a, (a - b).abs(), (a - b).abs().max(), (a - b).abs().sum()],
-    "item": lambda a, b: [bool(a[0, 0]), bool(a[0, 1]), a[0, 0].item() == 0, a[0, 1].item() == 0],
+    "equal": lambda a, b: [torch.equal(a, b), torch.equal(a, a.clone())],
+    "isclose": lambda a, b: [torch.isclose(a, b)],
+    "allclose": lambda a, b: [torch.allclose(a, b), torch.allclose(a, a.clone())],
+    "isin": lambda a, b: [torch.isin(a, b[0])],
 }
 
 

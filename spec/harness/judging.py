@@ -17,7 +17,7 @@ from torch import Tensor
 from spec.harness.checks import asserting_file
 
 VERDICTS = {
-    Tensor: ("__bool__", "__contains__", "is_nonzero", "equal", "allclose", "isclose"),
+    Tensor: ("__bool__", "__contains__", "is_nonzero", "equal", "allclose", "isclose", "item"),
     torch: ("is_nonzero", "equal", "allclose", "isclose"),
 }
 
@@ -40,11 +40,13 @@ def _refused(real: Any, name: str, folder: Path) -> Any:
     @functools.wraps(real)
     def verdict(*arguments: Any, **options: Any) -> Any:
         tensors = [each for each in (*arguments, *options.values()) if isinstance(each, Tensor)]
+        if name == "item":  # of a number it is a copy
+            tensors = [tensor for tensor in tensors if tensor.dtype == torch.bool]
         elsewhere = {str(tensor.device) for tensor in tensors if tensor.device.type != "cpu"}
         if elsewhere and Path(asserting_file()).is_relative_to(folder):
             raise JudgedByTheAccusedError(
                 f"{name} would have {', '.join(elsewhere)} judge what it computed: expected a comparison "
-                "on the CPU, by assert_close, or after .cpu(), .tolist() or .item()"
+                "on the CPU, by assert_close, or after .cpu() or .tolist()"
             )
         return real(*arguments, **options)
 

@@ -15,7 +15,7 @@ def make_images(length=200, side=6):
 def mirrored(images, epoch, seed=0):
     """Return for each image whether this epoch mirrors it."""
     seen = augmented(images, flip=True, seed=seed, epoch=epoch)
-    return [torch.equal(image, given.flip(2)) for image, given in zip(seen, images, strict=True)]
+    return [torch.equal(image, given.flip(2)) for image, given in zip(seen.cpu(), images.cpu(), strict=True)]
 
 
 def test_images_are_left_alone_where_nothing_is_asked_for():

@@ -23,6 +23,7 @@ VERDICTS = {
     "method allclose": lambda x: x.allclose(x),
     "isclose": lambda x: torch.isclose(x, x),
     "method isclose": lambda x: x.isclose(x),
+    "item of a truth value": lambda x: (x == x).all().item(),
     "a parameter": lambda x: bool(torch.nn.Parameter(x[0])),
     "keywords": lambda x: torch.equal(input=x, other=x),
 }
@@ -69,6 +70,12 @@ def test_what_others_ask_is_their_own_affair():
     """PyTorch, or the program under test, may branch on a tensor of the device: the judge is the test."""
     with judged_on_the_cpu(SPEC / "library"), pytest.raises(RuntimeError, match="meta"):
         bool(ON_META[0])
+
+
+def test_a_number_of_the_device_may_be_read():
+    """To read a number is a copy, on which the CPU can decide: the device `meta` has none to give."""
+    with judged_on_the_cpu(HERE), pytest.raises(RuntimeError, match="meta"):
+        ON_META[0].item()
 
 
 def test_a_claim_on_an_accelerator_is_refused_a_verdict_of_the_device(run_spec, monkeypatch):
