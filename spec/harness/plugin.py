@@ -100,6 +100,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Have another process run all this, and watch it; there choose the accelerator and the workers."""
     open_streams()  # or the file of the run would take the number of one that is closed
     if hasattr(config, "workerinput"):
+        guard.watching = True  # by who has started this worker; nobody watches a run inside one of its tests
         return None
     if guard.RUN not in config.stash:
         run = config.stash[guard.RUN] = guard.begin(config)

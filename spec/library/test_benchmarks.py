@@ -11,7 +11,7 @@ import torch
 from blitz.recipes import RECIPES
 from spec.benchmarks import builders, data, plugin
 from spec.benchmarks.operations import OPERATIONS
-from spec.harness import containment, machine
+from spec.harness import seats, machine
 
 COUNTED = """
 import pytest, torch
@@ -95,12 +95,12 @@ class TestRun:
 
     def test_an_accelerator_sends_no_benchmark_to_a_worker(self, run, monkeypatch):
         """Where other tests run in workers, in which nothing is timed, benchmarks stay in the one process."""
-        monkeypatch.setattr(containment, "accelerator_kind", lambda: "cuda")
+        monkeypatch.setattr(seats, "accelerator_kind", lambda: "cuda")
 
         class Seats:
             @pytest.hookimpl(tryfirst=True)
             def pytest_cmdline_main(self, config):
-                containment.seat_workers(config)
+                seats.seat_workers(config)
 
         result, calls, timed = run("-m", "benchmark", plugins=(Seats(), plugin))
 
