@@ -11,7 +11,7 @@ import torch
 from blitz.recipes import RECIPES
 from spec.benchmarks import builders, data, plugin
 from spec.benchmarks.operations import OPERATIONS
-from spec.harness import seats, machine
+from spec.harness import machine, seats
 
 COUNTED = """
 import pytest, torch
