@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "spec" / "records"
-SUPPORTED = ["2.6", "2.9", "2.11", "2.13", "2.14"]
+SUPPORTED = ["2.6", "2.9", "2.11", "2.14"]
 BEFORE = ["1.13", "2.5"]  # the last 1.x; the last whose torch.load ran whatever a pickle says
 WITHOUT_TORCHVISION = ["1.13"]  # for Python 3.11
 FOR_NUMPY_1 = ["1.13", "2.0", "2.1", "2.2"]

@@ -64,12 +64,20 @@ def precision_flags() -> dict[str, str | bool | None]:
             "cuda_matmul": _precision(cuda, lambda: cuda.allow_tf32),
             "cuda_convolution": _precision(getattr(cudnn, "conv", cudnn), lambda: cudnn.allow_tf32),
             "float16_reduced_reduction": cuda.allow_fp16_reduced_precision_reduction,
-            "bfloat16_reduced_reduction": cuda.allow_bf16_reduced_precision_reduction,
+            "bfloat16_reduced_reduction": _if_known(lambda: cuda.allow_bf16_reduced_precision_reduction),
             "deterministic": torch.are_deterministic_algorithms_enabled(),
             "cudnn_deterministic": cudnn.deterministic,
             "cudnn_benchmark": cudnn.benchmark,
             "tf32_override": os.environ.get("NVIDIA_TF32_OVERRIDE"),
         }
+
+
+def _if_known(read: Callable[[], bool]) -> bool | None:
+    """Return a flag; None where PyTorch has none yet, which says so by an AssertionError."""
+    try:
+        return read()
+    except AssertionError:
+        return None
 
 
 class _Settings(NamedTuple):
