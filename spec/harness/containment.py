@@ -148,6 +148,7 @@ class Watched:
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
         self.file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.finished = False
         self.note_down(None, None)
 
     def pytest_sessionstart(self) -> None:
@@ -186,10 +187,13 @@ class Watched:
         """Let a person who debugs take time."""
         faulthandler.cancel_dump_traceback_later()
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self) -> None:
-        """Have what hangs from here on not hang for ever."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self) -> Generator[None, Any, Any]:
+        """Have what hangs from here on not hang for ever; note whether the session came to its end."""
         self.end_after(ENDING)
+        result = yield
+        self.finished = True
+        return result
 
     def note_down(self, node: str | None, record: Record | None) -> None:
         """Write down what is about to run, by one call, so that it is never there by half."""
@@ -233,8 +237,9 @@ class Worker(Watched):
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        """Say goodbye."""
-        os.write(self.file, GOODBYE)
+        """Say goodbye, after a session that came to its end."""
+        if self.finished:
+            os.write(self.file, GOODBYE)
 
 
 def sticky_error() -> str | None:
