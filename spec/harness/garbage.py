@@ -10,17 +10,17 @@ import gc
 class LongLived:
     """Keeps what collection made out of the collector's sight, until the run ends."""
 
-    def __init__(self) -> None:
-        self.hidden = False
+    hidden = False  # by this run, or by one around it
 
     def pytest_collection_finish(self) -> None:
         """Hide what there is, unless a run around this one has done so."""
-        if not gc.get_freeze_count():
+        if not LongLived.hidden:
             gc.collect()
             gc.freeze()
-            self.hidden = True
+            LongLived.hidden = self.hidden = True
 
     def pytest_unconfigure(self) -> None:
         """Show it again, or native libraries tell at the exit of all that was never freed."""
-        if self.hidden:
+        if "hidden" in vars(self):
             gc.unfreeze()
+            LongLived.hidden = False

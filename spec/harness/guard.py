@@ -6,6 +6,7 @@ collected check came to one end, none of them is broken, and the process said go
 """
 
 import ctypes
+import gc
 import os
 import shutil
 import signal
@@ -69,6 +70,7 @@ def watch(config: pytest.Config, run: Run) -> int:
     watching = run.watched = True
     sys.stdout.flush()
     sys.stderr.flush()
+    gc.freeze()  # a search for garbage would copy the memory that both share, and take long at the exit
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, *PASSED_ON])
     process = os.fork()
     if process == 0:

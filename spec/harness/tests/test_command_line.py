@@ -206,7 +206,12 @@ SINKS = {
 @pytest.mark.parametrize(("sink", "said"), SINKS.values(), ids=SINKS)
 def test_output_that_cannot_be_written_is_no_answer(sink, said):
     """No traceback, and no status that says something of the claims."""
-    command = "from spec.harness.command_line import main; raise SystemExit(main(['claims']))"
+    command = (
+        "from types import SimpleNamespace as Made; from spec.harness import command_line;"
+        "arguments = Made(run=lambda _: print('much' * 10**6) or 0);"
+        "command_line.parser = lambda: Made(parse_args=lambda _: arguments);"
+        "raise SystemExit(command_line.main())"
+    )
 
     done = subprocess.run(
         ["bash", "-c", f'"$0" -P -c "$1" {sink}; exit ${{PIPESTATUS[0]}}', sys.executable, command],
