@@ -56,10 +56,11 @@ def begin(config: pytest.Config) -> Run:
 
 
 def can_watch(config: pytest.Config) -> bool:
-    """Tell whether there is a run to watch, and whether this machine lets one be watched."""
+    """Tell whether there is a run to watch, and whether it can be: debuggers and coverage follow no fork."""
     return (
         not watching
         and hasattr(signal, "sigwaitinfo")
+        and sys.gettrace() is None
         and not any(getattr(config.option, name, False) for name in NO_RUN)
     )
 

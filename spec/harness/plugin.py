@@ -156,7 +156,7 @@ def pytest_configure(config: pytest.Config) -> None:
         run = config.stash[guard.RUN]
         config.pluginmanager.register(Supervisor(run.folder, run.ledger))
         config.pluginmanager.register(Findings(config, run), "blitz-findings")
-        if run.watched and not config.option.tx and not config.option.usepdb:
+        if run.watched and not getattr(config.option, "tx", None) and not config.option.usepdb:
             config.pluginmanager.register(Watched(run.folder, MAIN))
     if not config.option.sabotage:
         config.pluginmanager.register(Climb(config))

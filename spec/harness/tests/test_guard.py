@@ -186,6 +186,16 @@ def test_a_whole_run_ends_with_0(run_apart):
     assert (lines[-1]["ended"], lines[-1]["seen"]) == (3, None)
 
 
+def test_a_run_without_xdist_is_watched_as_well(run_apart):
+    """Nothing of it is needed where nobody asks for workers."""
+    status, lines = run_apart(
+        EXITS, CONFTEST.format(place="test", act="os._exit(0)", workers=0), "-pno:xdist.plugin"
+    )
+
+    check_books(lines, status)
+    assert status == 3
+
+
 def test_a_plugin_cannot_make_a_failure_good(run_apart):
     """Not even by ending the process."""
     conftest = CONFTEST.format(place="test", act="assert 1 == 2", workers=0)
