@@ -137,6 +137,8 @@ def verdict_words(decided: dict[str, Record]) -> list[str]:
     tally = Counter(confirmed)
     checked = sum(record["outcome"] in (CONFIRMED, REFUTED) for record in decided.values())
     lines = [f"{len(confirmed)} of the {checked} claims that were checked are true on this machine."]
-    lines += ["What the notes say there:"]
+    if broken := sum(record["outcome"] in summary.BROKEN for record in decided.values()):
+        lines.append(f"{broken} more broke before they could tell.")
+    lines.append("What the notes say there:")
     lines += [f"{tally[verdict]:>5}  {verdict:<9}  {meaning}" for verdict, meaning in VERDICTS.items()]
     return [*lines, "`blitz explain CLAIM` tells the whole of one."]

@@ -62,6 +62,14 @@ def test_verify_exits_with_1_on_a_refuted_claim(run_verify):
     assert "nn.b (cpu): refuted. The notes (section 3) say, and it should be true: One is two." in output
 
 
+def test_verify_counts_the_claims_that_broke(run_verify):
+    """They are neither true nor refuted, and the status says so."""
+    status, output, _ = run_verify(TRUE + FALSE.replace("assert 1 == 2", "1 / 0"))
+
+    assert status == 1
+    assert "1 of the 1 claims that were checked are true on this machine.\n1 more broke before" in output
+
+
 def test_verify_shows_a_progress_bar(run_verify):
     """Progress goes to standard error, so that the output can be kept."""
     _, output, errors = run_verify(TRUE)

@@ -169,7 +169,7 @@ def test_a_package_blitz_from_elsewhere_is_not_measured(make_side, tmp_path):
     elsewhere = tmp_path / "elsewhere" / "blitz"
     elsewhere.mkdir(parents=True)
     (elsewhere / "__init__.py").touch()
-    side = make_side(f"sys.path.append({str(elsewhere.parent)!r})\nimport blitz\nOPERATIONS = []\n")
+    side = make_side(f"sys.path.insert(0, {str(elsewhere.parent)!r})\nimport blitz\nOPERATIONS = []\n")
 
     with pytest.raises(BlitzError, match=f"expected the package blitz of {side.tree}, got {elsewhere}"):
         measure(side, side, rounds=1)
@@ -180,7 +180,7 @@ def test_a_package_blitz_from_elsewhere_is_not_measured_if_it_comes_late(make_si
     elsewhere = tmp_path / "elsewhere" / "blitz"
     elsewhere.mkdir(parents=True)
     (elsewhere / "__init__.py").touch()
-    side = make_side(f"sys.path.append({str(elsewhere.parent)!r})\n" + LATE)
+    side = make_side(f"sys.path.insert(0, {str(elsewhere.parent)!r})\n" + LATE)
 
     measured = measure(side, side, rounds=1)
 
