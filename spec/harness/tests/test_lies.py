@@ -69,7 +69,7 @@ def run(*command, **environment):
     path = os.pathsep.join([str(FOLDER), str(catalogue.SPEC.parent), environment.pop("PYTHONPATH", "")])
     return subprocess.run(
         [sys.executable, *command],
-        env={**os.environ, "PYTHONPATH": path, "BLITZ_DATA": "stand-in", **environment},
+        env={**os.environ, "PYTHONPATH": path, "BLITZ_DATA": "stand-in", "BLITZ_REQUIRE": "", **environment},
         cwd=catalogue.SPEC.parent,
         capture_output=True,
         text=True,
