@@ -9,7 +9,7 @@ from tqdm import tqdm
 from blitz.errors import BlitzError
 from spec.harness import ladder, sabotage, summary
 from spec.harness.guard import Run, settle
-from spec.harness.ledger import FAILED, UNFINISHED
+from spec.harness.ledger import UNFINISHED
 from spec.harness.outcomes import Record
 from spec.harness.verdicts import header
 
@@ -67,6 +67,8 @@ class Findings:
             self.write(rung)
         if hasattr(report, "rungs"):
             self.tell(report.rungs)
+            # a failed rung fails the run: what it blocks was not checked
+            self.run.ledger.note(broken=ladder.first_cause(report.rungs) is not None)
         phases = self.phases.setdefault(report.nodeid, {})
         if report.when in phases:
             self.tried_again.add(report.nodeid)
@@ -99,13 +101,9 @@ class Findings:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Have the run end as it deserves; a failed rung fails it: what it blocks was not checked."""
+        """Have the run end as it deserves."""
         self.run.ledger.note(finished=True)
-        status = self.run.ledger.account().deserved(int(session.exitstatus))
-        nothing_failed = status in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-        if ladder.first_cause(self.rungs) and nothing_failed:
-            status = FAILED
-        self.status = session.exitstatus = status
+        self.status = session.exitstatus = self.run.ledger.account().deserved(int(session.exitstatus))
 
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
         """Print the table, the refuted claims and what was not checked."""

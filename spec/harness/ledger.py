@@ -18,7 +18,7 @@ class Account(NamedTuple):
 
     collected: int  # checks
     ended: int  # of them, with one outcome each
-    broken: int  # of those that ended: refuted, or broken in any other way
+    broken: int  # checks that were refuted or broke in any other way, and failed climbs of the ladder
     recorded: set[str]  # the nodes of the records that were made, one of each claim that ended
     problems: list[str]  # of the run as a whole, a sentence each
     begun: bool  # whether the file has its header

@@ -5,7 +5,6 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from blitz import data
 from spec.harness import summary
+from spec.harness.children import ROOT
 from spec.harness.claims import VERDICTS
 from spec.harness.contract import REASONS
 from spec.harness.devices import accelerator_kind
@@ -21,7 +21,6 @@ from spec.harness.findings import Findings
 from spec.harness.ledger import UNFINISHED
 from spec.harness.outcomes import CONFIRMED, REFUTED, Record
 
-ROOT = Path(__file__).parents[2]
 UNHEEDED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_TIMEOUT")  # a verify is whole, whatever they say
 COULD_NOT = 2  # begin
 STATUS: dict[int, int] = {  # of pytest -> of `blitz`

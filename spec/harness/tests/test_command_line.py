@@ -62,6 +62,18 @@ def test_verify_exits_with_1_on_a_refuted_claim(run_verify):
     assert "nn.b (cpu): refuted. The notes (section 3) say, and it should be true: One is two." in output
 
 
+@pytest.mark.parametrize("options", ["-k nothing", "--collect-only"])
+def test_verify_is_whole_whatever_the_environment_asks_of_pytest(run_verify, monkeypatch, options):
+    """PYTEST_ADDOPTS would leave a few claims, or none, and end with 0."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", options)
+
+    status, output, _ = run_verify(TRUE)
+
+    assert status == 0
+    assert "PYTEST_ADDOPTS is set aside: every claim is verified." in output
+    assert "1 of the 1 claims that were checked are true on this machine." in output
+
+
 def test_verify_counts_the_claims_that_broke(run_verify):
     """They are neither true nor refuted, and the status says so."""
     status, output, _ = run_verify(TRUE + FALSE.replace("assert 1 == 2", "1 / 0"))

@@ -39,6 +39,7 @@ FAULTS = {
     ),
     "a session cut short": (WHOLE[:3], 3, "pytest did not come to the end of its session"),
     "a worker that is gone": ([*WHOLE, {"problem": "gone"}], 3, "gone"),
+    "a failed rung": ([*WHOLE, {"broken": True}], 1, None),
     "a broken check": ([*WHOLE[:2], {"ended": "b", "broken": True}, WHOLE[3]], 1, None),
 }
 
