@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from blitz.arguments import add_commands
+from blitz.commands.arguments import add_commands
 from blitz.errors import BlitzError
 from spec.harness import perf
 from spec.harness.escaping import printable

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from blitz import commands
+from blitz.commands import shared
+from blitz.commands import train as command
 from blitz.data import Cifar10, Split, load
 
 
@@ -24,10 +25,10 @@ def little():
 @pytest.fixture
 def little_data(monkeypatch, little):
     """Let every command read the little stand-in."""
-    monkeypatch.setattr(commands, "load", lambda source, **options: little)
+    monkeypatch.setattr(shared, "load", lambda source, **options: little)
 
 
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Draw nothing, which takes most of a short training's time."""
-    monkeypatch.setattr(commands, "_draw", lambda *arguments: None)
+    monkeypatch.setattr(command, "_draw", lambda *arguments: None)

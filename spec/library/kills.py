@@ -18,7 +18,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from blitz import checkpoint, commands, stand_in
+from blitz import checkpoint, stand_in
+from blitz.commands import shared
+from blitz.commands import train as command
 from blitz.data import Split
 from blitz.training import Recipe, Training
 from spec.harness.command_line import main as blitz
@@ -130,8 +132,8 @@ def aftermath(folder, moment, status, reported, expected):
 
 def command_line(folder, *words):
     """Run `blitz train` on half of a stand-in as the command line does, without its words and pictures."""
-    commands.load = lambda source, **options: stand_in.draw(train=2_500, test=100)
-    commands._draw = lambda *arguments: None
+    shared.load = lambda source, **options: stand_in.draw(train=2_500, test=100)
+    command._draw = lambda *arguments: None
     with redirect_stdout(io.StringIO()):
         status = blitz(
             ["train", "--recipe=fast", "--data=stand-in", "--device=cpu", f"--out={folder}", *words]

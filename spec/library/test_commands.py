@@ -6,7 +6,9 @@ import pytest
 import torch
 from filelock import FileLock
 
-from blitz import checkpoint, commands
+from blitz import checkpoint
+from blitz.commands import shared
+from blitz.commands import train as command
 from blitz.data import normalize
 from blitz.nets import CifarNet
 from spec.harness.command_line import main, parser
@@ -24,7 +26,7 @@ def no_data(monkeypatch):
     def refuse(source, **options):
         raise AssertionError("the data was read")
 
-    monkeypatch.setattr(commands, "load", refuse)
+    monkeypatch.setattr(shared, "load", refuse)
 
 
 @pytest.mark.usefixtures("little_data")
@@ -34,13 +36,13 @@ class TestTrain:
     @pytest.mark.usefixtures("no_pictures")
     def test_seed_decides_the_first_weights(self, tmp_path, monkeypatch):
         """The same seed the same ones, and another one others."""
-        first, real = [], commands.Training
+        first, real = [], command.Training
 
         def noted(net, *arguments, **options):
             first.append(net.conv1.bias.tolist())
             return real(net, *arguments, **options)
 
-        monkeypatch.setattr(commands, "Training", noted)
+        monkeypatch.setattr(command, "Training", noted)
         for number, seed in enumerate((3, 3, 4)):
             train(tmp_path / str(number), "--seed", seed)
 
@@ -119,8 +121,8 @@ class TestTrain:
     @pytest.mark.usefixtures("no_pictures")
     def test_checkpoint_is_saved_at_each_report_and_at_the_end_of_each_epoch(self, tmp_path, monkeypatch):
         """Of 25 mini-batches an epoch, with a report every 10, after these."""
-        recipe = commands.RECIPES["tutorial"]._replace(report_every=10)
-        monkeypatch.setitem(commands.RECIPES, "tutorial", recipe)
+        recipe = command.RECIPES["tutorial"]._replace(report_every=10)
+        monkeypatch.setitem(command.RECIPES, "tutorial", recipe)
         save, saved = checkpoint.save, []
         monkeypatch.setattr(
             checkpoint, "save", lambda state, path: (save(state, path), saved.append(state["step"]))
@@ -133,13 +135,13 @@ class TestTrain:
     @pytest.mark.usefixtures("no_pictures")
     def test_training_and_evaluation_use_the_device_named(self, tmp_path, monkeypatch):
         """After each epoch, after a resume at the end, and in `blitz evaluate`."""
-        evaluate, used = commands.evaluate_net, []
+        evaluate, used = shared.evaluate, []
 
         def watched(net, split, *, device=None, **options):
             used.append(str(device))
             return evaluate(net, split, device=device, **options)
 
-        monkeypatch.setattr(commands, "evaluate_net", watched)
+        monkeypatch.setattr(shared, "evaluate", watched)
         train(tmp_path, "--device", "cpu:0")
         train(tmp_path, "--device", "cpu:0", "--resume")
         main(["evaluate", str(tmp_path / "checkpoint.pt"), "--device", "cpu:0"])
@@ -157,9 +159,9 @@ OPTIONS = {
 def test_data_is_what_the_options_say(monkeypatch, little, words, expected):
     """--data names it, --download fetches it, and the decoding shows how far it is."""
     asked = []
-    monkeypatch.setattr(commands, "load", lambda source, **how: asked.append((source, how)) or little)
+    monkeypatch.setattr(shared, "load", lambda source, **how: asked.append((source, how)) or little)
 
-    commands._load(parser().parse_args(["train", *words]))
+    shared.load_data(parser().parse_args(["train", *words]))
 
     assert asked == [expected]
 
@@ -307,7 +309,7 @@ class TestThreads:
         monkeypatch.delenv("OMP_NUM_THREADS")
         monkeypatch.setattr(torch, "set_num_threads", chosen.append)
 
-        commands.choose_threads(batch_size)
+        command.choose_threads(batch_size)
 
         assert chosen == threads
 
@@ -317,7 +319,7 @@ class TestThreads:
         monkeypatch.setenv("OMP_NUM_THREADS", "2")
         monkeypatch.setattr(torch, "set_num_threads", chosen.append)
 
-        commands.choose_threads(4)
+        command.choose_threads(4)
 
         assert chosen == []
 
@@ -328,21 +330,21 @@ class TestRecipesBeyondTheTutorials:
     @pytest.fixture
     def slim(self, monkeypatch, little_data, same_threads):
         """A recipe strong whose net is small, and little data."""
-        recipe = commands.RECIPES["strong"]._replace(widths=(8,), batch_size=20, epochs=2)
-        monkeypatch.setitem(commands.RECIPES, "strong", recipe)
+        recipe = command.RECIPES["strong"]._replace(widths=(8,), batch_size=20, epochs=2)
+        monkeypatch.setitem(command.RECIPES, "strong", recipe)
 
     @pytest.mark.usefixtures("no_pictures", "slim")
     def test_the_net_is_the_recipes_and_its_weights_are_evaluated_as_such(
         self, tmp_path, monkeypatch, capsys
     ):
         """`blitz evaluate` prints the training's accuracy, of all views; epochs in between need one."""
-        evaluate, views = commands.evaluate_net, []
+        evaluate, views = shared.evaluate, []
 
         def watched(*arguments, **options):
             views.append(options["views"])
             return evaluate(*arguments, **options)
 
-        monkeypatch.setattr(commands, "evaluate_net", watched)
+        monkeypatch.setattr(shared, "evaluate", watched)
         train(tmp_path, recipe="strong")
         trained = capsys.readouterr().out
         for name in ("checkpoint.pt", "cifar_net.pth"):
@@ -355,9 +357,9 @@ class TestRecipesBeyondTheTutorials:
     def test_pictures_show_what_the_net_predicts_in_evaluation_mode(self, tmp_path, monkeypatch):
         """BatchNorm then takes the training's means and not those of the images shown."""
         modes = []
-        monkeypatch.setattr(commands, "normalize", lambda images: modes.append(shown()) or normalize(images))
-        made, real = [], commands.Training
-        monkeypatch.setattr(commands, "Training", lambda *a, **o: made.append(real(*a, **o)) or made[-1])
+        monkeypatch.setattr(command, "normalize", lambda images: modes.append(shown()) or normalize(images))
+        made, real = [], command.Training
+        monkeypatch.setattr(command, "Training", lambda *a, **o: made.append(real(*a, **o)) or made[-1])
 
         def shown():
             return made[-1].net.training
@@ -379,7 +381,7 @@ class TestRecipesBeyondTheTutorials:
     @pytest.mark.parametrize("there", [True, False])
     def test_a_device_without_bfloat16_is_said_to_be_slower(self, tmp_path, monkeypatch, capsys, there):
         """The training goes on in float32."""
-        monkeypatch.setattr(commands, "has_bfloat16", lambda device: there)
+        monkeypatch.setattr(command, "has_bfloat16", lambda device: there)
 
         assert train(tmp_path, recipe="strong") == 0
 
@@ -393,7 +395,7 @@ class TestRecipesBeyondTheTutorials:
         def fail(*arguments, **options):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-        monkeypatch.setattr(commands, "Training", fail)
+        monkeypatch.setattr(command, "Training", fail)
 
         assert train(tmp_path) == 2
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from blitz import commands, pictures
+from blitz import pictures
+from blitz.commands import shared
+from blitz.commands import train as command
 from blitz.data import Cifar10, Split, load
 from blitz.recipes import RECIPES
 from blitz.training import Evaluation
@@ -60,8 +62,8 @@ class TestTraining:
 
     def test_data_is_named(self, tmp_path, capsys, monkeypatch, little):
         """Whatever is not the stand-in is said with its kind and its folder."""
-        monkeypatch.setattr(commands, "load", lambda source, **options: little._replace(origin="official"))
-        monkeypatch.setattr(commands, "find", lambda source: ("official", source))
+        monkeypatch.setattr(shared, "load", lambda source, **options: little._replace(origin="official"))
+        monkeypatch.setattr(shared, "find", lambda source: ("official", source))
 
         train(tmp_path, "--data", "/data/cifar")
 
@@ -72,9 +74,9 @@ class TestTraining:
     def test_lines_are_written_at_once(self, tmp_path, monkeypatch):
         """Whoever follows a log file sees each line when it is due, not when a buffer is full."""
         log, seen = tmp_path / "log", []
-        save = commands._save_history
+        save = command._save_history
         monkeypatch.setattr(
-            commands, "_save_history", lambda *what: (save(*what), seen.append(log.read_text().count("\n")))
+            command, "_save_history", lambda *what: (save(*what), seen.append(log.read_text().count("\n")))
         )
 
         with log.open("w") as file, redirect_stdout(file):
@@ -112,7 +114,7 @@ class TestAccuracy:
         confusion = torch.tensor([[29, 71, 0], [1, 999, 0], [0, 0, 0]])
         data = Cifar10(None, None, ("plane", "car", "bird"), "official")
 
-        commands._print_accuracy(Evaluation(1028 / 1100, torch.zeros(3), confusion), data)
+        shared.print_accuracy(Evaluation(1028 / 1100, torch.zeros(3), confusion), data)
 
         assert capsys.readouterr().out.splitlines() == [
             "Accuracy of the network on the 1100 test images: 93 %",
@@ -155,7 +157,7 @@ class TestPictures:
 
         def draw(images=63, origin="stand-in"):
             data = whole._replace(test=Split(*(part[:images] for part in whole.test)), origin=origin)
-            commands._draw(training, Evaluation(0.5, None, "confusion"), data, tmp_path)
+            command._draw(training, Evaluation(0.5, None, "confusion"), data, tmp_path)
             return data
 
         return draw

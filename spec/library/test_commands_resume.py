@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from blitz import checkpoint, commands, distributed
+from blitz import checkpoint, distributed
+from blitz.commands import train as command
 from spec.harness.command_line import main, parser
 from spec.library.runs import train, weights
 
@@ -40,7 +41,7 @@ class TestResume:
 
     def test_stop_between_two_reports_is_saved(self, tmp_path, capsys, monkeypatch):
         """A signal in an epoch's fifth mini-batch ends the training after the fifth."""
-        real, batches = commands.Training._learn, []
+        real, batches = command.Training._learn, []
 
         def learn(self, *batch):
             real(self, *batch)
@@ -48,7 +49,7 @@ class TestResume:
             if len(batches) == 5:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        monkeypatch.setattr(commands.Training, "_learn", learn)
+        monkeypatch.setattr(command.Training, "_learn", learn)
         status = train(tmp_path)
 
         assert status == 130
@@ -183,6 +184,6 @@ COMMANDS = {
 @pytest.mark.parametrize(("words", "expected"), COMMANDS.values(), ids=COMMANDS)
 def test_command_to_go_on_repeats_what_was_asked_for(words, expected):
     """Quoted for a shell, with all that the training depends on."""
-    command = commands._resume_command(parser().parse_args(["train", *words]), Path("out"))
+    repeated = command._resume_command(parser().parse_args(["train", *words]), Path("out"))
 
-    assert command == f"blitz train {expected} --resume"
+    assert repeated == f"blitz train {expected} --resume"

@@ -7,7 +7,9 @@ import sys
 import pytest
 import torch.distributed as dist
 
-from blitz import checkpoint, commands
+from blitz import checkpoint
+from blitz.commands import shared
+from blitz.commands import train as command
 from blitz.data import Cifar10, Split, load
 from blitz.errors import BlitzError
 from blitz.training import Training
@@ -15,12 +17,12 @@ from spec.harness.command_line import main
 from spec.library.runs import weights
 
 
-def command(folder, seed, stopped_at=None):
+def trained(folder, seed, stopped_at=None):
     """In each rank: `blitz train` on a hundred images; in step `stopped_at` rank 1 gets a SIGTERM."""
     whole = load("stand-in")
     parts = [Split(split.images[:n], split.labels[:n]) for split, n in ((whole.train, 100), (whole.test, 50))]
-    commands.load = lambda source, **options: Cifar10(*parts, whole.classes, "stand-in")
-    commands._draw = lambda *arguments: None
+    shared.load = lambda source, **options: Cifar10(*parts, whole.classes, "stand-in")
+    command._draw = lambda *arguments: None
     real = Training._learn
 
     def learn(training, *batch):
@@ -45,7 +47,7 @@ class TestCommand:
 
     def test_first_process_writes_the_folder_alone(self, ranks, tmp_path):
         """The folder of another process is not even made."""
-        statuses = ranks(2, command, tmp_path, 3)
+        statuses = ranks(2, trained, tmp_path, 3)
 
         assert statuses == [0, 0]
         assert sorted(path.name for path in tmp_path.glob("rank *")) == ["rank 0"]
@@ -56,11 +58,11 @@ class TestCommand:
     def test_signal_to_one_process_stops_all_after_the_next_report(self, ranks, tmp_path):
         """All save what the others have, and end with 130; a resume ends with the same bits as no stop."""
         (tmp_path / "whole").mkdir()
-        ranks(2, command, tmp_path / "whole", 3)
+        ranks(2, trained, tmp_path / "whole", 3)
 
-        stopped = ranks(2, command, tmp_path, 3, 5)
+        stopped = ranks(2, trained, tmp_path, 3, 5)
         step = checkpoint.load(tmp_path / "rank 0/checkpoint.pt")["step"]
-        resumed = ranks(2, command, tmp_path, 3)
+        resumed = ranks(2, trained, tmp_path, 3)
 
         assert (stopped, step, resumed) == ([130, 130], 25, [0, 0])
         assert weights(tmp_path / "rank 0") == weights(tmp_path / "whole/rank 0")
@@ -69,9 +71,9 @@ class TestCommand:
     def test_accelerator_is_taken_under_torchrun_alone(self, tmp_path, monkeypatch, launched, expected):
         """Before anything is written."""
         asked = []
-        monkeypatch.setattr(commands.distributed, "launched", lambda: launched)
-        monkeypatch.setattr(commands, "take_own_accelerator", asked.append)
-        monkeypatch.setattr(commands, "find_device", refuse)
+        monkeypatch.setattr(command.distributed, "launched", lambda: launched)
+        monkeypatch.setattr(command, "take_own_accelerator", asked.append)
+        monkeypatch.setattr(command, "find_device", refuse)
 
         status = main(["train", "--device=cuda:1", f"--out={tmp_path / 'out'}"])
 
@@ -91,6 +93,6 @@ def refused_command(folder):
     """In each rank: return the status of `blitz train`, or that of its exit."""
     sys.stderr = (folder / f"errors of {dist.get_rank()}").open("w")
     try:
-        return str(command(folder, 0))
+        return str(trained(folder, 0))
     except SystemExit as end:
         return f"exit {end.code}"

@@ -1,4 +1,4 @@
-"""The commands `blitz train` and `blitz evaluate`: where training meets files, signals and a person."""
+"""The command `blitz train`: where training meets files, signals and a person."""
 
 import argparse
 import json
@@ -13,15 +13,14 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from torch import nn
 from tqdm import tqdm
 
 from blitz import checkpoint, distributed
-from blitz.data import Cifar10, find, load, normalize
+from blitz.commands.shared import evaluate_test, load_data, print_accuracy
+from blitz.data import Cifar10, normalize
 from blitz.devices import find_device, has_bfloat16, take_own_accelerator
 from blitz.errors import BlitzError, CheckpointError
 from blitz.evaluation import Evaluation, evaluating
-from blitz.evaluation import evaluate as evaluate_net
 from blitz.nets import net_for
 from blitz.recipes import RECIPES, Recipe
 from blitz.training import Training
@@ -77,7 +76,7 @@ def _train_in_group(
     arguments: argparse.Namespace, recipe: Recipe, out: Path, device: torch.device, stack: ExitStack
 ) -> int:
     resume, state = distributed.by_first(lambda: _begin(arguments, out, stack))
-    data = _load(arguments)
+    data = load_data(arguments)
     choose_threads(recipe.batch_size)
     torch.manual_seed(arguments.seed)
     net = net_for(recipe, data.train.images)
@@ -92,43 +91,12 @@ def _train_in_group(
         print(f"    {_resume_command(arguments, out)}")
         return _STOPPED
     if distributed.rank() == 0:
-        evaluation = evaluation or _evaluate(training.net, data, recipe, device)
+        evaluation = evaluation or evaluate_test(training.net, data, recipe, device)
         checkpoint.save_weights(training.net, out / "cifar_net.pth")
         _draw(training, evaluation, data, out)
-        _print_accuracy(evaluation, data)
+        print_accuracy(evaluation, data)
         print(f"Saved in {out}: {', '.join(_FILES)}")
     return 0
-
-
-def evaluate(arguments: argparse.Namespace) -> int:
-    """Print the accuracy of a checkpoint, or of a state_dict saved as the notes do, on the test images.
-
-    Raises:
-        BlitzError: the device, the file or the data cannot be used.
-    """
-    device = find_device(arguments.device)
-    net, recipe = _fitting(arguments.checkpoint)
-    data = _load(arguments)
-    _print_accuracy(_evaluate(net, data, recipe, device), data)
-    return 0
-
-
-def _fitting(path: Path) -> tuple[nn.Module, Recipe]:
-    """Return the net that weights are of, with them loaded, and the first recipe that trains it."""
-    failures = []
-    for recipe in RECIPES.values():
-        net = net_for(recipe)
-        try:
-            checkpoint.load_weights(net, path)
-        except CheckpointError as error:
-            failures.append(error)
-        else:
-            return net, recipe
-    raise failures[0]
-
-
-def _evaluate(net: nn.Module, data: Cifar10, recipe: Recipe, device: torch.device) -> Evaluation:
-    return evaluate_net(net, data.test, device=device, half=recipe.half, views=recipe.views)
 
 
 def _begin(
@@ -163,17 +131,6 @@ def _claimed(out: Path, resume: Path | None, *, restarted: bool) -> Iterator[Non
             yield
     except Timeout:
         raise BlitzError(f"another training is writing to {out}: choose another --out") from None
-
-
-def _load(arguments: argparse.Namespace) -> Cifar10:
-    data = load(arguments.data, download=arguments.download, progress=True)
-    sizes = f"{len(data.train.labels)} training and {len(data.test.labels)} test images"
-    if data.origin == "stand-in":
-        line = f"the built-in stand-in, NOT CIFAR-10 ({sizes}); --download fetches CIFAR-10"
-    else:
-        line = f"{data.origin} {find(arguments.data)[1]} ({sizes})"
-    print(f"Data: {line}", flush=True)
-    return data
 
 
 def choose_threads(batch_size: int) -> None:
@@ -241,7 +198,7 @@ def _train(
             epoch_ends = training.step % training.steps_per_epoch == 0
             if epoch_ends and distributed.rank() == 0:
                 recipe = training.recipe if training.finished else training.recipe._replace(views=1)
-                evaluation = _evaluate(training.net, data, recipe, training.device)
+                evaluation = evaluate_test(training.net, data, recipe, training.device)
                 training.record(accuracy=evaluation.accuracy)
             if record or epoch_ends or (signals and distributed.size() == 1):
                 _save(training, out)
@@ -270,17 +227,6 @@ def _resume_command(arguments: argparse.Namespace, out: Path) -> str:
     words += ["--data", arguments.data] if arguments.data else []
     words += ["--device", arguments.device] if arguments.device != "auto" else []
     return shlex.join([*words, "--resume"])
-
-
-def _print_accuracy(evaluation: Evaluation, data: Cifar10) -> None:
-    """Print what the notes print, in whole per cent, rounded down as their %d does."""
-    right, images = evaluation.confusion.diagonal(), evaluation.confusion.sum(1)
-    note = " of the stand-in (NOT CIFAR-10)" if data.origin == "stand-in" else ""
-    share = 100 * int(right.sum()) // int(images.sum())
-    print(f"Accuracy of the network on the {int(images.sum())} test images{note}: {share} %")
-    width = max(map(len, data.classes))
-    for name, hits, total in zip(data.classes, right.tolist(), images.tolist(), strict=True):
-        print(f"Accuracy of {name:>{width}} : {f'{100 * hits // total:2d} %' if total else 'no images'}")
 
 
 def _draw(training: Training, evaluation: Evaluation, data: Cifar10, out: Path) -> None:

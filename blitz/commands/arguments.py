@@ -64,12 +64,12 @@ def _count(text: str) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from blitz import commands
+    from blitz.commands import train
 
-    return commands.train(arguments)
+    return train.train(arguments)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from blitz import commands
+    from blitz.commands import evaluate
 
-    return commands.evaluate(arguments)
+    return evaluate.evaluate(arguments)
