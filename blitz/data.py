@@ -79,18 +79,16 @@ def _download(source: str | Path | None) -> None:
     if named == "stand-in":
         raise DataError("expected a folder to download to, got stand-in, which is built in")
     folder = expanded(named) if named else cache_folder()
-    found = sources.look(folder)
-    if found is None and (os.path.isfile(folder) or folder.name == sources.ARCHIVE):
-        raise sources.refusal(folder)
+    found = _look(named)
     if found is None:
-        place = folder if folder.name == sources.OFFICIAL else folder / sources.OFFICIAL
-    else:
-        origin, place = found
-        if origin != "official" or place.is_file():
-            return
-    from blitz import official
+        if os.path.isfile(folder) or folder.name == sources.ARCHIVE:
+            raise sources.refusal(folder)
+        found = "official", folder if folder.name == sources.OFFICIAL else folder / sources.OFFICIAL
+    origin, place = found
+    if origin == "official" and not place.is_file():
+        from blitz import official
 
-    official.download(place)
+        official.download(place)
 
 
 def _tell(sentence: str) -> None:
@@ -107,17 +105,18 @@ def find(source: str | Path | None = None, *, holdout: int = 0) -> tuple[str, Pa
     ('stand-in', None)
     """
     named = _named(source)
-    if named == "stand-in" or (not named and not _is_in_cache()):
+    if named == "stand-in":
         return "stand-in", None
-    folder = expanded(named) if named else cache_folder()
-    found = sources.look(folder)
+    found = _look(named)
     if found is None:
-        raise sources.refusal(folder, "" if source else " (named by BLITZ_DATA)")
+        if named:
+            raise sources.refusal(expanded(named), "" if source else " (named by BLITZ_DATA)")
+        return "stand-in", None
     origin, place = found
     if origin == "image folder" and not holdout and find_parts(place).test is None:
         raise DataError(
-            f"the test part of {place} is missing, or its images lie in no class folders: "
-            "take N of the training images in its place with --holdout N"
+            f"the test part of {place} is missing, or has no labels (test/<class>/*): "
+            "test on N of the training images with --holdout N"
         )
     return origin, place
 
@@ -126,11 +125,15 @@ def _named(source: str | Path | None) -> str | Path | None:
     return source or os.environ.get("BLITZ_DATA")
 
 
-def _is_in_cache() -> bool:
+def _look(named: str | Path | None) -> tuple[str, Path] | None:
+    """Return what is at the place named, or the official copy in the user's cache."""
+    if named:
+        return sources.look(expanded(named))
     try:
-        return sources.official_in(cache_folder()) is not None
+        place = sources.official_in(cache_folder())
     except DataError:  # without a home folder nobody has kept a copy there
-        return False
+        return None
+    return ("official", place) if place else None
 
 
 def normalize(images: Tensor) -> Tensor:

@@ -97,8 +97,8 @@ def list_images(folder: Path) -> tuple[dict[str, str], list[str]]:
         sentences.append(f"the test part of {folder} is {parts.test.name}, not {', '.join(parts.unread)}")
     if left_out.total():
         sentences.append(
-            f"left out {left_out['hidden']} hidden files and folders, "
-            f"and {left_out['other']} files that are no images of a class, in {folder}"
+            f"left out in {folder}: {left_out['hidden']} hidden, "
+            f"{left_out['other']} that are no images of a class"
         )
     return files, sentences
 

@@ -16,8 +16,8 @@ def hold_out(data: Cifar10, count: int) -> Cifar10:
         DataError: nothing would be left to train on.
     """
     labels = data.train.labels.numpy()
-    if count >= len(labels):
-        raise DataError(f"expected to hold out fewer than the {len(labels)} training images, got {count}")
+    if not 0 < count < len(labels):
+        raise DataError(f"expected to hold out 1 to {len(labels) - 1} of the training images, got {count}")
     # Each image gets its place within its class, from 0 to 1; the first places of all classes are held out.
     # RandomState, not default_rng: NumPy promises its stream for ever (NEP 19).
     shuffled = np.random.RandomState(0).permutation(len(labels))

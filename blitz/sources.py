@@ -107,33 +107,25 @@ def refusal(path: Path, whose: str = "") -> DataError:
     """
     if not os.path.exists(path):
         return DataError(f"expected a folder with CIFAR-10, but there is no folder {path}{whose}")
-    inside = _unpacks_to(path)
-    if kind := FOREIGN.get(path.name) or FOREIGN.get(inside or ""):
+    if kind := _kind(path):
         return DataError(f"expected {OFFICIAL} or {ARCHIVE}, but {path}{whose} is {kind}")
-    if inside:
-        return DataError(
-            f"expected a folder or {ARCHIVE}, but {path}{whose} is an archive of {inside}: unpack it"
-        )
+    if inside := _unpacks_to(path):
+        return DataError(f"expected a folder or {ARCHIVE}, but {path}{whose} is packed: unpack {inside}")
     for folder in path.absolute().parents[:2]:
         if _look_below(folder):
             return DataError(f"expected a whole data set, but {path}{whose} lies within one: name {folder}")
     if os.path.isfile(path):
-        return DataError(
-            f"expected a folder or {ARCHIVE}, but {path}{whose} is a file that cannot be unpacked"
-        )
-    try:
-        names = sorted(name for name in os.listdir(path) if not is_hidden(name))
-    except OSError as error:
-        return DataError(f"cannot read the folder {path}{whose}: {error.strerror}")
-    found = ", ".join(names[:5]) or "nothing"
-    packed = [name for name in names if name.lower().endswith(PACKED)]
-    kinds = [f"{name} is {kind}" for name in names if (kind := _kind(path / name, name in packed))]
-    way_out = kinds[0] if kinds else f"unpack {', '.join(packed[:5])} first" if packed else ""
+        return DataError(f"expected a folder or {ARCHIVE}, but {path}{whose} is another file, or damaged")
+    names = sorted(name for name in os.listdir(path) if not is_hidden(name))
+    found = [", ".join(names[:5]) or "nothing"]
+    for name in names:
+        if name in FOREIGN or name.lower().endswith(PACKED):
+            found.append(f"{name} is {_kind(path / name) or 'still packed'}")
     return DataError(
-        f"expected {OFFICIAL}, {ARCHIVE}, or train and test, in the folder {path}{whose}, found {found}"
-        + (f"; {way_out}" if way_out else "")
+        f"expected {OFFICIAL}, {ARCHIVE}, or train and test, in the folder {path}{whose}, "
+        f"found {'; '.join(found[:4])}"
     )
 
 
-def _kind(path: Path, packed: bool) -> str | None:
-    return FOREIGN.get(path.name) or (FOREIGN.get(_unpacks_to(path) or "") if packed else None)
+def _kind(path: Path) -> str | None:
+    return FOREIGN.get(path.name) or FOREIGN.get(_unpacks_to(path) or "")

@@ -69,10 +69,7 @@ class TestSource:
         load(folder)
 
         assert first == capsys.readouterr().err
-        assert first == (
-            "blitz: left out 1 hidden files and folders, and 0 files that are no images of a class, "
-            f"in {folder}\n"
-        )
+        assert first == f"blitz: left out in {folder}: 1 hidden, 0 that are no images of a class\n"
 
     def test_progress_is_shown_where_it_is_asked_for(self, tmp_path, capsys):
         """With progress=True the decoding is shown on stderr; without it nothing is said."""
@@ -260,6 +257,13 @@ class TestDownload:
 
         assert arrivals == []
         assert sorted(folder.rglob("*")) == before
+
+    def test_images_in_the_cache_are_no_official_copy(self, arrivals, cache_folder):
+        """Without a folder it is the official copy that is wanted, whatever else lies in the user's cache."""
+        write_image_folder(cache_folder / "images")
+
+        assert load(download=True).origin == "official"
+        assert len(arrivals) == 1
 
     @pytest.mark.parametrize("name", ["photo.jpg", "cifar-10-python.tar.gz"])
     def test_file_is_no_folder_to_download_to(self, arrivals, tmp_path, name):

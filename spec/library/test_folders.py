@@ -114,9 +114,7 @@ def test_what_is_hidden_never_counts(folder, name):
     files, sentences = list_images(folder)
 
     assert files == before
-    assert sentences == [
-        f"left out 1 hidden files and folders, and 0 files that are no images of a class, in {folder}"
-    ]
+    assert sentences == [f"left out in {folder}: 1 hidden, 0 that are no images of a class"]
 
 
 def test_what_is_left_out_is_counted_in_one_sentence(folder):
@@ -126,9 +124,7 @@ def test_what_is_left_out_is_counted_in_one_sentence(folder):
 
     _, sentences = list_images(folder)
 
-    assert sentences == [
-        f"left out 2 hidden files and folders, and 3 files that are no images of a class, in {folder}"
-    ]
+    assert sentences == [f"left out in {folder}: 2 hidden, 3 that are no images of a class"]
 
 
 def test_nothing_is_said_of_a_tidy_folder(folder):

@@ -61,10 +61,10 @@ def test_held_out_images_come_from_all_of_a_class():
     assert 15 <= int((held < 50).sum()) <= 35
 
 
-@pytest.mark.parametrize("count", [20, 21])
-def test_nothing_to_train_on_is_one_sentence(count):
-    """At least one image stays."""
+@pytest.mark.parametrize("count", [0, -1, 20, 21])
+def test_nothing_to_train_or_test_on_is_one_sentence(count):
+    """At least one image stays, and one is held out."""
     with pytest.raises(
-        DataError, match=f"^expected to hold out fewer than the 20 training images, got {count}$"
+        DataError, match=f"^expected to hold out 1 to 19 of the training images, got {count}$"
     ):
         hold_out(numbered([20]), count)

@@ -129,11 +129,11 @@ WRONG = {
     ),
     "an archive of images": (
         lambda f: foreign(f / "cifar10-jpeg.tar.gz", "cifar10-jpeg"),
-        "expected a folder or cifar-10-python.tar.gz, but PATH is an archive of cifar10-jpeg: unpack it",
+        "expected a folder or cifar-10-python.tar.gz, but PATH is packed: unpack cifar10-jpeg",
     ),
     "a file of another kind": (
         lambda f: (f / "photo.jpg").touch() or f / "photo.jpg",
-        "expected a folder or cifar-10-python.tar.gz, but PATH is a file that cannot be unpacked",
+        "expected a folder or cifar-10-python.tar.gz, but PATH is another file, or damaged",
     ),
     "a part": (
         lambda f: write_image_folder(f) / "train",
@@ -161,7 +161,8 @@ WRONG = {
     ),
     "what Kaggle gives, still packed": (
         lambda f: [(f / name).touch() for name in ("train.7z", "trainLabels.csv", "test.7z")] and f,
-        NOTHING_USED + "test.7z, train.7z, trainLabels.csv; unpack test.7z, train.7z first",
+        NOTHING_USED
+        + "test.7z, train.7z, trainLabels.csv; test.7z is still packed; train.7z is still packed",
     ),
 }
 
