@@ -40,7 +40,7 @@ def find_parts(folder: Path) -> Parts:
     if not candidates:
         raise DataError(f"expected a folder train in {folder}, found none")
     train, labels = candidates[0], folder / LABELS
-    if labels.is_file() and len(subfolders(train)) < 2:
+    if os.path.isfile(labels) and len(subfolders(train)) < 2:
         return Parts(train, None, labels, [])  # what Kaggle has in test is without labels
     candidates = _named(folder, TEST)
     test = next((part for part in candidates if subfolders(part)), None)

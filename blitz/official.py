@@ -44,7 +44,8 @@ def read(place: Path) -> Cifar10:
 
 def _unpack(archive: Path, folder: str) -> None:
     with tarfile.open(archive) as opened:
-        opened.extractall(folder, filter="data")
+        opened.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 brought it
+        opened.extractall(folder)
 
 
 def _read(folder: Path) -> Cifar10:
