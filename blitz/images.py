@@ -44,7 +44,8 @@ def read_image_folder(folder: Path, *, progress: bool = False) -> Cifar10:
         if parts.test:
             test = _samples(parts.test, files, numbers)
     bar: tqdm[Any]
-    with tqdm(total=len(train) + len(test), desc="decoding", unit="image", disable=not progress) as bar:
+    hidden = None if progress else True  # None hides it in a log, where it would be one endless line
+    with tqdm(total=len(train) + len(test), desc="decoding", unit="image", disable=hidden) as bar:
         return Cifar10(_decode(folder, train, bar), _decode(folder, test, bar), classes, "image folder")
 
 

@@ -3,10 +3,14 @@
 Imported where an official copy is asked for, not before: torchvision takes as long to import as torch.
 """
 
+import io
 import os
+import sys
 import tarfile
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 import torch
@@ -113,7 +117,7 @@ def download(folder: Path) -> None:
                 if check_integrity(around / ARCHIVE, CIFAR10.tgz_md5):
                     _unpack(around / ARCHIVE, fresh)
                 else:
-                    with warnings.catch_warnings():
+                    with warnings.catch_warnings(), _bar_on_terminals_only():
                         warnings.simplefilter("ignore")  # Python 3.12 deprecates how torchvision unpacks
                         CIFAR10(fresh, download=True)
                 folder.mkdir(exist_ok=True)
@@ -121,3 +125,14 @@ def download(folder: Path) -> None:
                     os.replace(path, folder / path.name)
     except Exception as error:  # a network fails in many ways
         raise DataError(f"cannot download CIFAR-10 from {CIFAR10.url} to {folder}: {why(error)}") from error
+
+
+@contextmanager
+def _bar_on_terminals_only() -> Iterator[None]:
+    """Keep torchvision's progress bar out of a log, where it would be one line of thousands of updates."""
+    if sys.stderr.isatty():
+        yield
+        return
+    print(f"fetching {CIFAR10.url} (170 MB)", file=sys.stderr, flush=True)
+    with redirect_stderr(io.StringIO()):
+        yield
