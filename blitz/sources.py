@@ -108,9 +108,14 @@ def refusal(path: Path, whose: str = "") -> DataError:
     if not os.path.exists(path):
         return DataError(f"expected a folder with CIFAR-10, but there is no folder {path}{whose}")
     if kind := _kind(path):
-        return DataError(f"expected {OFFICIAL} or {ARCHIVE}, but {path}{whose} is {kind}")
+        return DataError(
+            f"expected {OFFICIAL} or {ARCHIVE}, but {path}{whose} is {kind}: "
+            "blitz train --download fetches the right one"
+        )
     if inside := _unpacks_to(path):
-        return DataError(f"expected a folder or {ARCHIVE}, but {path}{whose} is packed: unpack {inside}")
+        return DataError(
+            f"expected a folder or {ARCHIVE}, but {path}{whose} is {inside}, packed: unpack it first"
+        )
     for folder in path.absolute().parents[:2]:
         if _look_below(folder):
             return DataError(f"expected a whole data set, but {path}{whose} lies within one: name {folder}")

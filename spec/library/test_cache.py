@@ -14,7 +14,7 @@ from PIL import Image
 from blitz import cache
 from blitz.data import load
 from blitz.errors import DataError
-from spec.library.data_folders import write_image_folder, write_kaggle
+from spec.library.data_folders import write_image_folder
 
 IMAGES = 30  # in the folder below
 
@@ -129,19 +129,6 @@ def test_what_does_not_count_leaves_the_cache_alone(source, opened, name):
     load(source)
 
     assert len(opened) == IMAGES
-
-
-def test_table_of_labels_that_changes_is_read_again(tmp_path):
-    """In Kaggle's layout the labels lie beside the images, and are as much of the source."""
-    source = write_kaggle(tmp_path / "kaggle")
-    before = load(source, holdout=1)
-    table = source / "trainLabels.csv"
-    table.write_text(table.read_text().replace("truck", "horse"))
-
-    after = load(source, holdout=1)
-
-    assert 9 in before.train.labels
-    assert 9 not in after.train.labels
 
 
 def test_cache_file_of_another_format_is_written_anew(source, opened, monkeypatch):

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from blitz.data import load
 from blitz.errors import DataError
 from blitz.images import read_image_folder
 from spec.library.data_folders import CLASSES, pixels, write_kaggle
@@ -46,6 +47,18 @@ def rewrite(folder, old, new):
     """Change the table."""
     table = folder / "trainLabels.csv"
     table.write_text(table.read_text().replace(old, new))
+
+
+def test_table_of_labels_that_changes_is_read_again(folder, tmp_path, monkeypatch):
+    """What was decoded before the change is not taken from the cache."""
+    monkeypatch.setenv("BLITZ_CACHE", str(tmp_path / "cache"))
+    before = load(folder, holdout=1)
+    rewrite(folder, "truck", "horse")
+
+    after = load(folder, holdout=1)
+
+    assert 9 in before.train.labels
+    assert 9 not in after.train.labels
 
 
 BROKEN = {

@@ -117,19 +117,22 @@ WRONG = {
     ),
     "CIFAR-100": (
         lambda f: foreign(f / "cifar-100-python.tar.gz", "cifar-100-python"),
-        "expected cifar-10-batches-py or cifar-10-python.tar.gz, but PATH is CIFAR-100",
+        "expected cifar-10-batches-py or cifar-10-python.tar.gz, but PATH is CIFAR-100: "
+        "blitz train --download fetches the right one",
     ),
     "the binary archive": (
         lambda f: foreign(f / "cifar-10-binary.tar.gz", "cifar-10-batches-bin"),
-        "expected cifar-10-batches-py or cifar-10-python.tar.gz, but PATH is the binary version of CIFAR-10",
+        "expected cifar-10-batches-py or cifar-10-python.tar.gz, but PATH is the binary version of CIFAR-10: "
+        "blitz train --download fetches the right one",
     ),
     "the binary folder": (
         lambda f: (f / "cifar-10-batches-bin").mkdir() or f / "cifar-10-batches-bin",
-        "expected cifar-10-batches-py or cifar-10-python.tar.gz, but PATH is the binary version of CIFAR-10",
+        "expected cifar-10-batches-py or cifar-10-python.tar.gz, but PATH is the binary version of CIFAR-10: "
+        "blitz train --download fetches the right one",
     ),
     "an archive of images": (
         lambda f: foreign(f / "cifar10-jpeg.tar.gz", "cifar10-jpeg"),
-        "expected a folder or cifar-10-python.tar.gz, but PATH is packed: unpack cifar10-jpeg",
+        "expected a folder or cifar-10-python.tar.gz, but PATH is cifar10-jpeg, packed: unpack it first",
     ),
     "a file of another kind": (
         lambda f: (f / "photo.jpg").touch() or f / "photo.jpg",
