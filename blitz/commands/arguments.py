@@ -34,12 +34,20 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         "--out", type=Path, metavar="DIR", help="folder for what comes out; default: runs/RECIPE"
     )
     run.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: 0")
-    run.add_argument(
+    start = run.add_mutually_exclusive_group()
+    start.add_argument(
         "--resume",
         nargs="?",
         const="",
         metavar="PATH",
         help="go on from a checkpoint; default: DIR/checkpoint.pt",
+    )
+    start.add_argument(
+        "--from",
+        dest="weights",
+        type=Path,
+        metavar="WEIGHTS",
+        help="start a new training from these weights, as blitz evaluate takes them",
     )
     run.epilog = "Started by torchrun it trains in several processes, and goes on by itself after a restart."
     run.set_defaults(run=_train)
