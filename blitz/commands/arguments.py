@@ -47,7 +47,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         dest="weights",
         type=Path,
         metavar="WEIGHTS",
-        help="start a new training from these weights, as blitz evaluate takes them",
+        help="start a new training from the weights of another",
     )
     run.epilog = "Started by torchrun it trains in several processes, and goes on by itself after a restart."
     run.set_defaults(run=_train)

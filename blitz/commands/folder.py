@@ -23,8 +23,8 @@ FILES = (
 )
 
 
-def load_start(out: Path, resume: str | None, runs: set[str]) -> tuple[Path | None, dict[str, Any] | None]:
-    """Return the checkpoint to go on from and what it holds, or twice None.
+def load_start(out: Path, resume: str | None, runs: set[str]) -> tuple[Path, dict[str, Any]] | None:
+    """Return the checkpoint to go on from and what it holds, if there is one.
 
     Args:
         out: the folder.
@@ -38,7 +38,7 @@ def load_start(out: Path, resume: str | None, runs: set[str]) -> tuple[Path | No
     if state := saved_by(runs, out):
         return own, state
     if resume is None:
-        return None, None
+        return None
     path = Path(resume or own)
     return path, checkpoint.load(path)
 
@@ -52,17 +52,16 @@ def saved_by(runs: set[str], out: Path) -> dict[str, Any] | None:
     return state if runs.intersection(state.get("runs", ())) else None
 
 
-def save(state: dict[str, Any], history: list[Record], out: Path, runs: set[str]) -> None:
-    """Save the state of a training and its history.
+def save(state: dict[str, Any], out: Path, runs: set[str]) -> None:
+    """Save the state_dict() of a training, and its history.
 
     Args:
-        state: its state_dict().
-        history: the same as is in it.
+        state: what to save.
         out: the folder.
         runs: the names of the starts of torchrun that take part (see distributed.run_name).
     """
     checkpoint.save({**state, "runs": sorted(runs)}, out / "checkpoint.pt")
-    save_history(history, out)
+    save_history(state["history"], out)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import argparse
 import os
 import shlex
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,24 +76,24 @@ def _train_in_group(
 ) -> int:
     _expect_room(recipe, device)
 
-    def begin() -> tuple[Path | None, dict[str, Any] | None]:
-        start, state = folder.load_start(out, arguments.resume, runs)
-        stack.enter_context(folder.claimed(out, start))
-        return start, state
+    def begin() -> tuple[Path, dict[str, Any]] | None:
+        start = folder.load_start(out, arguments.resume, runs)
+        stack.enter_context(folder.claimed(out, start[0] if start else None))
+        return start
 
-    start, state = distributed.by_first(begin)
-    if state is not None and not arguments.epochs:
-        recipe = recipe._replace(epochs=state["settings"].get("epochs", recipe.epochs))
+    start = distributed.by_first(begin)
+    if start and not arguments.epochs:
+        recipe = recipe._replace(epochs=start[1]["settings"].get("epochs", recipe.epochs))
     data = load_data(arguments)
     choose_threads(recipe.batch_size)
     torch.manual_seed(arguments.seed)
     net = net_for(recipe, data.train.images)
-    if arguments.weights and state is None:
+    if arguments.weights and not start:
         distributed.by_first(lambda: checkpoint.load_weights(net, arguments.weights))
         print(f"Starting from the weights in {arguments.weights}", flush=True)
     training = Training(net, data.train, recipe, seed=arguments.seed, device=device)
-    if state is not None:
-        _go_on(training, state, start, out)
+    if start:
+        _go_on(training, *start, out, runs)
     with signals.postponed(all_of_them=distributed.launched()) as caught:
         evaluation = _train(training, data, out, runs, caught)
     if caught or not training.finished:
@@ -116,18 +115,21 @@ def choose_threads(batch_size: int) -> None:
         torch.set_num_threads(1)
 
 
-def _go_on(training: Training, state: dict[str, Any], path: Path | None, out: Path) -> None:
+def _go_on(training: Training, start: Path, state: dict[str, Any], out: Path, runs: set[str]) -> None:
     try:
         training.load_state_dict(state)
     except ValueError as error:
-        raise CheckpointError(f"{path} does not fit: {error}") from error
+        raise CheckpointError(f"{start} does not fit: {error}") from error
     what = "the training is complete" if training.finished else "going on"
     print(
-        f"Resumed from {path} after {training.step} of {training.total_steps} mini-batches: {what}",
+        f"Resumed from {start} after {training.step} of {training.total_steps} mini-batches: {what}",
         flush=True,
     )
-    if distributed.rank() == 0:
-        folder.save_history(training.history, out)  # a kill may have left it one save behind the checkpoint
+    if start.resolve() == (out / "checkpoint.pt").resolve():
+        # a kill may have left it one save behind the checkpoint
+        distributed.by_first(lambda: folder.save_history(training.history, out))
+    else:
+        _save(training, out, runs)
 
 
 def _train(
@@ -158,11 +160,15 @@ def _train(
             pause = record or epoch_ends
             stop = (pause or training.step % ask_every == 0) and distributed.any_of(bool(caught))
             if pause or stop:
-                state = training.state_dict()
-                distributed.by_first(partial(folder.save, state, training.history, out, runs))
+                _save(training, out, runs)
             if stop:
                 break
     return evaluation
+
+
+def _save(training: Training, out: Path, runs: set[str]) -> None:
+    state = training.state_dict()
+    distributed.by_first(lambda: folder.save(state, out, runs))
 
 
 def _evaluate(training: Training, data: Cifar10) -> Evaluation:
