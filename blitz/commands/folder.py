@@ -64,6 +64,14 @@ def save(state: dict[str, Any], out: Path, runs: set[str]) -> None:
     save_history(state["history"], out)
 
 
+def take_over(start: Path, state: dict[str, Any], out: Path, runs: set[str]) -> None:
+    """Have the folder hold what a training goes on from, and its history."""
+    if start.resolve() == (out / "checkpoint.pt").resolve():
+        save_history(state["history"], out)  # a kill may have left it one save behind the checkpoint
+    else:
+        save(state, out, runs)
+
+
 @contextmanager
 def claimed(out: Path, start: Path | None) -> Iterator[None]:
     """Hold the folder for this training alone, which goes on from `start`.

@@ -125,11 +125,7 @@ def _go_on(training: Training, start: Path, state: dict[str, Any], out: Path, ru
         f"Resumed from {start} after {training.step} of {training.total_steps} mini-batches: {what}",
         flush=True,
     )
-    if start.resolve() == (out / "checkpoint.pt").resolve():
-        # a kill may have left it one save behind the checkpoint
-        distributed.by_first(lambda: folder.save_history(training.history, out))
-    else:
-        _save(training, out, runs)
+    distributed.by_first(lambda: folder.take_over(start, state, out, runs))
 
 
 def _train(
