@@ -3,9 +3,13 @@
 Imported where an official copy is asked for, not before: torchvision takes as long to import as torch.
 """
 
+import io
 import os
+import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 import torch
@@ -76,7 +80,7 @@ def download(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".download.lock"), tempfile.TemporaryDirectory(dir=folder) as fresh:
             if not all(check_integrity(path, checksum) for path, checksum in _files(folder)):
-                with warnings.catch_warnings():
+                with warnings.catch_warnings(), _bar_on_terminals_only():
                     warnings.simplefilter("ignore")  # Python 3.12 deprecates how torchvision unpacks
                     CIFAR10(fresh, download=True)
                 final = folder / CIFAR10.base_folder
@@ -85,3 +89,14 @@ def download(folder: Path) -> None:
                     os.replace(path, final / path.name)
     except Exception as error:  # a network fails in many ways
         raise DataError(f"cannot download CIFAR-10 from {CIFAR10.url} to {folder}: {why(error)}") from error
+
+
+@contextmanager
+def _bar_on_terminals_only() -> Iterator[None]:
+    """Keep torchvision's progress bar out of a log, where it would be one line of thousands of updates."""
+    if sys.stderr.isatty():
+        yield
+        return
+    print(f"fetching {CIFAR10.url} (170 MB)", file=sys.stderr, flush=True)
+    with redirect_stderr(io.StringIO()):
+        yield

@@ -71,7 +71,8 @@ def read_image_folder(folder: Path, *, progress: bool = False) -> Cifar10:
     samples = {part: _samples(folder / part) for part in PARTS}
     total = sum(map(len, samples.values()))
     bar: tqdm[Any]
-    with tqdm(total=total, desc="decoding", unit="image", disable=not progress) as bar:
+    hidden = None if progress else True  # None hides it in a log, where it would be one endless line
+    with tqdm(total=total, desc="decoding", unit="image", disable=hidden) as bar:
         train, test = (_decode(samples[part], bar) for part in PARTS)
     return Cifar10(train, test, tuple(names["train"]), "image folder")
 

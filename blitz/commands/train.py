@@ -96,7 +96,8 @@ def _train_in_group(
         _go_on(training, *start, out, runs)
     with signals.postponed(all_of_them=distributed.launched()) as caught:
         evaluation = _train(training, data, out, runs, caught)
-    if caught or not training.finished:
+        stopped = distributed.any_of(bool(caught))
+    if stopped:
         raise KeyboardInterrupt(f" after {training.step} of {training.total_steps} mini-batches")
     if distributed.rank() == 0:
         evaluation = evaluation or evaluate_test(training.net, data, recipe, device)

@@ -1,5 +1,7 @@
 """blitz.data: which data set is loaded, and what is wrong with one that is not."""
 
+import sys
+
 import pytest
 import torch
 
@@ -45,8 +47,9 @@ class TestSource:
 
         assert find(folder) == ("official", folder)
 
-    def test_progress_is_shown_where_it_is_asked_for(self, tmp_path, capsys):
-        """With progress=True the decoding is shown on stderr; without it nothing is said."""
+    def test_progress_is_shown_where_it_is_asked_for(self, tmp_path, capsys, monkeypatch):
+        """With progress=True the decoding is shown on a terminal; without it nothing is said."""
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
         load(write_image_folder(tmp_path / "images"))
         silent = capsys.readouterr().err
         load(write_image_folder(tmp_path / "others"), progress=True)

@@ -1,5 +1,7 @@
 """blitz.official: the official copy of CIFAR-10, read and fetched."""
 
+import io
+import sys
 import tarfile
 import tempfile
 from functools import partial
@@ -137,6 +139,19 @@ class TestDownload:
 
         assert len(official.read(folder).train.images) == 50
         assert {path.name for path in folder.iterdir()} <= {CIFAR10.base_folder, ".download.lock"}
+
+    @pytest.mark.parametrize(("is_terminal", "bars"), [(True, 1), (False, 0)], ids=["terminal", "log"])
+    def test_bar_is_shown_on_a_terminal(self, archive, tmp_path, monkeypatch, is_terminal, bars):
+        """A log gets one line, for a bar there would be a line of thousands of updates."""
+        stream = io.StringIO()
+        stream.isatty = lambda: is_terminal
+        monkeypatch.setattr(sys, "stderr", stream)
+
+        official.download(tmp_path / "new")
+
+        said = stream.getvalue()
+        assert said.count("100%") >= bars
+        assert (said == f"fetching {CIFAR10.url} (170 MB)\n") is not is_terminal
 
     def test_archive_is_unpacked_where_the_copy_will_be(self, archive, tmp_path, monkeypatch):
         """The system's folder for temporary files, often small and on another disk, is not used."""

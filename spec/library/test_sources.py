@@ -1,7 +1,9 @@
 """blitz.sources: image folders, and which layout a folder has."""
 
+import io
 import re
 import shutil
+import sys
 from urllib.error import URLError
 
 import numpy as np
@@ -55,14 +57,18 @@ class TestImageFolder:
         assert len(data.train.images) == len(data.train.labels) == 220
         assert np.array_equal(data.train.images[-2:].numpy(), pixels(count=2, seed=9))
 
-    def test_progress_shows_on_stderr(self, image_folder, capsys):
-        """With progress=True a bar counts the images, and without it nothing is said."""
-        sources.read_image_folder(image_folder)
-        silent = capsys.readouterr().err
-        sources.read_image_folder(image_folder, progress=True)
+    def test_progress_shows_on_a_terminal(self, image_folder, monkeypatch):
+        """With progress=True a bar counts the images; without it, and in a log, nothing is said."""
+        shown = []
+        for progress, is_terminal in ((True, True), (False, True), (True, False)):
+            stream = io.StringIO()
+            stream.isatty = lambda is_terminal=is_terminal: is_terminal
+            monkeypatch.setattr(sys, "stderr", stream)
+            sources.read_image_folder(image_folder, progress=progress)
+            shown.append(stream.getvalue())
 
-        assert silent == ""
-        assert re.search(r"\rdecoding: 100%.* 30/30 .*image/s", capsys.readouterr().err)
+        assert re.search(r"\rdecoding: 100%.* 30/30 .*image/s", shown[0])
+        assert shown[1:] == ["", ""]
 
 
 def resave(path, **changes):
