@@ -26,7 +26,9 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         "train", parents=[data], help="train the notes' Net on CIFAR-10 and evaluate it"
     )
     run.add_argument("--recipe", choices=list(RECIPES), default="tutorial", help="default: tutorial")
-    run.add_argument("--epochs", type=_count, metavar="N", help="default: the recipe's")
+    run.add_argument(
+        "--epochs", type=_count, metavar="N", help="default: the recipe's, or those of what --resume names"
+    )
     run.add_argument(
         "--batch", type=_count, metavar="N", help="images a step, over all processes; default: the recipe's"
     )

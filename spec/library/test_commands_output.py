@@ -218,7 +218,7 @@ HELP = {
             "--download fetch the official CIFAR-10 (170 MB) if it is absent --device",
             "--device DEVICE auto (default): the accelerator if there is one, else cpu --recipe",
             "--recipe {tutorial,fast,strong,record} default: tutorial --epochs",
-            "--epochs N default: the recipe's --batch",
+            "--epochs N default: the recipe's, or those of what --resume names --batch",
             "--batch N images a step, over all processes; default: the recipe's --out",
             "--out DIR folder for what comes out; default: runs/RECIPE --seed",
             "--seed N default: 0 --resume",

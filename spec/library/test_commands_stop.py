@@ -5,6 +5,7 @@ import shlex
 import signal
 
 import pytest
+import torch
 
 from blitz import checkpoint
 from blitz.commands import shared, signals
@@ -98,6 +99,23 @@ class TestStop:
         assert (status, lines[-1], gone_on) == (130, "Stopped. To go on:", 0)
         assert (resumed in capsys.readouterr().out) is (saved > 0)
         assert weights(tmp_path) == whole
+
+    def test_stop_does_not_save_what_has_diverged(self, tmp_path, capsys, monkeypatch):
+        """The last good checkpoint stays, and a sentence says why."""
+
+        def diverge(training, *batch):
+            training.step += 1
+            if training.step == 30:
+                training.net.fc3.bias.data.fill_(torch.nan)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        monkeypatch.setattr(*LEARN, diverge)
+
+        status = train(tmp_path)
+
+        assert status == 2
+        assert "blitz: a weight is not a finite number any more, so " in capsys.readouterr().err
+        assert checkpoint.load(tmp_path / "checkpoint.pt")["step"] == 25
 
     def test_resume_that_has_saved_nothing_yet_is_repeated(self, tmp_path, capsys, monkeypatch):
         """The folder holds a newer checkpoint, from which nobody has asked to go on."""

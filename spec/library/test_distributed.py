@@ -44,6 +44,21 @@ def fail_in_the_first():
         return repr(end)
 
 
+def replicate():
+    """In each rank: return what becoming a replica changes in a net, and in the random numbers."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout(0.5))
+    net[3].eval()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    random = torch.get_rng_state()
+
+    distributed.replicated(net, torch.ones(1, 2))
+
+    after = net.state_dict()
+    changed = [name for name in before if not before[name].equal(after[name])]
+    left = [name for name, weight in net.named_parameters() if weight.grad is not None]
+    return changed, left, random.equal(torch.get_rng_state()), [module.training for module in net]
+
+
 class TestFunctions:
     """What a process can ask of the others."""
 
@@ -65,6 +80,10 @@ class TestFunctions:
         assert first[0] == second[0] == [2.0, 0.5]
         assert first[6:] == ([5, 1], (0, 2), "DistributedDataParallel")
         assert second[6:] == ([3, 5], (1, 2), "DistributedDataParallel")
+
+    def test_replica_is_made_without_a_trace(self, ranks):
+        """What settles the order in which gradients are added up is no mini-batch of the training."""
+        assert ranks(1, replicate) == [([], [], True, [True, True, True, False])]
 
     def test_process_alone_answers_itself(self):
         """Without a group each function gives what it would for a single process, the very tensors."""
