@@ -142,6 +142,21 @@ class TestWords:
         assert lines[0].startswith("Data: the built-in stand-in")
         assert lines[-1].startswith(f"Saved in {undisturbed[0]}: checkpoint.pt")
 
+    @pytest.mark.parametrize(
+        ("words", "sentence"),
+        [
+            (["--device=cuda:99"], "there is no device cuda:99 here"),
+            (["--batch=63"], "2 processes cannot share a batch of 63 equally"),
+        ],
+        ids=["before they have met", "afterwards"],
+    )
+    def test_sentence_that_both_have_is_told_once(self, tmp_path, words, sentence):
+        """By either of them."""
+        status, _, errors = finish(torchrun(*words, "--out", tmp_path / "out"))
+
+        assert status != 0
+        assert errors.count("blitz: ") == errors.count(sentence) == 1
+
     def test_refusal_tells_the_rank(self, undisturbed):
         """A folder that holds another training is refused by the process that would write there."""
         status, _, errors = finish(torchrun("--out", undisturbed[0]))
