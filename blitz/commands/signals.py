@@ -30,7 +30,7 @@ def postponed(*, all_of_them: bool) -> Iterator[list[int]]:
 
 
 def ignore() -> None:
-    """Pay no more heed to either."""
+    """Pay no heed to either as long as this process lives."""
     for number in _STOPS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -51,4 +51,5 @@ def _handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
         yield
     finally:
         for number in heeded:
-            signal.signal(number, before[number])
+            if signal.getsignal(number) is handler:  # and not ignored since
+                signal.signal(number, before[number])

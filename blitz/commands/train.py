@@ -43,8 +43,10 @@ def train(arguments: argparse.Namespace) -> int:
         try:
             return _train_in_group(arguments, recipe, out, runs, device, stack)
         except KeyboardInterrupt as stop:
-            signals.ignore()  # whoever signals the whole group of processes has torchrun do it once more
-            how = ", under torchrun as before" if distributed.launched() else ""
+            how = ""
+            if distributed.launched():
+                how = ", under torchrun as before"
+                signals.ignore()  # whoever signals the whole group of processes has torchrun do it once more
             print(f"Stopped{stop}. To go on{how}:")
             print(f"    {_command_to_go_on(arguments, out, runs)}", flush=True)
             return _STOPPED

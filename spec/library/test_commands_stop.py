@@ -150,6 +150,18 @@ class TestSignals:
 
         assert caught == [signal.SIGTERM]
 
+    def test_what_comes_after_a_stop_is_ignored_for_good(self):
+        """It finds a process that is about to end, and has said what there is to say."""
+        before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+        try:
+            with signals.interrupting():
+                signals.ignore()
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            ignored = signal.signal(signal.SIGTERM, before[0]), signal.signal(signal.SIGINT, before[1])
+
+        assert ignored == (signal.SIG_IGN, signal.SIG_IGN)
+
     def test_signal_that_is_ignored_stays_ignored(self):
         """A shell has Ctrl-C ignored by what it starts in the background."""
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
