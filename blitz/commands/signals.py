@@ -42,9 +42,8 @@ def _interrupt(number: int, frame: Any) -> None:
 @contextmanager
 def _handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in _STOPS}
-    heeded = [
-        number for number, old in before.items() if old is not signal.SIG_IGN
-    ]  # as a shell's `&` has it
+    # a shell has Ctrl-C ignored by what it starts in the background
+    heeded = [number for number, old in before.items() if old is not signal.SIG_IGN]
     for number in heeded:
         signal.signal(number, handler)
     try:
