@@ -10,7 +10,8 @@ import os
 import pickle
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,16 +64,17 @@ def save(state: Mapping[str, Any], path: str | Path) -> None:
     At every moment, also of a power cut, a complete file is at `path` once this returned for the first time.
 
     Raises:
-        CheckpointError: the file cannot be written; what was there before still is.
+        CheckpointError: the file cannot be written, or a weight is not a finite number; the files are then
+            what they were before.
     """
     path = Path(path)
-    data = _sealed(dict(state))
-    try:
-        if _is_intact(path):  # a damaged file must not push out the good one before it
-            _link(path, previous(path))
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    write(data, path)
+    weights = [each for each in state["model"].values() if isinstance(each, torch.Tensor)]
+    if not all(each.isfinite().all() for each in weights):
+        raise CheckpointError(
+            f"a weight is not a finite number any more, so {path} was not written: training has diverged, "
+            "and a lower learning rate may help"
+        )
+    _write(_sealed(dict(state)), path, keep_previous=True)
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -114,19 +116,34 @@ def write(data: bytes, path: str | Path) -> None:
     Raises:
         CheckpointError: the file cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(
-        f".{path.name}.tmp"
-    )  # one fixed name: the next save takes over what a kill left
+    _write(data, Path(path), keep_previous=False)
+
+
+def _write(data: bytes, path: Path, *, keep_previous: bool) -> None:
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with _replacement(path) as temporary:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            # only now, for the disk may be full; and a damaged file must not push out the good one before it
+            if keep_previous and _is_intact(path):
+                _link(path, previous(path))
         _sync_folder(path.parent)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _replacement(path: Path) -> Iterator[Path]:
+    """Yield where to write what takes the place of `path` at the end; a failure leaves nothing there."""
+    temporary = path.with_name(f".{path.name}.tmp")  # one fixed name: the next save clears what a kill left
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        # nor is anything left where both were names of one file already, which rename() leaves alone
+        temporary.unlink(missing_ok=True)
 
 
 def _sealed(state: Mapping[str, Any]) -> bytes:
@@ -193,16 +210,14 @@ def _is_intact(path: Path) -> bool:
 
 def _link(path: Path, to: Path) -> None:
     """Make `to` a second name of the file at `path`, replacing what it named before in one step."""
-    temporary = to.with_name(f".{to.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(path, temporary)
-    except OSError:  # some file systems have no second names
-        shutil.copyfile(path, temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-    os.replace(temporary, to)
-    temporary.unlink(missing_ok=True)  # rename() leaves it where both names already meant the same file
+    with _replacement(to) as temporary:
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(path, temporary)
+        except OSError:  # some file systems have no second names
+            shutil.copyfile(path, temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:
@@ -213,7 +228,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _unwritable(path: Path, error: OSError) -> CheckpointError:
-    return CheckpointError(f"cannot write {path}: {error.strerror or error}")

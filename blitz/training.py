@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from blitz import distributed
 from blitz.augmentation import augmented
-from blitz.data import Split, batches
+from blitz.data import Split, batches, normalize
 from blitz.errors import BlitzError
 from blitz.evaluation import Evaluation, checked, evaluate
 from blitz.optim import Muon
@@ -69,7 +69,7 @@ class Training:
         self.device = torch.device(device)
         self.net = net.to(self.device)
         self.split = checked(net, split, self.device)
-        self.forward = distributed.replicated(self.net)
+        self.forward = distributed.replicated(self.net, normalize(self.split.images[:1]))
         self.recipe = recipe
         self.seed = seed
         self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
@@ -126,8 +126,8 @@ class Training:
                 seed=self.seed,
                 epoch=self.epoch,
             )
-            rest = order[self.step % self.steps_per_epoch * self.recipe.batch_size :]
-            own = distributed.own_indices(rest)
+            done = self.step % self.steps_per_epoch * self.own_batch_size
+            own = distributed.own_indices(order)[done:]  # of the whole epoch, which may end in a repetition
             for inputs, labels in batches(Split(images, self.split.labels), self.own_batch_size, order=own):
                 self._learn(inputs, labels)
                 yield self._report()
@@ -149,7 +149,7 @@ class Training:
             "model": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             **({"muon": self.muon.state_dict()} if self.muon else {}),
-            "running_loss": distributed.mean(self.running_loss),
+            "running_loss": torch.tensor(distributed.gathered(self.running_loss.item())),
             "history": list(self.history),
             "random of each process": distributed.gathered(random_states(self.device)),
         }
@@ -157,25 +157,42 @@ class Training:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state` was taken; weights, optimizer and random states become those of `state`.
 
+        Where the learning rate stays the same, the epochs may be more than they were, or fewer.
+
         Raises:
-            ValueError: `state` comes from another recipe, seed, data set or net; nothing has changed then.
+            ValueError: `state` comes from another recipe, seed, data set or net, or has done more epochs than
+                are asked for; nothing has changed then.
         """
         for setting, value in self._settings.items() if "settings" in state else ():
             # a setting that a recipe did not have yet was what is now its default
             other = state["settings"].get(setting, Recipe._field_defaults.get(setting))
-            if other != value:
+            if other == value:
+                continue
+            if setting != "epochs":
                 raise ValueError(
                     f"it was trained with {setting} {other}, not {value}; "
                     "resume with the recipe, seed and data it began with"
                 )
+            if self.recipe.one_cycle:
+                raise ValueError(
+                    f"its learning rate falls to 0 in {other} epochs, not in {value}: resume with "
+                    f"--epochs {other}, or start a new training from its weights with --from"
+                )
         if missing := self.state_dict().keys() - state.keys():
             raise ValueError(f"it is not the state of a training: {', '.join(sorted(missing))} is missing")
+        if state["step"] > self.total_steps:
+            raise ValueError(
+                f"it has done {state['step'] / self.steps_per_epoch:.3g} epochs, "
+                f"more than the {self.recipe.epochs} asked for"
+            )
         check_weights(self.net, state["model"])
         self.net.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.muon:
             self.muon.load_state_dict(state["muon"])
-        self.running_loss = state["running_loss"].to(self.device)
+        losses = state["running_loss"].flatten()  # one number before it was one of each process
+        own = losses[distributed.rank()] if len(losses) == distributed.size() else losses.mean()
+        self.running_loss = own.to(self.device)
         self.step = state["step"]
         self.history = list(state["history"])
         states = state["random of each process"]

@@ -33,7 +33,9 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         "train", parents=[data], help="train the notes' Net on CIFAR-10 and evaluate it"
     )
     run.add_argument("--recipe", choices=list(RECIPES), default="tutorial", help="default: tutorial")
-    run.add_argument("--epochs", type=_count, metavar="N", help="default: the recipe's")
+    run.add_argument(
+        "--epochs", type=_count, metavar="N", help="default: the recipe's, or those of what --resume names"
+    )
     run.add_argument(
         "--batch", type=_count, metavar="N", help="images a step, over all processes; default: the recipe's"
     )
@@ -41,12 +43,20 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         "--out", type=Path, metavar="DIR", help="folder for what comes out; default: runs/RECIPE"
     )
     run.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: 0")
-    run.add_argument(
+    start = run.add_mutually_exclusive_group()
+    start.add_argument(
         "--resume",
         nargs="?",
         const="",
         metavar="PATH",
         help="go on from a checkpoint; default: DIR/checkpoint.pt",
+    )
+    start.add_argument(
+        "--from",
+        dest="weights",
+        type=Path,
+        metavar="WEIGHTS",
+        help="start a new training from the weights of another",
     )
     run.epilog = "Started by torchrun it trains in several processes, and goes on by itself after a restart."
     run.set_defaults(run=_train)

@@ -1,43 +1,34 @@
 """The command `blitz train`: where training meets files, signals and a person."""
 
 import argparse
-import json
 import os
 import shlex
-import signal
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from blitz import checkpoint, distributed
+from blitz.commands import folder, signals
 from blitz.commands.shared import evaluate_test, load_data, print_accuracy
 from blitz.data import Cifar10, normalize
-from blitz.devices import find_device, has_bfloat16, take_own_accelerator
+from blitz.devices import has_bfloat16
 from blitz.errors import BlitzError, CheckpointError
 from blitz.evaluation import Evaluation, evaluating
 from blitz.nets import net_for
 from blitz.recipes import RECIPES, Recipe
 from blitz.training import Training
 
-_FILES = (
-    "checkpoint.pt",
-    "cifar_net.pth",
-    "history.jsonl",
-    "training.png",
-    "predictions.png",
-    "confusion.png",
-)
 _STOPPED = 130  # what a shell reports of a program that Ctrl-C ended
 
 
 def train(arguments: argparse.Namespace) -> int:
     """Train, or go on training, and leave in --out the files that the command's help names.
+
+    Ctrl-C and SIGTERM save, and print the command to go on. Before the first mini-batch and after the last,
+    where there is nothing to save, they act at once.
 
     Raises:
         BlitzError: the device, the folder, the checkpoint or the data cannot be used; or the loss diverged.
@@ -47,13 +38,18 @@ def train(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch or recipe.batch_size, epochs=arguments.epochs or recipe.epochs
     )
     out = arguments.out or Path("runs", recipe.name)
-    if distributed.launched():
-        take_own_accelerator(arguments.device)
-    device = find_device(arguments.device)
-    _expect_room(recipe, device)
-    with distributed.process_group(device), ExitStack() as stack:
+    with distributed.process_group(arguments.device) as device, signals.interrupting(), ExitStack() as stack:
+        runs = set(distributed.gathered(distributed.run_name()))
         try:
-            return _train_in_group(arguments, recipe, out, device, stack)
+            return _train_in_group(arguments, recipe, out, runs, device, stack)
+        except KeyboardInterrupt as stop:
+            how = ""
+            if distributed.launched():
+                how = ", under torchrun as before"
+                signals.ignore()  # whoever signals the whole group of processes has torchrun do it once more
+            print(f"Stopped{stop}. To go on{how}:")
+            print(f"    {_command_to_go_on(arguments, out, runs)}", flush=True)
+            return _STOPPED
         except torch.OutOfMemoryError as error:
             raise BlitzError(
                 f"{device} has too little memory for {recipe.name} with {recipe.batch_size} images a step: "
@@ -73,64 +69,45 @@ def _expect_room(recipe: Recipe, device: torch.device) -> None:
 
 
 def _train_in_group(
-    arguments: argparse.Namespace, recipe: Recipe, out: Path, device: torch.device, stack: ExitStack
+    arguments: argparse.Namespace,
+    recipe: Recipe,
+    out: Path,
+    runs: set[str],
+    device: torch.device,
+    stack: ExitStack,
 ) -> int:
-    resume, state = distributed.by_first(lambda: _begin(arguments, out, stack))
+    _expect_room(recipe, device)
+
+    def begin() -> tuple[Path, dict[str, Any]] | None:
+        start = folder.load_start(out, arguments.resume, runs)
+        stack.enter_context(folder.claimed(out, start[0] if start else None))
+        return start
+
+    start = distributed.by_first(begin)
+    if start and not arguments.epochs:
+        recipe = recipe._replace(epochs=start[1]["settings"].get("epochs", recipe.epochs))
     data = load_data(arguments)
     choose_threads(recipe.batch_size)
     torch.manual_seed(arguments.seed)
     net = net_for(recipe, data.train.images)
+    if arguments.weights and not start:
+        distributed.by_first(lambda: checkpoint.load_weights(net, arguments.weights))
+        print(f"Starting from the weights in {arguments.weights}", flush=True)
     training = Training(net, data.train, recipe, seed=arguments.seed, device=device)
-    if state is not None:
-        _go_on(training, state, resume, out)
-    with _postponed_signals() as signals:
-        evaluation, stopped = _train(training, data, out, signals)
+    if start:
+        _go_on(training, *start, out, runs)
+    with signals.postponed(all_of_them=distributed.launched()) as caught:
+        evaluation = _train(training, data, out, runs, caught)
+        stopped = distributed.any_of(bool(caught))
     if stopped:
-        how = ", under torchrun as before" if distributed.launched() else ""
-        print(f"Stopped after {training.step} of {training.total_steps} mini-batches. To go on{how}:")
-        print(f"    {_resume_command(arguments, out)}")
-        return _STOPPED
+        raise KeyboardInterrupt(f" after {training.step} of {training.total_steps} mini-batches")
     if distributed.rank() == 0:
         evaluation = evaluation or evaluate_test(training.net, data, recipe, device)
         checkpoint.save_weights(training.net, out / "cifar_net.pth")
         _draw(training, evaluation, data, out)
         print_accuracy(evaluation, data)
-        print(f"Saved in {out}: {', '.join(_FILES)}")
+        print(f"Saved in {out}: {', '.join(folder.FILES)}")
     return 0
-
-
-def _begin(
-    arguments: argparse.Namespace, out: Path, stack: ExitStack
-) -> tuple[Path | None, dict[str, Any] | None]:
-    """Claim the folder until `stack` ends; return the checkpoint to go on from, if there is one."""
-    name, note = distributed.run_name(), out / ".run"
-    restarted = name is not None and note.exists() and note.read_text() == name
-    resume = None if arguments.resume is None else Path(arguments.resume or out / "checkpoint.pt")
-    if restarted and (out / "checkpoint.pt").exists():
-        resume = out / "checkpoint.pt"
-    state = None if resume is None else checkpoint.load(resume)
-    stack.enter_context(_claimed(out, resume, restarted=restarted))
-    if name is not None:
-        checkpoint.write(name.encode(), note)
-    return resume, state
-
-
-@contextmanager
-def _claimed(out: Path, resume: Path | None, *, restarted: bool) -> Iterator[None]:
-    """Hold the folder for this training alone; refuse one that is read-only or holds another training."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise BlitzError(f"cannot write to the folder {out}: {error.strerror}") from error
-    held = [name for name in _FILES if (out / name).exists()]
-    if held and not restarted and (resume is None or resume.resolve().parent != out.resolve()):
-        raise CheckpointError(f"{out} already holds {held[0]}: go on with --resume, or choose another --out")
-    try:
-        with FileLock(out / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise BlitzError(f"another training is writing to {out}: choose another --out") from None
 
 
 def choose_threads(batch_size: int) -> None:
@@ -141,47 +118,27 @@ def choose_threads(batch_size: int) -> None:
         torch.set_num_threads(1)
 
 
-def _go_on(training: Training, state: dict[str, Any], path: Path | None, out: Path) -> None:
+def _go_on(training: Training, start: Path, state: dict[str, Any], out: Path, runs: set[str]) -> None:
     try:
         training.load_state_dict(state)
     except ValueError as error:
-        raise CheckpointError(f"{path} does not fit: {error}") from error
+        raise CheckpointError(f"{start} does not fit: {error}") from error
     what = "the training is complete" if training.finished else "going on"
     print(
-        f"Resumed from {path} after {training.step} of {training.total_steps} mini-batches: {what}",
+        f"Resumed from {start} after {training.step} of {training.total_steps} mini-batches: {what}",
         flush=True,
     )
-    if distributed.rank() == 0:
-        _save_history(training, out)  # a kill may have left it one save behind the checkpoint
-
-
-@contextmanager
-def _postponed_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of ending by them; the second of a kind acts at once."""
-    caught: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        caught.append(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    distributed.by_first(lambda: folder.take_over(start, state, out, runs))
 
 
 def _train(
-    training: Training, data: Cifar10, out: Path, signals: list[int]
-) -> tuple[Evaluation | None, bool]:
-    """Train, with reports and saves; return the last epoch's evaluation, and whether a signal ended it.
-
-    One process alone stops after the mini-batch in which a signal comes; several agree at the next report.
-    """
-    evaluation, stop = None, False
+    training: Training, data: Cifar10, out: Path, runs: set[str], caught: list[int]
+) -> Evaluation | None:
+    """Train, with reports and saves, until the end or a signal; return the last epoch's evaluation."""
+    evaluation = None
+    # To ask each other whether to stop takes as long as a fifth of a small mini-batch, and large ones take
+    # seconds: torchrun gives them thirty.
+    ask_every = 1 if distributed.size() == 1 else min(10, 1 + 1000 // training.recipe.batch_size)
     with tqdm(
         training.steps(),
         initial=training.step,
@@ -196,38 +153,45 @@ def _train(
                 with bar.external_write_mode():
                     print(f"[{record['epoch']}, {record['step']:5d}] loss: {record['loss']:.3f}", flush=True)
             epoch_ends = training.step % training.steps_per_epoch == 0
-            if epoch_ends and distributed.rank() == 0:
-                recipe = training.recipe if training.finished else training.recipe._replace(views=1)
-                evaluation = evaluate_test(training.net, data, recipe, training.device)
+            if epoch_ends:
+                evaluation = _evaluate(training, data)
                 training.record(accuracy=evaluation.accuracy)
-            if record or epoch_ends or (signals and distributed.size() == 1):
-                _save(training, out)
-                stop = distributed.any_of(bool(signals))
+            pause = record or epoch_ends
+            stop = (pause or training.step % ask_every == 0) and distributed.any_of(bool(caught))
+            if pause or stop:
+                _save(training, out, runs)
             if stop:
                 break
-    return evaluation, stop
+    return evaluation
 
 
-def _save(training: Training, out: Path) -> None:
+def _save(training: Training, out: Path, runs: set[str]) -> None:
     state = training.state_dict()
-    if distributed.rank() == 0:
-        checkpoint.save(state, out / "checkpoint.pt")
-        _save_history(training, out)
+    distributed.by_first(lambda: folder.save(state, out, runs))
 
 
-def _save_history(training: Training, out: Path) -> None:
-    lines = "".join(f"{json.dumps(record)}\n" for record in training.history)
-    checkpoint.write(lines.encode(), out / "history.jsonl")
+def _evaluate(training: Training, data: Cifar10) -> Evaluation:
+    """Evaluate in the first process, on fewer views as long as there are epochs to come."""
+    recipe = training.recipe if training.finished else training.recipe._replace(views=1)
+    return distributed.by_first(lambda: evaluate_test(training.net, data, recipe, training.device))
 
 
-def _resume_command(arguments: argparse.Namespace, out: Path) -> str:
+def _command_to_go_on(arguments: argparse.Namespace, out: Path, runs: set[str]) -> str:
+    """Return the command that goes on from what this run has saved, or begins again."""
     words = ["blitz", "train", "--recipe", arguments.recipe, "--seed", str(arguments.seed), "--out", str(out)]
     words += ["--epochs", str(arguments.epochs)] if arguments.epochs else []
     words += ["--batch", str(arguments.batch)] if arguments.batch else []
     words += ["--data", arguments.data] if arguments.data else []
     words += ["--holdout", str(arguments.holdout)] if arguments.holdout else []
+    words += ["--download"] if arguments.download else []
     words += ["--device", arguments.device] if arguments.device != "auto" else []
-    return shlex.join([*words, "--resume"])
+    if folder.saved_by(runs, out):
+        words += ["--resume"]
+    elif arguments.resume is not None:
+        words += ["--resume", arguments.resume] if arguments.resume else ["--resume"]
+    elif arguments.weights:
+        words += ["--from", str(arguments.weights)]
+    return shlex.join(words)
 
 
 def _draw(training: Training, evaluation: Evaluation, data: Cifar10, out: Path) -> None:

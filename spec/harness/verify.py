@@ -83,7 +83,7 @@ class Narrator:
     def start(self, tests: int) -> None:
         """Start the progress bar, if it has not been started."""
         if self.bar is None:
-            self.bar = tqdm(total=tests, unit="check", dynamic_ncols=True)
+            self.bar = tqdm(total=tests, unit="check", dynamic_ncols=True, disable=None)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Name the test that runs."""

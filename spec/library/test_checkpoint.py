@@ -197,18 +197,20 @@ class TestState:
 
         assert checkpoint.load(path)["step"] == 0
 
-    def test_full_disk_is_a_sentence_and_leaves_the_last_save(self, tmp_path, monkeypatch):
-        """A save that fails is as if it had not begun."""
-        path = saved(tmp_path)
+    @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf], ids=str)
+    def test_weight_that_is_not_finite_is_not_saved(self, tmp_path, bad):
+        """A training that has diverged does not overwrite what one could go on from."""
+        path = saved(tmp_path, times=2)
+        state = make_state()
+        state["model"]["2.bias"][3] = bad
 
-        def refuse(descriptor):
-            raise OSError(28, "No space left on device")
+        with pytest.raises(
+            CheckpointError, match=r"^a weight is not a finite number any more, so .*pt was not"
+        ):
+            checkpoint.save(state, path)
 
-        monkeypatch.setattr(os, "fsync", refuse)
-
-        with pytest.raises(CheckpointError, match=r"cannot write .*checkpoint\.pt: No space left on device"):
-            checkpoint.save(make_state(), path)
-        assert checkpoint.load(path)["step"] == 0
+        steps = [checkpoint.load(each)["step"] for each in (path, checkpoint.previous(path))]
+        assert steps == [1, 0]
 
 
 def cut(data):

@@ -1,6 +1,8 @@
 """What `blitz train` and `blitz evaluate` promise: files, settings, refusals, devices and threads."""
 
 import json
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 
 import pytest
 import torch
@@ -388,6 +390,22 @@ class TestRecipesBeyondTheTutorials:
 
         line = "cpu does not compute in bfloat16: strong takes float32, and about twice the time\n"
         assert (line in capsys.readouterr().out) is not there
+
+    @pytest.mark.usefixtures("no_pictures", "slim")
+    def test_nothing_is_printed_before_the_processes_have_met(self, tmp_path, monkeypatch, capsys):
+        """For only then is it known who is the first, and the others are silent."""
+
+        @contextmanager
+        def silent_group(device_name):
+            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+                yield torch.device(device_name)
+
+        monkeypatch.setattr(command, "has_bfloat16", lambda device: False)
+        monkeypatch.setattr(command.distributed, "process_group", silent_group)
+
+        assert train(tmp_path, recipe="strong") == 0
+
+        assert capsys.readouterr() == ("", "")
 
     @pytest.mark.usefixtures("no_pictures", "little_data")
     def test_too_little_memory_is_a_sentence(self, tmp_path, monkeypatch, capsys):

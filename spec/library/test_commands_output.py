@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from blitz import pictures
-from blitz.commands import shared
+from blitz.commands import folder, shared
 from blitz.commands import train as command
 from blitz.data import Cifar10, Split, load
 from blitz.recipes import RECIPES
@@ -83,9 +83,9 @@ class TestTraining:
     def test_lines_are_written_at_once(self, tmp_path, monkeypatch):
         """Whoever follows a log file sees each line when it is due, not when a buffer is full."""
         log, seen = tmp_path / "log", []
-        save = command._save_history
+        save = folder.save_history
         monkeypatch.setattr(
-            command, "_save_history", lambda *what: (save(*what), seen.append(log.read_text().count("\n")))
+            folder, "save_history", lambda *what: (save(*what), seen.append(log.read_text().count("\n")))
         )
 
         with log.open("w") as file, redirect_stdout(file):
@@ -221,7 +221,7 @@ HELP = {
         [
             "usage: blitz train [-h] [--data PATH] [--download] [--holdout N] [--device DEVICE] "
             "[--recipe {tutorial,fast,strong,record}] [--epochs N] [--batch N] [--out DIR] [--seed N] "
-            "[--resume [PATH]] options:",
+            "[--resume [PATH] | --from WEIGHTS] options:",
             "--data PATH CIFAR-10, official (its folder or archive), as a folder of images or in Kaggle's "
             "layout; or stand-in; else BLITZ_DATA, else the user's cache, else the stand-in --download",
             "--download fetch the official CIFAR-10 (170 MB) where no data set is --holdout",
@@ -229,11 +229,12 @@ HELP = {
             "--device",
             "--device DEVICE auto (default): the accelerator if there is one, else cpu --recipe",
             "--recipe {tutorial,fast,strong,record} default: tutorial --epochs",
-            "--epochs N default: the recipe's --batch",
+            "--epochs N default: the recipe's, or those of what --resume names --batch",
             "--batch N images a step, over all processes; default: the recipe's --out",
             "--out DIR folder for what comes out; default: runs/RECIPE --seed",
             "--seed N default: 0 --resume",
-            "--resume [PATH] go on from a checkpoint; default: DIR/checkpoint.pt Started by torchrun "
+            "--resume [PATH] go on from a checkpoint; default: DIR/checkpoint.pt --from",
+            "--from WEIGHTS start a new training from the weights of another Started by torchrun "
             "it trains in several processes, and goes on by itself after a restart.",
         ],
     ),

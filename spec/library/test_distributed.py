@@ -1,6 +1,5 @@
 """blitz/distributed.py: joining a group of processes, and what one can ask of the others."""
 
-import os
 import signal
 import sys
 import threading
@@ -27,7 +26,7 @@ def ask_each_other():
         distributed.own_batch_size(8),
         distributed.own_indices(torch.tensor([5, 3, 1])).tolist(),
         (distributed.rank(), distributed.size()),
-        type(distributed.replicated(nn.Linear(1, 1))).__name__,
+        type(distributed.replicated(nn.Linear(1, 1), torch.ones(1, 1))).__name__,
     )
 
 
@@ -43,6 +42,21 @@ def fail_in_the_first():
         return distributed.by_first(lambda: {}["nothing"])
     except (KeyError, SystemExit) as end:
         return repr(end)
+
+
+def replicate():
+    """In each rank: return what becoming a replica changes in a net, and in the random numbers."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout(0.5))
+    net[3].eval()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    random = torch.get_rng_state()
+
+    distributed.replicated(net, torch.ones(1, 2))
+
+    after = net.state_dict()
+    changed = [name for name in before if not before[name].equal(after[name])]
+    left = [name for name, weight in net.named_parameters() if weight.grad is not None]
+    return changed, left, random.equal(torch.get_rng_state()), [module.training for module in net]
 
 
 class TestFunctions:
@@ -67,6 +81,10 @@ class TestFunctions:
         assert first[6:] == ([5, 1], (0, 2), "DistributedDataParallel")
         assert second[6:] == ([3, 5], (1, 2), "DistributedDataParallel")
 
+    def test_replica_is_made_without_a_trace(self, ranks):
+        """What settles the order in which gradients are added up is no mini-batch of the training."""
+        assert ranks(1, replicate) == [([], [], True, [True, True, True, False])]
+
     def test_process_alone_answers_itself(self):
         """Without a group each function gives what it would for a single process, the very tensors."""
         values, order, net = torch.tensor([2.0]), torch.tensor([5, 3, 1]), nn.Linear(1, 1)
@@ -78,8 +96,7 @@ class TestFunctions:
         assert distributed.own_batch_size(7) == 7
         assert distributed.own_indices(order) is order
         assert (distributed.rank(), distributed.size()) == (0, 1)
-        assert distributed.replicated(net) is net
-        assert distributed.run_name() is None
+        assert distributed.replicated(net, values) is net
 
 
 class TestProcessGroup:
@@ -105,7 +122,7 @@ class TestProcessGroup:
 
     def test_group_has_a_timeout_of_a_minute(self, joined):
         """And talks by gloo on the CPU."""
-        with distributed.process_group(torch.device("cpu")):
+        with distributed.process_group("cpu"):
             pass
 
         assert (joined["b"], joined["timeout"].total_seconds()) == ("gloo", 60)
@@ -113,7 +130,7 @@ class TestProcessGroup:
 
     def test_group_is_that_of_torchrun_in_a_part_of_its_store(self, joined):
         """With the rank and the size that torchrun gave."""
-        with distributed.process_group(torch.device("cpu")):
+        with distributed.process_group("cpu"):
             joined["store"].set("key", "value")
 
         assert (joined["rank"], joined["world_size"]) == (1, 3)
@@ -126,7 +143,7 @@ class TestProcessGroup:
         monkeypatch.setattr(dist, "is_initialized", lambda: True)
         monkeypatch.setattr(dist, "destroy_process_group", lambda: left.append(garbage()))
 
-        with distributed.process_group(torch.device("cpu")):
+        with distributed.process_group("cpu"):
             del net
 
         assert left == [None]
@@ -134,25 +151,28 @@ class TestProcessGroup:
     @pytest.mark.parametrize(
         ("kind", "backends"), [("cuda", "cpu:gloo,cuda:nccl"), ("xpu", "cpu:gloo,xpu:xccl")]
     )
-    def test_accelerator_has_a_backend_of_its_own(self, joined, kind, backends):
+    def test_accelerator_has_a_backend_of_its_own(self, joined, monkeypatch, kind, backends):
         """What is on the CPU still travels by gloo."""
-        with distributed.process_group(torch.device(kind)):
+        monkeypatch.setattr(distributed, "find_device", torch.device)
+
+        with distributed.process_group(kind):
             pass
 
         assert joined["b"] == backends
 
-    def test_accelerator_without_a_backend_is_refused(self, joined):
+    def test_accelerator_without_a_backend_is_refused(self, joined, monkeypatch):
         """The sentence tells the way out."""
+        monkeypatch.setattr(distributed, "find_device", torch.device)
         expected = "rank 1 of 3: PyTorch knows no way to train in several processes on meta: use --device cpu"
 
-        with pytest.raises(BlitzError) as caught, distributed.process_group(torch.device("meta")):
+        with pytest.raises(BlitzError) as caught, distributed.process_group("meta"):
             pass
 
         assert str(caught.value) == expected
 
     def test_processes_but_the_first_are_silent(self, joined, capsys):
         """On both streams, until the group is left."""
-        with distributed.process_group(torch.device("cpu")):
+        with distributed.process_group("cpu"):
             print("to stdout")
             print("to stderr", file=sys.stderr)
         print("afterwards")
@@ -163,7 +183,7 @@ class TestProcessGroup:
         """On both streams."""
         monkeypatch.setattr(distributed, "rank", lambda: 0)
 
-        with distributed.process_group(torch.device("cpu")):
+        with distributed.process_group("cpu"):
             print("to stdout")
             print("to stderr", file=sys.stderr)
 
@@ -172,7 +192,7 @@ class TestProcessGroup:
     @pytest.mark.parametrize("kind", [BlitzError, CheckpointError, DataError])
     def test_refusals_tell_the_rank(self, joined, kind):
         """And stay of their kind."""
-        with pytest.raises(kind, match=r"^rank 1 of 3: no$"), distributed.process_group(torch.device("cpu")):
+        with pytest.raises(kind, match=r"^rank 1 of 3: no$"), distributed.process_group("cpu"):
             raise kind("no")
         assert joined["signals"] == [(signal.SIGTERM, signal.SIG_IGN)]  # torchrun cuts nobody short
 
@@ -191,7 +211,7 @@ class TestProcessGroup:
             f"{str(error).splitlines()[0]}"
         )
 
-        with pytest.raises(BlitzError) as caught, distributed.process_group(torch.device("cpu")):
+        with pytest.raises(BlitzError) as caught, distributed.process_group("cpu"):
             raise error
 
         assert str(caught.value) == expected
@@ -201,20 +221,68 @@ class TestProcessGroup:
         """Out of memory is no lost process."""
         message = r"^out of memory\n\(rank 1 of 3\)$"
 
-        with pytest.raises(RuntimeError, match=message), distributed.process_group(torch.device("cpu")):
+        with pytest.raises(RuntimeError, match=message), distributed.process_group("cpu"):
             raise RuntimeError("out of memory")
 
-    def test_run_is_named_by_its_id_or_by_its_torchrun(self, joined, monkeypatch):
-        """The default of --rdzv-id names no run: the process that is torchrun's, the parent, does."""
-        names = [distributed.run_name()]
-        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-        names.append(distributed.run_name())
+    def test_sentence_that_several_processes_have_is_told_by_one(self, joined):
+        """The second to come ends with the status of the error, and without a word."""
+        with pytest.raises(BlitzError, match=r"^rank 1 of 3: no$"), distributed.process_group("cpu"):
+            raise BlitzError("no")
 
-        assert names == ["x", f"torchrun in process {os.getppid()}"]
+        with pytest.raises(SystemExit) as caught, distributed.process_group("cpu"):
+            raise BlitzError("no")
+
+        assert caught.value.code == BlitzError.status
+
+    def test_sentence_is_told_where_torchrun_is_gone(self, joined, monkeypatch):
+        """Nobody is left to ask whether another process has told it."""
+
+        def fail(store, *arguments):
+            raise dist.DistNetworkError("gone")
+
+        monkeypatch.setattr(distributed.PrefixStore, "add", fail)
+
+        with pytest.raises(BlitzError, match=r"^rank 1 of 3: no$"), distributed.process_group("cpu"):
+            raise BlitzError("no")
+
+    @pytest.mark.parametrize(("name", "device"), [("auto", "cuda:1"), ("cpu", "cpu")])
+    def test_device_is_found_once_the_process_has_taken_its_own(self, joined, monkeypatch, name, device):
+        """Which is what "auto" then means."""
+        current = ["cuda:0"]
+        monkeypatch.setattr(distributed, "take_own_accelerator", lambda name: current.append("cuda:1"))
+        found = {"auto": current, "cpu": ["cpu"]}
+        monkeypatch.setattr(distributed, "find_device", lambda name: torch.device(found[name][-1]))
+
+        with distributed.process_group(name) as used:
+            assert str(used) == device
+
+    def test_run_is_named_by_the_folder_of_its_torchrun(self, monkeypatch):
+        """A restart has the name of its run; another start has another name, whatever its --rdzv-id is."""
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "100")
+        files = [
+            "/tmp/torchelastic_a/100_b/attempt_0/1/error.json",
+            "/tmp/torchelastic_a/100_b/attempt_1/0/error.json",
+            "/tmp/torchelastic_c/100_d/attempt_0/0/error.json",
+        ]
+        names = []
+        for file in files:
+            monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", file)
+            names.append(distributed.run_name())
+
+        assert names == ["/tmp/torchelastic_a/100_b"] * 2 + ["/tmp/torchelastic_c/100_d"]
+
+    @pytest.mark.parametrize("run", [None, "100"], ids=["alone", "torchrun without a folder"])
+    def test_run_without_a_folder_is_never_taken_for_another_one(self, monkeypatch, run):
+        """Each call gives a name of its own."""
+        if run:
+            monkeypatch.setenv("TORCHELASTIC_RUN_ID", run)
+            monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", "")
+
+        assert distributed.run_name() != distributed.run_name()
 
     def test_without_torchrun_nothing_is_joined(self, capsys):
         """And nothing is silent."""
-        with distributed.process_group(torch.device("cpu")):
+        with distributed.process_group("cpu"):
             print("heard")
             assert not dist.is_initialized()
 

@@ -1,10 +1,12 @@
 """`blitz train` under a real torchrun: workers that are killed, stopped and started in other numbers."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +19,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 KILLS = [(1, 7), (0, 50), (1, 60), (0, 130)]
 
 
-def torchrun(*words, processes=2, restarts=0):
+def torchrun(*words, processes=2, restarts=0, meeting=("--standalone",)):
     """Start `blitz train` in so many processes by torchrun."""
-    started = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    started = [sys.executable, "-m", "torch.distributed.run", *meeting]
     how = [f"--nproc-per-node={processes}", f"--max-restarts={restarts}", "-m", "spec.library.worker"]
     return subprocess.Popen(
         [*started, *how, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -30,6 +32,19 @@ def finish(process):
     """Return status, output and errors of what torchrun() started."""
     output, errors = process.communicate()
     return process.returncode, output, errors
+
+
+def wait_for(process, word):
+    """Wait until it has printed a line that begins so."""
+    while not (line := process.stdout.readline()).startswith(word):
+        assert line, process.stderr.read()
+
+
+def children(process):
+    """Return the ids of the processes that it has started."""
+    return [
+        int(word) for word in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -70,22 +85,47 @@ class TestRestarts:
         assert (resumed, "after 40 of 158 mini-batches: going on" in output) == (0, True)
 
 
-class TestStops:
-    """Ctrl-C, which torchrun passes on to its workers."""
+class TestNewRuns:
+    """What is no restart, however much alike it looks."""
 
-    def test_stopped_training_is_saved_and_goes_on(self, tmp_path, undisturbed):
-        """All processes stop after the same mini-batch, and --resume goes on as if none had been stopped."""
+    def test_resume_is_heeded_by_a_run_of_the_same_name(self, tmp_path, undisturbed):
+        """Whoever gives each run the same --rdzv-id still begins where --resume says."""
+        shutil.copytree(undisturbed[0], tmp_path / "out")
+        before = tmp_path / "out/checkpoint.previous.pt"
+        meeting = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--rdzv-id=100"]
+
+        anew = finish(torchrun("--out", tmp_path / "out", meeting=meeting))
+        resumed = finish(torchrun("--out", tmp_path / "out", "--resume", before, meeting=meeting))
+
+        assert anew[0] != 0
+        assert "already holds checkpoint.pt: go on with --resume" in anew[2]
+        assert (resumed[0], f"Resumed from {before} after " in resumed[1]) == (0, True)
+        assert weights(tmp_path / "out") == weights(undisturbed[0])
+
+
+class TestStops:
+    """Ctrl-C and SIGTERM, which torchrun passes on to its workers."""
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_stopped_training_is_saved_and_goes_on(self, tmp_path, undisturbed, number):
+        """All processes stop after the same mini-batch, and --resume goes on as if none had been stopped.
+
+        The signal comes where the next report is an epoch away, to all processes at once and twice, as Slurm
+        and a terminal may have it.
+        """
         out = tmp_path / "out"
-        process = torchrun("--slow", 0.02, "--out", out)
-        while not (out / "checkpoint.pt").exists() and process.poll() is None:
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGINT)
+        process = torchrun("--slow", 0.5, "--report", 79, "--out", out)
+        wait_for(process, "Data: ")
+        time.sleep(3)
+        for worker in children(process):
+            os.kill(worker, number)
+        os.kill(process.pid, number)
         status, output, errors = finish(process)
         step = checkpoint.load(out / "checkpoint.pt")["step"]
-        resumed, *_ = finish(torchrun("--out", out, "--resume"))
+        resumed, *_ = finish(torchrun("--out", out, "--report", 79, "--resume"))
 
         assert status != 0
-        assert step < 158
+        assert step < 30
         assert f"Stopped after {step} of 158 mini-batches. To go on, under torchrun as before:\n" in output
         assert "lost another process" not in errors
         assert (resumed, weights(out) == weights(undisturbed[0])) == (0, True)
@@ -101,6 +141,21 @@ class TestWords:
         assert len(lines) == len(set(lines))
         assert lines[0].startswith("Data: the built-in stand-in")
         assert lines[-1].startswith(f"Saved in {undisturbed[0]}: checkpoint.pt")
+
+    @pytest.mark.parametrize(
+        ("words", "sentence"),
+        [
+            (["--device=cuda:99"], "there is no device cuda:99 here"),
+            (["--batch=63"], "2 processes cannot share a batch of 63 equally"),
+        ],
+        ids=["before they have met", "afterwards"],
+    )
+    def test_sentence_that_both_have_is_told_once(self, tmp_path, words, sentence):
+        """By either of them."""
+        status, _, errors = finish(torchrun(*words, "--out", tmp_path / "out"))
+
+        assert status != 0
+        assert errors.count("blitz: ") == errors.count(sentence) == 1
 
     def test_refusal_tells_the_rank(self, undisturbed):
         """A folder that holds another training is refused by the process that would write there."""

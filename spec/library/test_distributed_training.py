@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from blitz.errors import BlitzError
 from blitz.randomness import epoch_order
@@ -48,6 +49,38 @@ def images_of_each_step(steps, first=0):
     return seen
 
 
+def make_large(images=26):
+    """Return a training of a net with 1.5 MB of weights: two epochs of 12, 12 and 2 images."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(3072, 120), nn.ReLU(), nn.Linear(120, 10))
+    return Training(net, make_split(images), SHORT._replace(batch_size=12))
+
+
+def differences(stops):
+    """In each rank: return by how much weights and losses differ at the end, for a resume after each stop."""
+    whole = make_large()
+    list(whole.steps())
+    found = []
+    for stop in stops:
+        stopped, resumed = make_large(), make_large()
+        for _ in stopped.steps():
+            if stopped.step == stop:
+                break
+        state = stopped.state_dict()
+        torch.manual_seed(99)
+        resumed.load_state_dict(state)
+        list(resumed.steps())
+        pairs = zip(resumed.net.parameters(), whole.net.parameters(), strict=True)
+        losses = zip(resumed.history, whole.history, strict=True)
+        found.append(
+            max(
+                *((one - other).abs().max().item() for one, other in pairs),
+                *(abs(one["loss"] - other["loss"]) for one, other in losses),
+            )
+        )
+    return found
+
+
 class TestTraining:
     """A training of several processes."""
 
@@ -82,24 +115,32 @@ class TestTraining:
 
     @pytest.mark.parametrize("size", [1, 2, 4])
     def test_images_after_a_resume_are_those_that_are_left(self, ranks, size):
-        """From the middle of an epoch on, for any number of processes."""
+        """From the middle of an epoch on, for any number of processes.
+
+        Where the last batch cannot be shared equally, it is filled up from the beginning of the epoch.
+        """
         order = epoch_order(18, seed=0, epoch=0).tolist()
 
-        by_rank = ranks(size, images_of_each_step, 4, 2)
+        by_rank = ranks(size, images_of_each_step, 5, 2)
 
         together = [sorted(itertools.chain(*parts)) for parts in zip(*by_rank, strict=True)]
-        assert together == [sorted(order[8:12]), sorted(order[12:16])]
+        last = order[16:] + (order[:2] if size == 4 else [])
+        assert together == [sorted(part) for part in (order[8:12], order[12:16], last)]
 
-    @pytest.mark.parametrize(("before", "after", "end"), [(2, 2, 9), (2, 1, 9), (1, 2, 9), (2, 4, 4)])
+    @pytest.mark.parametrize("size", [1, 2, 3, 4])
+    def test_resumed_training_ends_with_the_same_bits(self, ranks, size):
+        """For any number of processes, also where they cannot share the images; DDP fills two buckets."""
+        assert ranks(size, differences, [1, 2, 4]) == [[0.0, 0.0, 0.0]] * size
+
+    @pytest.mark.parametrize(("before", "after", "end"), [(2, 1, 9), (1, 2, 9), (2, 4, 4)])
     def test_number_of_processes_may_change_in_between(self, ranks, before, after, end):
-        """A training goes on from its state with more or fewer processes; with as many, to the same bits."""
+        """A training goes on with more or fewer processes, to the same weights up to rounding."""
         whole = ranks(before, go_on, None, end)[0]  # four cannot share the last batch of the epoch, step 5
         state = ranks(before, go_on, None, 3)[0]
 
         resumed = ranks(after, go_on, state, end)[0]
 
-        tolerance = {"rtol": 0, "atol": 0} if before == after else {}
-        torch.testing.assert_close(resumed["model"], whole["model"], **tolerance)
+        torch.testing.assert_close(resumed["model"], whole["model"])
         assert len(resumed["history"]) == end // 2
         assert [line["loss"] for line in resumed["history"]] == pytest.approx(
             [line["loss"] for line in whole["history"]], rel=1e-5

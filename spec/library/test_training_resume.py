@@ -80,6 +80,43 @@ class TestResume:
                 smoothed
             )
 
+    @pytest.mark.parametrize("stop", [4, 10], ids=["stopped", "at its end"])
+    def test_training_of_a_constant_rate_goes_on_for_more_epochs(self, stop):
+        """It ends with the bits of a training that was asked for as many from the beginning."""
+        constant = SHORT._replace(one_cycle=False)
+        longer = constant._replace(epochs=4)
+        whole = make_stopped(None, recipe=longer)
+        state = copy.deepcopy(make_stopped(stop, recipe=constant).state_dict())
+        resumed = Training(make_net(), make_split(18), longer)
+
+        resumed.load_state_dict(state)
+        list(resumed.steps())
+
+        assert (resumed.step, resumed.history) == (20, whole.history)
+        assert resumed.state_dict()["settings"]["epochs"] == 4
+        torch.testing.assert_close(resumed.state_dict()["model"], whole.state_dict()["model"], rtol=0, atol=0)
+
+    def test_training_of_a_constant_rate_ends_with_fewer_epochs_if_they_are_not_done(self):
+        """Asked for one epoch, it goes on to its end; after that the sentence says how many it has done."""
+        constant = SHORT._replace(one_cycle=False)
+        shorter = constant._replace(epochs=1)
+        training = Training(make_net(), make_split(18), shorter)
+
+        training.load_state_dict(make_stopped(4, recipe=constant).state_dict())
+
+        assert len(list(training.steps())) == 1
+        with pytest.raises(ValueError, match=r"^it has done 1\.4 epochs, more than the 1 asked for$"):
+            training.load_state_dict(make_stopped(7, recipe=constant).state_dict())
+
+    def test_running_loss_of_an_older_version_is_that_of_each_process(self):
+        """It was saved as one number, the mean."""
+        state = make_stopped(2).state_dict()
+        training = Training(make_net(), make_split(18), SHORT)
+
+        training.load_state_dict({**state, "running_loss": torch.tensor(2.5)})
+
+        assert training.running_loss == 2.5
+
     def test_generators_of_python_numpy_and_torch_come_back(self):
         """What is drawn after a resume is what would have been drawn."""
         training = make_stopped(2)
@@ -111,7 +148,11 @@ class TestResume:
                 "^it was trained with recipe short, not long; "
                 "resume with the recipe, seed and data it began with$",
             ),
-            ({"recipe": SHORT._replace(epochs=9)}, "trained with epochs 2, not 9"),
+            (
+                {"recipe": SHORT._replace(epochs=9)},
+                "^its learning rate falls to 0 in 2 epochs, not in 9: resume with --epochs 2, "
+                "or start a new training from its weights with --from$",
+            ),
             ({"seed": 7}, "trained with seed 0, not 7"),
             ({"split": make_split(17)}, "trained with images 18, not 17"),
             ({"split": make_split(18, seed=1)}, "trained with checksum of images [0-9a-f]{8}, not "),

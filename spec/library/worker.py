@@ -1,6 +1,7 @@
 """`blitz train` as the tests have torchrun start it: `torchrun ... -m spec.library.worker WORDS`.
 
-It saves every 20 mini-batches and draws nothing. What is no option of its own is one of `blitz train`.
+It saves every 20 mini-batches unless told otherwise, and draws nothing. What is no option of its own is one
+of `blitz train`.
 """
 
 import argparse
@@ -45,6 +46,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--die", nargs=2, type=int, metavar=("RANK", "STEP"))
     parser.add_argument("--patience", type=float, default=60, help="seconds that a process waits for another")
+    parser.add_argument("--report", type=int, default=20, help="a report every so many mini-batches")
     parser.add_argument("--slow", type=float, default=0, help="seconds that each mini-batch takes longer")
     arguments, words = parser.parse_known_args()
     if arguments.die:
@@ -52,6 +54,6 @@ if __name__ == "__main__":
     slow_down(arguments.slow)
     distributed.TIMEOUT = timedelta(seconds=arguments.patience)
     # 158 mini-batches of the stand-in, in two epochs
-    RECIPES["fast"] = RECIPES["fast"]._replace(batch_size=64, epochs=2, report_every=20)
+    RECIPES["fast"] = RECIPES["fast"]._replace(batch_size=64, epochs=2, report_every=arguments.report)
     command._draw = lambda *outcome: None
     raise SystemExit(main(["train", "--recipe=fast", "--data=stand-in", "--device=cpu", *words]))
