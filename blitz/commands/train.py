@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from blitz import checkpoint, distributed
-from blitz.commands.shared import evaluate_test, load_data, print_accuracy
+from blitz.commands.shared import evaluate_test, labelled_as, load_data, print_accuracy
 from blitz.data import Cifar10, normalize
 from blitz.devices import find_device, has_bfloat16, take_own_accelerator
 from blitz.errors import BlitzError, CheckpointError
@@ -24,6 +24,7 @@ from blitz.evaluation import Evaluation, evaluating
 from blitz.nets import net_for
 from blitz.recipes import RECIPES, Recipe
 from blitz.training import Training
+from blitz.weights import remember_classes, remembered_classes
 
 _FILES = (
     "checkpoint.pt",
@@ -77,6 +78,8 @@ def _train_in_group(
 ) -> int:
     resume, state = distributed.by_first(lambda: _begin(arguments, out, stack))
     data = load_data(arguments)
+    if state is not None:
+        data = labelled_as(data, remembered_classes(state["model"]), resume)
     choose_threads(recipe.batch_size)
     torch.manual_seed(arguments.seed)
     net = net_for(recipe, data.train.images)
@@ -92,7 +95,7 @@ def _train_in_group(
         return _STOPPED
     if distributed.rank() == 0:
         evaluation = evaluation or evaluate_test(training.net, data, recipe, device)
-        checkpoint.save_weights(training.net, out / "cifar_net.pth")
+        checkpoint.save_weights(training.net, out / "cifar_net.pth", data.classes)
         _draw(training, evaluation, data, out)
         print_accuracy(evaluation, data)
         print(f"Saved in {out}: {', '.join(_FILES)}")
@@ -201,15 +204,16 @@ def _train(
                 evaluation = evaluate_test(training.net, data, recipe, training.device)
                 training.record(accuracy=evaluation.accuracy)
             if record or epoch_ends or (signals and distributed.size() == 1):
-                _save(training, out)
+                _save(training, data, out)
                 stop = distributed.any_of(bool(signals))
             if stop:
                 break
     return evaluation, stop
 
 
-def _save(training: Training, out: Path) -> None:
+def _save(training: Training, data: Cifar10, out: Path) -> None:
     state = training.state_dict()
+    remember_classes(state["model"], data.classes)
     if distributed.rank() == 0:
         checkpoint.save(state, out / "checkpoint.pt")
         _save_history(training, out)
