@@ -176,12 +176,12 @@ def _what_else(data: bytes, refusal: str) -> str:
     """Say what a file holds that PyTorch refuses to load with weights only."""
     if _names_modules(data):
         return (
-            "holds a whole net, and was not loaded: that could run code; where it was saved, "
-            "save its weights alone, torch.save(net.state_dict(), PATH)"
+            "holds a whole net or another module, and was not loaded: that could run code; "
+            "where it was saved, save the weights alone, torch.save(net.state_dict(), PATH)"
         )
     named = re.search(r"GLOBAL (\S+) was not", refusal)
-    what = f" ({named[1]})" if named else ""
-    return f"holds more than tensors and plain values{what}, and was not loaded: that could run code"
+    what = named[1] if named else "that"
+    return f"holds more than tensors and plain values, and was not loaded: {what} could run code"
 
 
 def _names_modules(data: bytes) -> bool:

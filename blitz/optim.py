@@ -205,7 +205,7 @@ def orthogonalized(matrix: Tensor, *, steps: int = 3) -> Tensor:
     x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT  # the products of rows are then the fewer
     tiny = torch.finfo(x.dtype).tiny
     # the squares in a norm overflow or vanish long before the entries do; a power of two changes no digit
-    x = x / x.norm(torch.inf).clamp_min(tiny).log2().floor().exp2()
+    x = x / x.abs().amax().clamp_min(tiny).log2().floor().exp2()
     x = x / x.norm().clamp_min(tiny)
     for _ in range(steps):
         products = x @ x.mT

@@ -37,9 +37,7 @@ def find(content: Any, nets: Sequence[nn.Module]) -> tuple[int, Weights]:
             for weights in _fitting(entry, place, classes, net):
                 found.setdefault(weights.wrapping, (number, weights))
     if len(found) > 1:
-        raise ValueError(
-            f"holds weights more than once, {', and '.join(found)}: save the ones you mean alone"
-        )
+        raise ValueError(f"holds weights {' and '.join(found)}: save those that you mean alone")
     if not found:
         raise ValueError(_what_instead(content, nets))
     return found.popitem()[1]
@@ -109,7 +107,7 @@ def _what_instead(content: Any, nets: Sequence[nn.Module]) -> str:
         return "holds the state of an optimizer, not the weights of a net"
     tensors = max((_tensors(entry) for entry, _, _ in _dicts(content)), key=len)
     if not tensors:
-        return f"holds no weights: its entries are {_listed([str(name) for name in content])}"
+        return f"holds a dict of {_listed([str(name) for name in content])}, and no weights"
 
     nearest = min(nets, key=lambda net: len(_only_in(net.state_dict(), tensors)))
     own = nearest.state_dict()

@@ -15,7 +15,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     device = find_device(arguments.device)
     net, recipe, classes = load_net(arguments.weights)
     if classes is None:
-        print("Weights: they name no classes, taken for those of the data in their order there")
+        print("Weights: they name no classes, so the order of the data is assumed")
     data = labelled_as(load_data(arguments), classes, arguments.weights)
     print_accuracy(evaluate_test(net, data, recipe, device), data)
     return 0

@@ -23,7 +23,7 @@ def predict(arguments: argparse.Namespace) -> int:
     device = find_device(arguments.device)
     net, recipe, classes = load_net(arguments.weights)
     if classes is None:
-        print("Weights: they name no classes, taken for CIFAR-10's in their official order")
+        print("Weights: they name no classes, so CIFAR-10's in their official order are assumed")
         classes = CLASSES
     print("Images: of each the square in the middle, scaled to 32x32", flush=True)
     status = 0
