@@ -11,6 +11,7 @@ import pickle
 import pickletools
 import re
 import shutil
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -165,7 +166,8 @@ def _read(path: Path) -> Any:
     if fault := _fault(data):
         raise CheckpointError(f"{path} {fault}")
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what is refused then, or of files of old
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path} {_what_else(data, str(error))}") from error
     except Exception as error:  # a file made to deceive can raise anything
@@ -179,9 +181,9 @@ def _what_else(data: bytes, refusal: str) -> str:
             "holds a whole net or another module, and was not loaded: that could run code; "
             "where it was saved, save the weights alone, torch.save(net.state_dict(), PATH)"
         )
-    named = re.search(r"GLOBAL (\S+) was not", refusal)
-    what = named[1] if named else "that"
-    return f"holds more than tensors and plain values, and was not loaded: {what} could run code"
+    if named := re.search(r"GLOBAL (\S+)", refusal):
+        return f"holds more than tensors and plain values, and was not loaded: {named[1]} could run code"
+    return "cannot be loaded as weights only, and was not loaded otherwise: that could run code"
 
 
 def _names_modules(data: bytes) -> bool:
