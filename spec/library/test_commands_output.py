@@ -205,6 +205,7 @@ HELP = {
         [
             "train train the notes' Net on CIFAR-10 and evaluate it",
             "evaluate print the accuracy of saved weights",
+            "predict print what saved weights take images for",
         ],
     ),
     "train": (
@@ -229,8 +230,15 @@ HELP = {
     "evaluate": (
         ["evaluate"],
         [
-            "usage: blitz evaluate [-h] [--data PATH] [--download] [--device DEVICE] CHECKPOINT positional",
-            "CHECKPOINT a checkpoint.pt, or a saved state_dict options:",
+            "usage: blitz evaluate [-h] [--data PATH] [--download] [--device DEVICE] WEIGHTS positional",
+            "WEIGHTS a checkpoint.pt, or a saved state_dict, also wrapped options:",
+        ],
+    ),
+    "predict": (
+        ["predict"],
+        [
+            "usage: blitz predict [-h] [--device DEVICE] WEIGHTS IMAGE [IMAGE ...] positional",
+            "IMAGE an image of any size, or a folder of images options:",
         ],
     ),
 }
