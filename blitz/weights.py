@@ -34,8 +34,11 @@ def find(content: Any, nets: Sequence[nn.Module]) -> tuple[int, Weights]:
     found: dict[str, tuple[int, Weights]] = {}
     for entry, place, classes in _dicts(content):
         for number, net in enumerate(nets):
-            for weights in _fitting(entry, place, classes, net):
-                found.setdefault(weights.wrapping, (number, weights))
+            for prefix, tensors in _fitting(entry, net.state_dict()):
+                where = [f"in the entry {place!r}"] if place else []
+                where += [f"behind the prefix {prefix!r}"] if prefix else []
+                wrapping = " ".join(where)
+                found.setdefault(wrapping, (number, Weights(tensors, classes, wrapping)))
     if len(found) > 1:
         raise ValueError(f"holds weights {' and '.join(found)}: save those that you mean alone")
     if not found:
@@ -54,9 +57,13 @@ def remembered_classes(content: Mapping[Any, Any]) -> tuple[str, ...] | None:
     root = metadata.get("") if isinstance(metadata, Mapping) else None
     for holder in (root, content):
         names = holder.get("classes") if isinstance(holder, Mapping) else None
-        if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+        if isinstance(names, list | tuple) and all(map(_is_name, names)):
             return tuple(map(official_name, names))
     return None
+
+
+def _is_name(word: Any) -> bool:
+    return isinstance(word, str) and word.isprintable()  # a file may try to steer the terminal
 
 
 def _dicts(
@@ -71,11 +78,8 @@ def _dicts(
         yield from _dicts(value, f"{place}.{key}" if place else str(key), classes, depth - 1)
 
 
-def _fitting(
-    entry: Mapping[Any, Any], place: str, classes: tuple[str, ...] | None, net: nn.Module
-) -> Iterator[Weights]:
-    """Yield the weights of `net` in one dict, once for each prefix behind which all of them are."""
-    own = net.state_dict()
+def _fitting(entry: Mapping[Any, Any], own: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield each prefix behind which a dict has all weights of a net, and these by the net's `own` names."""
     first = next(iter(own))
     tensors = _tensors(entry)
     for prefix in [name.removesuffix(first) for name in tensors if name.endswith(first)]:
@@ -83,9 +87,7 @@ def _fitting(
             name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)
         }
         if inside.keys() == own.keys() and all(_fits(inside[name], own[name]) for name in own):
-            where = [f"in the entry {place}"] if place else []
-            where += [f"behind the prefix {prefix}"] if prefix else []
-            yield Weights(inside, classes, " ".join(where))
+            yield prefix, inside
 
 
 def _tensors(entry: Mapping[Any, Any]) -> dict[str, Tensor]:

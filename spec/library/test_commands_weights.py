@@ -141,7 +141,7 @@ def test_what_weights_were_taken_out_of_is_said(tmp_path, capsys, net, little, u
         printed.append(capsys.readouterr().out.splitlines())
 
     assert printed[1] == [
-        "Weights: found in the entry state_dict behind the prefix module.",
+        "Weights: found in the entry 'state_dict' behind the prefix 'module.'",
         *printed[0],
     ]
 

@@ -23,23 +23,23 @@ WRAPPED = {
     "as they are": (WEIGHTS, ""),
     "in a bare dict": (dict(WEIGHTS), ""),
     "as parameters": (OrderedDict(NET.named_parameters()), ""),
-    "by DataParallel": (behind("module."), "behind the prefix module."),
-    "by torch.compile": (behind("_orig_mod."), "behind the prefix _orig_mod."),
-    "by both": (behind("module._orig_mod."), "behind the prefix module._orig_mod."),
+    "by DataParallel": (behind("module."), "behind the prefix 'module.'"),
+    "by torch.compile": (behind("_orig_mod."), "behind the prefix '_orig_mod.'"),
+    "by both": (behind("module._orig_mod."), "behind the prefix 'module._orig_mod.'"),
     "by AveragedModel": (
         torch.optim.swa_utils.AveragedModel(NET).state_dict(),
-        "behind the prefix module.",
+        "behind the prefix 'module.'",
     ),
-    "in a class of one's own": (behind("net."), "behind the prefix net."),
-    "in a checkpoint": ({"model": WEIGHTS, "optimizer": OPTIMIZER, "epoch": 3}, "in the entry model"),
-    "under another name": ({"model_state_dict": WEIGHTS, "loss": 0.3}, "in the entry model_state_dict"),
+    "in a class of one's own": (behind("net."), "behind the prefix 'net.'"),
+    "in a checkpoint": ({"model": WEIGHTS, "optimizer": OPTIMIZER, "epoch": 3}, "in the entry 'model'"),
+    "under another name": ({"model_state_dict": WEIGHTS, "loss": 0.3}, "in the entry 'model_state_dict'"),
     "by Lightning": (
         {"state_dict": behind("model."), "optimizer_states": [OPTIMIZER], "global_step": 9},
-        "in the entry state_dict behind the prefix model.",
+        "in the entry 'state_dict' behind the prefix 'model.'",
     ),
     "twice": (
         {"checkpoint": {"net": behind("module.")}},
-        "in the entry checkpoint.net behind the prefix module.",
+        "in the entry 'checkpoint.net' behind the prefix 'module.'",
     ),
 }
 
@@ -89,11 +89,11 @@ REFUSED = {
     ),
     "weights twice": (
         {"model": WEIGHTS, "ema": WEIGHTS},
-        "^holds weights in the entry model and in the entry ema: save those that you mean alone$",
+        "^holds weights in the entry 'model' and in the entry 'ema': save those that you mean alone$",
     ),
     "two prefixes": (
         {**behind("net."), **behind("ema."), "epoch": 3},
-        r"^holds weights behind the prefix net\. and behind the prefix ema\.: save those that you mean",
+        r"^holds weights behind the prefix 'net\.' and behind the prefix 'ema\.': save those that you mean",
     ),
 }
 
@@ -109,7 +109,7 @@ def test_weights_of_two_nets_in_one_file_are_not_guessed_between():
     """A teacher and its student may both be nets that are known."""
     content = {"teacher": Net().state_dict(), "student": WEIGHTS}
 
-    with pytest.raises(ValueError, match=r"^holds weights in the entry teacher and in the entry student"):
+    with pytest.raises(ValueError, match=r"^holds weights in the entry 'teacher' and in the entry 'student'"):
         find(content, [Net(), CifarNet()])
 
 
@@ -129,9 +129,9 @@ def test_classes_that_stand_beside_the_weights_are_found(names):
     assert find(content, [NET])[1].classes == ("disc", "ring")
 
 
-@pytest.mark.parametrize("classes", [None, 10, {"cat": 3}, [1, 2]], ids=str)
+@pytest.mark.parametrize("classes", [None, 10, {"cat": 3}, [1, 2], ["a\x1b[2J"]], ids=repr)
 def test_what_names_no_classes_is_not_taken_for_them(classes):
-    """A number of classes, for example."""
+    """A number of classes, for example, or words to a terminal."""
     assert find({"net": WEIGHTS, "classes": classes}, [NET])[1].classes is None
 
 
