@@ -1,4 +1,4 @@
-"""CIFAR-10 from an official copy or a folder of images, the built-in stand-in, and batches of either."""
+"""CIFAR-10 from wherever it lies, or the built-in stand-in, and batches of either."""
 
 import os
 import sys
@@ -14,19 +14,28 @@ from torch.utils.data import DataLoader, Dataset
 from blitz import sources, stand_in
 from blitz.cache import cache_folder, cached, expanded
 from blitz.errors import DataError
+from blitz.folders import find_parts, list_images
+from blitz.holdout import hold_out
+from blitz.images import read_image_folder
 from blitz.sources import Cifar10, Split
 
 __all__ = ["Cifar10", "Images", "Split", "batches", "find", "load", "loader", "normalize"]
 
 
-def load(source: str | Path | None = None, *, download: bool = False, progress: bool = False) -> Cifar10:
+def load(
+    source: str | Path | None = None, *, download: bool = False, holdout: int = 0, progress: bool = False
+) -> Cifar10:
     """Return the data set that `source` names, decoded once and cached.
 
     Args:
-        source: a folder with the official `cifar-10-batches-py`, or with `train/<class>/*` and
-            `test/<class>/*`; or "stand-in". None is what BLITZ_DATA names, else the official copy in the
-            user's cache, else the stand-in, which is said on stderr.
-        download: fetch the official archive first, into the folder named or else into the user's cache.
+        source: a folder that holds or is the official `cifar-10-batches-py`, or its archive; a folder with
+            `train/<class>/*` and `test/<class>/*`, or with Kaggle's `train/*` and `trainLabels.csv`; or
+            "stand-in". None is what BLITZ_DATA names, else the official copy in the user's cache, else the
+            stand-in, which is said on stderr.
+        download: fetch the official archive first, into the folder named or else into the user's cache,
+            unless there is a data set.
+        holdout: how many of the training images become the test part, in the place of another: always the
+            same ones, an equal share of each class.
         progress: show how far the decoding is.
 
     Raises:
@@ -36,67 +45,95 @@ def load(source: str | Path | None = None, *, download: bool = False, progress: 
     >>> data.train.images.shape, data.train.images.dtype, len(data.test.labels)
     (torch.Size([5000, 3, 32, 32]), torch.uint8, 1000)
     """
-    named = source or os.environ.get("BLITZ_DATA")
     if download:
-        if named == "stand-in":
-            raise DataError("expected a folder to download to, got stand-in, which is built in")
-        from blitz import official
+        _download(source)
+    origin, place = find(source, holdout=holdout)
+    data = _read(origin, place, progress=progress)
+    if place is None and not _named(source):
+        _tell(
+            "no CIFAR-10 here, using the drawn stand-in; "
+            "blitz train --download fetches the real one, --data PATH names a copy"
+        )
+    return hold_out(data, holdout) if holdout else data
 
-        official.download(expanded(named) if named else cache_folder())
-    origin, folder = find(source)
-    if folder is None:
-        if not named:
-            print(
-                "blitz: no CIFAR-10 here, using the drawn stand-in; "
-                "blitz train --download fetches the real one, --data PATH names a copy",
-                file=sys.stderr,
-            )
+
+def _read(origin: str, place: Path | None, *, progress: bool) -> Cifar10:
+    if place is None:
         return stand_in.draw()
     if origin == "official":
-        return cached(folder, [sources.OFFICIAL], lambda: _read_official(folder))
-    return cached(folder, sources.PARTS, lambda: sources.read_image_folder(folder, progress=progress))
+        return cached(place, sources.official_files(place), lambda: _read_official(place))
+    files, sentences = list_images(place)
+    for sentence in sentences:
+        _tell(sentence)
+    return cached(place, files, lambda: read_image_folder(place, progress=progress))
 
 
-def _read_official(folder: Path) -> Cifar10:
+def _read_official(place: Path) -> Cifar10:
     from blitz import official
 
-    return official.read(folder)
+    return official.read(place)
 
 
-def find(source: str | Path | None = None) -> tuple[str, Path | None]:
-    """Return the origin and the folder that `load(source)` would read, without reading.
+def _download(source: str | Path | None) -> None:
+    named = _named(source)
+    if named == "stand-in":
+        raise DataError("expected a folder to download to, got stand-in, which is built in")
+    folder = expanded(named) if named else cache_folder()
+    found = _look(named)
+    if found is None:
+        if os.path.isfile(folder) or folder.name == sources.ARCHIVE:
+            raise sources.refusal(folder)
+        found = "official", folder if folder.name == sources.OFFICIAL else folder / sources.OFFICIAL
+    origin, place = found
+    if origin == "official" and not place.is_file():
+        from blitz import official
+
+        official.download(place)
+
+
+def _tell(sentence: str) -> None:
+    print(f"blitz: {sentence}", file=sys.stderr)
+
+
+def find(source: str | Path | None = None, *, holdout: int = 0) -> tuple[str, Path | None]:
+    """Return the origin and the place of what `load(source, holdout=holdout)` would read, without reading.
 
     Raises:
-        DataError: there is no such folder, or it has neither layout.
+        DataError: there is no such place, no data set is there, or its test part is missing.
 
     >>> find("stand-in")
     ('stand-in', None)
     """
-    named = source or os.environ.get("BLITZ_DATA")
-    if named == "stand-in" or (not named and not _is_in_cache()):
+    named = _named(source)
+    if named == "stand-in":
         return "stand-in", None
-    folder = expanded(named) if named else cache_folder()
-    if sources.is_official(folder):
-        return "official", folder
-    if sources.is_image_folder(folder):
-        return "image folder", folder
-    whose = "" if source else " (named by BLITZ_DATA)"
-    if not os.path.isdir(folder):
-        raise DataError(f"expected a folder with CIFAR-10, but there is no folder {folder}{whose}")
-    try:
-        found = ", ".join(sorted(os.listdir(folder))[:5]) or "nothing"
-    except OSError as error:
-        raise DataError(f"cannot read the folder {folder}{whose}: {error.strerror}") from None
-    raise DataError(
-        f"expected {sources.OFFICIAL}, or train and test, in the folder {folder}{whose}, found {found}"
-    )
+    found = _look(named)
+    if found is None:
+        if named:
+            raise sources.refusal(expanded(named), "" if source else " (named by BLITZ_DATA)")
+        return "stand-in", None
+    origin, place = found
+    if origin == "image folder" and not holdout and find_parts(place).test is None:
+        raise DataError(
+            f"the test part of {place} is missing, or has no labels (test/<class>/*): "
+            "test on N of the training images with --holdout N"
+        )
+    return origin, place
 
 
-def _is_in_cache() -> bool:
+def _named(source: str | Path | None) -> str | Path | None:
+    return source or os.environ.get("BLITZ_DATA")
+
+
+def _look(named: str | Path | None) -> tuple[str, Path] | None:
+    """Return what is at the place named, or the official copy in the user's cache."""
+    if named:
+        return sources.look(expanded(named))
     try:
-        return sources.is_official(cache_folder())
+        place = sources.official_in(cache_folder())
     except DataError:  # without a home folder nobody has kept a copy there
-        return False
+        return None
+    return ("official", place) if place else None
 
 
 def normalize(images: Tensor) -> Tensor:

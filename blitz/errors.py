@@ -13,3 +13,11 @@ class DataError(BlitzError):
 
 class CheckpointError(BlitzError):
     """A checkpoint cannot be used as it is."""
+
+
+def why(error: Exception) -> str:
+    """Say what happened in one line, without a full stop."""
+    error = getattr(error, "reason", error)  # of a URLError
+    return (
+        " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".") or type(error).__name__
+    )

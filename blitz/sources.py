@@ -1,25 +1,25 @@
-"""CIFAR-10 as it lies on disk: which layout a folder has, and the reader of image folders."""
+"""What lies at a path: an official copy of CIFAR-10, a folder of images, or something else, and what then."""
 
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
-from itertools import chain
-from pathlib import Path
-from typing import Any, NamedTuple
+import tarfile
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from tqdm import tqdm
 
 from blitz.errors import DataError
+from blitz.folders import is_hidden, is_image_folder, stamp, subfolders
 
-Sample = tuple[str, int]  # the path of an image, the index of its class
-PARTS = ("train", "test")
 OFFICIAL = "cifar-10-batches-py"
+ARCHIVE = "cifar-10-python.tar.gz"
+FOREIGN = {  # what the archives of the same page unpack to
+    "cifar-10-batches-bin": "the binary version of CIFAR-10",
+    "cifar-10-batches-mat": "the MATLAB version of CIFAR-10",
+    "cifar-100-python": "CIFAR-100",
+    "cifar-100-binary": "CIFAR-100",
+    "cifar-100-matlab": "CIFAR-100",
+}
+PACKED = (".tar", ".gz", ".tgz", ".zip", ".7z")
 
 
 class Split(NamedTuple):
@@ -38,96 +38,99 @@ class Cifar10(NamedTuple):
     origin: str
 
 
-def is_official(folder: Path) -> bool:
-    """Tell whether `folder` holds a `cifar-10-batches-py`, be it whole or not."""
-    return os.path.isdir(folder / OFFICIAL)  # False, too, in a folder that nobody may look into
-
-
-def is_image_folder(folder: Path) -> bool:
-    """Tell whether `folder` holds a `train` and a `test` folder."""
-    return all(os.path.isdir(folder / part) for part in PARTS)
-
-
-def read_image_folder(folder: Path, *, progress: bool = False) -> Cifar10:
-    """Decode `train/<class>/*` and `test/<class>/*` in `folder`; the classes are numbered as they sort.
+def look(path: Path) -> tuple[str, Path] | None:
+    """Return the origin and the place of the data set that `path` is, or that lies in one of its folders.
 
     Raises:
-        DataError: not the same ten classes in both, an empty class, an image that cannot be read or is not
-            RGB of 32x32.
+        DataError: several of the folders hold a data set.
     """
-    names = {
-        part: sorted(entry.name for entry in (folder / part).iterdir() if entry.is_dir()) for part in PARTS
-    }
-    for part, other in (PARTS, PARTS[::-1]):
-        if alone := set(names[part]) - set(names[other]):
-            raise DataError(
-                f"expected the same classes in train and test of {folder}, but {min(alone)} is only in {part}"
-            )
-    if len(names["train"]) != 10:
-        found = ", ".join(names["train"][:12]) or "none"
-        raise DataError(
-            f"expected ten class folders in {folder / 'train'}, found {len(names['train'])}: {found}"
-        )
-    samples = {part: _samples(folder / part) for part in PARTS}
-    total = sum(map(len, samples.values()))
-    bar: tqdm[Any]
-    with tqdm(total=total, desc="decoding", unit="image", disable=not progress) as bar:
-        train, test = (_decode(samples[part], bar) for part in PARTS)
-    return Cifar10(train, test, tuple(names["train"]), "image folder")
+    if found := _look_here(path):
+        return found
+    if not os.path.isdir(path):
+        return None
+    below = [found for name in subfolders(path) if (found := _look_below(path / name))]
+    if len(below) > 1:
+        places = ", ".join(str(place) for _, place in below[:5])
+        raise DataError(f"expected one data set in {path}, found {len(below)}, name one of them: {places}")
+    return below[0] if below else None
 
 
-def _samples(folder: Path) -> list[Sample]:
-    from torchvision.datasets import ImageFolder  # loads for longer than most runs need it: see official.py
-
-    listed = ImageFolder(folder, allow_empty=True)
-    filled = {label for _, label in listed.samples}
-    for label, name in enumerate(listed.classes):
-        if label not in filled:
-            raise DataError(f"expected images in {folder / name}, found none")
-    return listed.samples
+def _look_here(path: Path) -> tuple[str, Path] | None:
+    if place := official_in(path):
+        return "official", place
+    return ("image folder", path) if is_image_folder(path) else None
 
 
-def _decode(samples: list[Sample], bar: "tqdm[Any]") -> Split:
-    images = np.empty((len(samples), 3, 32, 32), dtype=np.uint8)
-    paths = [path for path, _ in samples]
-    for index, content in enumerate(_read_ahead(paths)):
-        images[index] = _pixels(paths[index], content)
-        bar.update()
-    return Split(torch.from_numpy(images), torch.tensor([label for _, label in samples]))
-
-
-def _read_ahead(paths: list[str]) -> Iterator[bytes]:
-    """Read small files in order while the caller works: on a cold disk the waiting is half of the time."""
-    blocks = [paths[start : start + 200] for start in range(0, len(paths), 200)]
-    with ThreadPoolExecutor(2) as readers:
-        yield from chain.from_iterable(readers.map(_read, blocks))
-
-
-def _read(paths: list[str]) -> list[bytes]:
+def _look_below(folder: Path) -> tuple[str, Path] | None:
     try:
-        return [Path(path).read_bytes() for path in paths]
+        return _look_here(folder)
+    except DataError:  # nobody has named this folder: where one may not look, nothing is found
+        return None
+
+
+def official_in(path: Path) -> Path | None:
+    """Return the folder of batches, else the archive, that `path` holds or is, be it whole or not."""
+    for place in (path / OFFICIAL, path, path / ARCHIVE):
+        if os.path.isdir(place):  # False, too, in a folder that nobody may look into
+            if place.name == OFFICIAL or os.path.isfile(place / "data_batch_1"):
+                return place
+        elif os.path.isfile(place) and (place.name == ARCHIVE or _unpacks_to(place) == OFFICIAL):
+            return place
+    return None
+
+
+def official_files(place: Path) -> dict[str, str]:
+    """Return the files of an official copy, or its archive, each with its size and time."""
+    try:
+        files = [place] if place.is_file() else [path for path in place.iterdir() if not is_hidden(path.name)]
+        return {path.name: stamp(path.stat()) for path in files}
     except OSError as error:
         raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
-def _pixels(path: str, content: bytes) -> NDArray[np.uint8]:
-    """Decode one image to (3, 32, 32)."""
+def _unpacks_to(path: Path) -> str | None:
+    """Return the first folder of a tar archive, or None if it is no archive, or damaged at its beginning."""
     try:
-        with Image.open(BytesIO(content)) as image:
-            if image.mode == "RGB" and image.size == (32, 32):
-                return np.asarray(image).transpose(2, 0, 1)
-            width, height = image.size
-            found = f"{image.mode} of {width}x{height}"
-    except Exception as error:  # what Pillow raises depends on the format and on the damage
-        raise DataError(f"cannot decode {path}, replace or remove it: {why(error)}") from error
-    raise DataError(f"expected an RGB image of 32x32, got {found}: {path}")
+        with tarfile.open(path) as archive:
+            tops = (PurePosixPath(member.name).parts for member in archive)
+            return next(top[0] for top in tops if top and not is_hidden(top[0]))
+    except (OSError, EOFError, StopIteration, tarfile.TarError):
+        return None
 
 
-def why(error: Exception) -> str:
-    """Say what happened in one line, without a full stop."""
-    if isinstance(error, UnidentifiedImageError):
-        return "it is not an image"  # Pillow's own words name a buffer in memory
-    error = getattr(error, "reason", error)  # of a URLError
-    return (
-        " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".") or type(error).__name__
+def refusal(path: Path, whose: str = "") -> DataError:
+    """Return the error that says what lies at `path` instead of a data set, and the way out.
+
+    Args:
+        path: where `look` found nothing.
+        whose: who named it, if not the caller.
+    """
+    if not os.path.exists(path):
+        return DataError(f"expected a folder with CIFAR-10, but there is no folder {path}{whose}")
+    if kind := _kind(path):
+        return DataError(
+            f"expected {OFFICIAL} or {ARCHIVE}, but {path}{whose} is {kind}: "
+            "blitz train --download fetches the right one"
+        )
+    if inside := _unpacks_to(path):
+        return DataError(
+            f"expected a folder or {ARCHIVE}, but {path}{whose} is {inside}, packed: unpack it first"
+        )
+    for folder in path.absolute().parents[:2]:
+        if _look_below(folder):
+            return DataError(f"expected a whole data set, but {path}{whose} lies within one: name {folder}")
+    if os.path.isfile(path):
+        return DataError(f"expected a folder or {ARCHIVE}, but {path}{whose} is another file, or damaged")
+    names = sorted(name for name in os.listdir(path) if not is_hidden(name))
+    found = [", ".join(names[:5]) or "nothing"]
+    for name in names:
+        if name in FOREIGN or name.lower().endswith(PACKED):
+            found.append(f"{name} is {_kind(path / name) or 'still packed'}")
+    return DataError(
+        f"expected {OFFICIAL}, {ARCHIVE}, or train and test, in the folder {path}{whose}, "
+        f"found {'; '.join(found[:4])}"
     )
+
+
+def _kind(path: Path) -> str | None:
+    return FOREIGN.get(path.name) or FOREIGN.get(_unpacks_to(path) or "")

@@ -12,11 +12,18 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     data.add_argument(
         "--data",
         metavar="PATH",
-        help="CIFAR-10, official or as a folder of images, or stand-in; "
-        "else BLITZ_DATA, else the user's cache, else the stand-in",
+        help="CIFAR-10, official (its folder or archive), as a folder of images or in Kaggle's layout; "
+        "or stand-in; else BLITZ_DATA, else the user's cache, else the stand-in",
     )
     data.add_argument(
-        "--download", action="store_true", help="fetch the official CIFAR-10 (170 MB) if it is absent"
+        "--download", action="store_true", help="fetch the official CIFAR-10 (170 MB) where no data set is"
+    )
+    data.add_argument(
+        "--holdout",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="test on N of the training images, always the same ones, and train on the others",
     )
     device = argparse.ArgumentParser(add_help=False)
     device.add_argument(

@@ -17,12 +17,15 @@ from blitz.recipes import RECIPES, Recipe
 
 def load_data(arguments: argparse.Namespace) -> Cifar10:
     """Load the data that --data names, and print which it is."""
-    data = load(arguments.data, download=arguments.download, progress=True)
+    holdout = arguments.holdout
+    data = load(arguments.data, download=arguments.download, holdout=holdout, progress=True)
     sizes = f"{len(data.train.labels)} training and {len(data.test.labels)} test images"
+    if holdout:
+        sizes += ", held out of the training part"
     if data.origin == "stand-in":
         line = f"the built-in stand-in, NOT CIFAR-10 ({sizes}); --download fetches CIFAR-10"
     else:
-        line = f"{data.origin} {find(arguments.data)[1]} ({sizes})"
+        line = f"{data.origin} {find(arguments.data, holdout=holdout)[1]} ({sizes})"
     print(f"Data: {line}", flush=True)
     return data
 

@@ -229,6 +229,7 @@ def _resume_command(arguments: argparse.Namespace, out: Path) -> str:
     words += ["--epochs", str(arguments.epochs)] if arguments.epochs else []
     words += ["--batch", str(arguments.batch)] if arguments.batch else []
     words += ["--data", arguments.data] if arguments.data else []
+    words += ["--holdout", str(arguments.holdout)] if arguments.holdout else []
     words += ["--device", arguments.device] if arguments.device != "auto" else []
     return shlex.join([*words, "--resume"])
 

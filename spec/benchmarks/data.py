@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-from blitz import official, sources
-from blitz.data import batches, loader
+from blitz import official
+from blitz.data import Split, batches, loader
+from blitz.images import read_image_folder
 from spec.benchmarks.builders import Builder, Operation, drawn, named, synchronised
 from spec.library.data_folders import CLASSES, md5, pixels
 
@@ -26,7 +27,7 @@ A_FILE = 250  # images in each of the official copy's six files
 def batches_by_index(device: torch.device) -> Operation:
     """A hundred batches of four, picked by index on the device."""
     images, labels = drawn(100 * A_BATCH)
-    split = sources.Split(images.to(device), labels.to(device))
+    split = Split(images.to(device), labels.to(device))
     return synchronised(lambda: float(sum(len(labels) for _, labels in batches(split, A_BATCH))), device)
 
 
@@ -66,7 +67,7 @@ def decoding_of_jpeg_images(device: torch.device) -> Operation:
             for index, image in enumerate(drawn(10 * A_CLASS).images[label * A_CLASS :][:count]):
                 drawing = Image.fromarray(image.permute(1, 2, 0).numpy())
                 drawing.save(folder / part / name / f"{index}.jpg", quality=90)
-    return _with(folder, lambda: float(len(sources.read_image_folder(folder).train.labels)))
+    return _with(folder, lambda: float(len(read_image_folder(folder).train.labels)))
 
 
 def decoding_of_the_official_files(device: torch.device) -> Operation:
@@ -89,7 +90,7 @@ def decoding_of_the_official_files(device: torch.device) -> Operation:
 
     def operation() -> float:
         with patch.multiple(CIFAR10, **expected):
-            return float(len(official.read(folder).train.labels))
+            return float(len(official.read(place).train.labels))
 
     return _with(folder, operation)
 

@@ -14,7 +14,7 @@ import sys
 import torch
 
 from blitz import data
-from blitz.commands import choose_threads
+from blitz.commands.train import choose_threads
 from blitz.data import Split
 from blitz.devices import find_device
 from blitz.evaluation import evaluate

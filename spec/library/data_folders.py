@@ -1,7 +1,8 @@
-"""Small copies of CIFAR-10 in both layouts, for the tests of blitz.sources, blitz.cache and blitz.data."""
+"""Small copies of CIFAR-10 in every layout, for the tests of what finds, reads and caches them."""
 
 import hashlib
 import pickle
+import tarfile
 
 import numpy as np
 from PIL import Image
@@ -15,14 +16,24 @@ def pixels(*, count, seed):
     return np.random.RandomState(seed).randint(0, 256, (count, 3, 32, 32), dtype=np.uint8)
 
 
-def write_image_folder(folder):
-    """Write ten classes of two training images and one test image, as PNG, which loses nothing."""
-    for part, count in (("train", 2), ("test", 1)):
-        for label, name in enumerate(CLASSES):
+def write_image_folder(folder, *, train=CLASSES, test=CLASSES):
+    """Write class folders of two training images and one test image, as PNG, which loses nothing."""
+    for part, names, count in (("train", train, 2), ("test", test, 1)):
+        for label, name in enumerate(names):
             place = folder / part / name
             place.mkdir(parents=True)
             for index, image in enumerate(pixels(count=count, seed=label)):
                 Image.fromarray(image.transpose(1, 2, 0)).save(place / f"{index}.png")
+    return folder
+
+
+def write_kaggle(folder):
+    """Write `train/1.png` to `train/20.png` beside their table, two images of each class in turn."""
+    (folder / "train").mkdir(parents=True)
+    rows = [f"{number},{CLASSES[(number - 1) % 10]}" for number in range(1, 21)]
+    (folder / "trainLabels.csv").write_text("\n".join(["id,label", *rows]) + "\n")
+    for number, image in enumerate(pixels(count=20, seed=0), start=1):
+        Image.fromarray(image.transpose(1, 2, 0)).save(folder / "train" / f"{number}.png")
     return folder
 
 
@@ -39,6 +50,21 @@ def write_official(folder, monkeypatch):
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", checksums[5]]])
     monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": md5(place / "batches.meta")})
     return folder
+
+
+def write_archive(path, folder, monkeypatch):
+    """Pack the official batches of `folder`, and have torchvision expect the archive."""
+    pack(path, folder / CIFAR10.base_folder)
+    monkeypatch.setattr(CIFAR10, "tgz_md5", md5(path))
+    return path
+
+
+def pack(path, folder):
+    """Write a tar archive of a folder."""
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w:gz") as tar:
+        tar.add(folder, folder.name)
+    return path
 
 
 def write_batch(path, *, seed, labels=range(10)):

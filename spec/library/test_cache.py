@@ -3,6 +3,7 @@
 import os
 import pickle
 import resource
+import shutil
 import sys
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def test_cached_tensors_change_without_changing_the_cache(source):
 
 
 CHANGES = {
-    "a file added": lambda f: (f / "train/cat/note.txt").write_text("hello"),
+    "an image added": lambda f: shutil.copy(f / "train/cat/1.png", f / "train/cat/2.png"),
     "a file removed": lambda f: (f / "train/cat/1.png").unlink(),
     "a file renamed": lambda f: (f / "train/cat/1.png").rename(f / "train/cat/2.png"),
     "another time": lambda f: os.utime(f / "train/cat/1.png", ns=(0, 0)),
@@ -108,6 +109,26 @@ def test_changed_source_is_decoded_again(source, opened, cache_folder, change):
 
     assert opened
     assert cache_file(cache_folder)
+
+
+UNCHANGED = {
+    "what Finder writes": "train/cat/.DS_Store",
+    "what Explorer writes": "test/Thumbs.db",
+    "what a notebook writes": "train/.ipynb_checkpoints",
+    "a file that is no image": "train/cat/note.txt",
+    "a file outside the parts": "note.txt",
+}
+
+
+@pytest.mark.parametrize("name", UNCHANGED.values(), ids=UNCHANGED)
+def test_what_does_not_count_leaves_the_cache_alone(source, opened, name):
+    """A hidden file, and one of another kind, is no reason to decode anything again."""
+    load(source)
+    (source / name).touch()
+
+    load(source)
+
+    assert len(opened) == IMAGES
 
 
 def test_cache_file_of_another_format_is_written_anew(source, opened, monkeypatch):

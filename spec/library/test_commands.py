@@ -150,8 +150,9 @@ class TestTrain:
 
 
 OPTIONS = {
-    "named": (["--data", "here"], ("here", {"download": False, "progress": True})),
-    "to be fetched": (["--download"], (None, {"download": True, "progress": True})),
+    "named": (["--data", "here"], ("here", {"download": False, "holdout": 0, "progress": True})),
+    "to be fetched": (["--download"], (None, {"download": True, "holdout": 0, "progress": True})),
+    "held out": (["--holdout", "9"], (None, {"download": False, "holdout": 9, "progress": True})),
 }
 
 

@@ -63,13 +63,22 @@ class TestTraining:
     def test_data_is_named(self, tmp_path, capsys, monkeypatch, little):
         """Whatever is not the stand-in is said with its kind and its folder."""
         monkeypatch.setattr(shared, "load", lambda source, **options: little._replace(origin="official"))
-        monkeypatch.setattr(shared, "find", lambda source: ("official", source))
+        monkeypatch.setattr(shared, "find", lambda source, **options: ("official", source))
 
         train(tmp_path, "--data", "/data/cifar")
 
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == "Data: official /data/cifar (100 training and 50 test images)"
         assert lines[3].startswith("Accuracy of the network on the 50 test images: ")
+
+    def test_held_out_images_are_named(self, tmp_path, capsys, monkeypatch, little):
+        """Whoever reads the accuracy knows that the test images are training images."""
+        monkeypatch.setattr(shared, "load", lambda source, **options: little)
+
+        train(tmp_path, "--holdout", "50")
+
+        sizes = "(100 training and 50 test images, held out of the training part)"
+        assert sizes in capsys.readouterr().out.splitlines()[0]
 
     def test_lines_are_written_at_once(self, tmp_path, monkeypatch):
         """Whoever follows a log file sees each line when it is due, not when a buffer is full."""
@@ -211,12 +220,14 @@ HELP = {
     "train": (
         ["train"],
         [
-            "usage: blitz train [-h] [--data PATH] [--download] [--device DEVICE] "
+            "usage: blitz train [-h] [--data PATH] [--download] [--holdout N] [--device DEVICE] "
             "[--recipe {tutorial,fast,strong,record}] [--epochs N] [--batch N] [--out DIR] [--seed N] "
             "[--resume [PATH]] options:",
-            "--data PATH CIFAR-10, official or as a folder of images, or stand-in; else BLITZ_DATA, "
-            "else the user's cache, else the stand-in --download",
-            "--download fetch the official CIFAR-10 (170 MB) if it is absent --device",
+            "--data PATH CIFAR-10, official (its folder or archive), as a folder of images or in Kaggle's "
+            "layout; or stand-in; else BLITZ_DATA, else the user's cache, else the stand-in --download",
+            "--download fetch the official CIFAR-10 (170 MB) where no data set is --holdout",
+            "--holdout N test on N of the training images, always the same ones, and train on the others "
+            "--device",
             "--device DEVICE auto (default): the accelerator if there is one, else cpu --recipe",
             "--recipe {tutorial,fast,strong,record} default: tutorial --epochs",
             "--epochs N default: the recipe's --batch",
@@ -230,7 +241,8 @@ HELP = {
     "evaluate": (
         ["evaluate"],
         [
-            "usage: blitz evaluate [-h] [--data PATH] [--download] [--device DEVICE] WEIGHTS positional",
+            "usage: blitz evaluate [-h] [--data PATH] [--download] [--holdout N] [--device DEVICE] "
+            "WEIGHTS positional",
             "WEIGHTS a checkpoint.pt, or a saved state_dict, also wrapped options:",
         ],
     ),

@@ -176,6 +176,7 @@ COMMANDS = {
     "recipe and seed": (["--recipe", "fast", "--seed", "3"], "--recipe fast --seed 3 --out out"),
     "epochs": (["--epochs", "3"], "--recipe tutorial --seed 0 --out out --epochs 3"),
     "batch": (["--batch", "8"], "--recipe tutorial --seed 0 --out out --batch 8"),
+    "holdout": (["--holdout", "8"], "--recipe tutorial --seed 0 --out out --holdout 8"),
     "a name with a space": (["--data", "my copy"], "--recipe tutorial --seed 0 --out out --data 'my copy'"),
     "device": (["--device", "cpu"], "--recipe tutorial --seed 0 --out out --device cpu"),
 }

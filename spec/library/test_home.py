@@ -46,7 +46,7 @@ def test_a_cache_without_a_home_folder_is_one_sentence(monkeypatch, environment,
 def test_without_a_home_folder_the_data_are_found_as_ever(monkeypatch, tmp_path):
     """Nobody keeps a copy there, so the stand-in is the default; what is named is taken."""
     for part in ("train", "test"):
-        (tmp_path / part).mkdir()
+        (tmp_path / part / "cat").mkdir(parents=True)
 
     assert find() == ("stand-in", None)
     assert find(tmp_path) == ("image folder", tmp_path)
@@ -63,10 +63,11 @@ def test_a_folder_that_nobody_may_look_into_is_no_traceback(monkeypatch, tmp_pat
         os.path, "isdir", lambda path: path == tmp_path
     )  # as it answers where it may not look
     monkeypatch.setattr(Path, "is_dir", Mock(side_effect=refusal))
-    monkeypatch.setattr(os, "listdir", Mock(side_effect=refusal))
+    for look in ("listdir", "scandir"):
+        monkeypatch.setattr(os, look, Mock(side_effect=refusal))
 
     if named is None:
         assert find() == ("stand-in", None)
     else:
-        with pytest.raises(DataError, match=f"^cannot read the folder {tmp_path}: Permission denied$"):
+        with pytest.raises(DataError, match=f"^cannot read {tmp_path}: Permission denied$"):
             find(tmp_path)

@@ -1,163 +1,199 @@
-"""blitz.sources: image folders, and which layout a folder has."""
+"""blitz.sources: what lies at a path, and what is said of what cannot be used."""
 
 import re
 import shutil
-from urllib.error import URLError
 
-import numpy as np
 import pytest
-from PIL import Image, UnidentifiedImageError
 
-from blitz import sources
 from blitz.errors import DataError
-from spec.library.data_folders import CLASSES, cut, pixels, write_image_folder
+from blitz.sources import ARCHIVE, OFFICIAL, look, official_files, refusal
+from spec.library.data_folders import pack, write_image_folder, write_kaggle, write_official
 
 
 @pytest.fixture
-def image_folder(tmp_path):
-    """A whole image folder, to be broken."""
-    return write_image_folder(tmp_path / "images")
+def official(tmp_path, monkeypatch):
+    """A folder that holds a whole official copy."""
+    return write_official(tmp_path / "official", monkeypatch)
 
 
-class TestImageFolder:
-    """`train/<class>/*` and `test/<class>/*`."""
+class TestLook:
+    """Where the data set is, from the path that a person gives."""
 
-    def test_pixels_are_those_of_the_files(self, image_folder):
-        """Every image comes as it was written, in the order of its class and its name."""
-        data = sources.read_image_folder(image_folder)
+    def test_folder_that_holds_the_batches(self, official):
+        """As torchvision has it, with the batches in a folder of their own."""
+        assert look(official) == ("official", official / OFFICIAL)
 
-        expected = np.concatenate([pixels(count=2, seed=label) for label in range(10)])
-        assert np.array_equal(data.train.images.numpy(), expected)
+    def test_folder_of_the_batches_itself(self, official):
+        """The folder whose name everybody knows."""
+        assert look(official / OFFICIAL) == ("official", official / OFFICIAL)
 
-    def test_classes_are_the_folder_names_in_order(self, image_folder):
-        """The class folders sort into CIFAR-10's own label order."""
-        data = sources.read_image_folder(image_folder)
+    def test_folder_of_the_batches_by_another_name(self, official):
+        """Its first batch tells what it is."""
+        renamed = (official / OFFICIAL).rename(official / "cifar10")
 
-        assert data.classes == CLASSES
-        assert data.test.labels.tolist() == list(range(10))
-        assert data.origin == "image folder"
+        assert look(renamed) == ("official", renamed)
 
-    def test_other_files_are_passed_over(self, image_folder):
-        """A file that is no image by its name, such as Thumbs.db, is not read."""
-        (image_folder / "train/cat/Thumbs.db").write_bytes(b"")
+    def test_incomplete_batches_are_found(self, official):
+        """What is missing is told when they are read."""
+        (official / OFFICIAL / "data_batch_1").unlink()
 
-        data = sources.read_image_folder(image_folder)
+        assert look(official / OFFICIAL) == ("official", official / OFFICIAL)
 
-        assert len(data.train.images) == 20
+    @pytest.mark.parametrize("name", [ARCHIVE, "cifar-10-python (1).tar.gz"])
+    def test_archive_itself(self, official, tmp_path, name):
+        """It may have another name, as a second download has."""
+        archive = pack(tmp_path / name, official / OFFICIAL)
 
-    def test_images_stay_in_order_when_they_are_many(self, image_folder):
-        """Files are read ahead by the hundred, and none is lost or moved on the way."""
-        for number in range(200, 400):
-            shutil.copy(image_folder / "train/airplane/0.png", image_folder / f"train/airplane/{number}.png")
+        assert look(archive) == ("official", archive)
 
-        data = sources.read_image_folder(image_folder)
+    def test_folder_that_holds_the_archive(self, official, tmp_path):
+        """What is packed need not be unpacked."""
+        archive = pack(tmp_path / ARCHIVE, official / OFFICIAL)
+        shutil.rmtree(official)
 
-        assert len(data.train.images) == len(data.train.labels) == 220
-        assert np.array_equal(data.train.images[-2:].numpy(), pixels(count=2, seed=9))
+        assert look(tmp_path) == ("official", archive)
 
-    def test_progress_shows_on_stderr(self, image_folder, capsys):
-        """With progress=True a bar counts the images, and without it nothing is said."""
-        sources.read_image_folder(image_folder)
-        silent = capsys.readouterr().err
-        sources.read_image_folder(image_folder, progress=True)
+    def test_batches_go_before_the_archive(self, official):
+        """Who has unpacked the archive may keep it."""
+        pack(official / ARCHIVE, official / OFFICIAL)
 
-        assert silent == ""
-        assert re.search(r"\rdecoding: 100%.* 30/30 .*image/s", capsys.readouterr().err)
+        assert look(official) == ("official", official / OFFICIAL)
+
+    def test_official_copy_goes_before_images(self, official):
+        """A folder that holds both layouts is read as the official copy."""
+        write_image_folder(official)
+
+        assert look(official) == ("official", official / OFFICIAL)
+
+    def test_image_folder(self, tmp_path):
+        """A training part is enough: whether there is a test part is asked later."""
+        (tmp_path / "train").mkdir()
+
+        assert look(tmp_path) == ("image folder", tmp_path)
+
+    def test_kaggle_folder(self, tmp_path):
+        """Images beside a table are a folder of images."""
+        assert look(write_kaggle(tmp_path)) == ("image folder", tmp_path)
+
+    def test_folder_above_a_data_set(self, tmp_path):
+        """One of its folders holds a data set, the others do not."""
+        (tmp_path / "__MACOSX/train").mkdir(parents=True)
+        (tmp_path / "runs").mkdir()
+        folder = write_image_folder(tmp_path / "cifar10-jpeg")
+
+        assert look(tmp_path) == ("image folder", folder)
+
+    def test_folder_above_several_data_sets(self, official, tmp_path):
+        """Which of them is meant has to be said."""
+        folder = write_image_folder(tmp_path / "images")
+
+        sentence = (
+            f"expected one data set in {tmp_path}, found 2, name one of them: {folder}, {official / OFFICIAL}"
+        )
+        with pytest.raises(DataError, match=f"^{re.escape(sentence)}$"):
+            look(tmp_path)
+
+    def test_nothing(self, tmp_path):
+        """An empty folder, and a path where nothing is."""
+        assert look(tmp_path) is None
+        assert look(tmp_path / "none") is None
 
 
-def resave(path, **changes):
-    """Write another image in the place of one."""
-    Image.new(changes.get("mode", "RGB"), changes.get("size", (32, 32))).save(path)
+def foreign(path, name):
+    """Pack an empty folder of that name, and leave the archive alone."""
+    (path.parent / name).mkdir()
+    pack(path, path.parent / name)
+    (path.parent / name).rmdir()
+    return path
 
 
-BROKEN_IMAGE_FOLDERS = {
-    "a class only in test": (
-        lambda f: shutil.rmtree(f / "train/cat"),
-        "expected the same classes in train and test of .*images, but cat is only in test",
+NOTHING_USED = (
+    "expected cifar-10-batches-py, cifar-10-python.tar.gz, or train and test, in the folder PATH, found "
+)
+WRONG = {
+    "a path where nothing is": (
+        lambda f: f / "none",
+        "expected a folder with CIFAR-10, but there is no folder PATH",
     ),
-    "a class only in train": (
-        lambda f: shutil.rmtree(f / "test/cat"),
-        "expected the same classes in train and test of .*images, but cat is only in train",
+    "CIFAR-100": (
+        lambda f: foreign(f / "cifar-100-python.tar.gz", "cifar-100-python"),
+        "expected cifar-10-batches-py or cifar-10-python.tar.gz, but PATH is CIFAR-100: "
+        "blitz train --download fetches the right one",
     ),
-    "nine classes": (
-        lambda f: [shutil.rmtree(f / part / "cat") for part in ("train", "test")],
-        "expected ten class folders in .*train, found 9: airplane, automobile, bird, deer, .*, truck",
+    "the binary archive": (
+        lambda f: foreign(f / "cifar-10-binary.tar.gz", "cifar-10-batches-bin"),
+        "expected cifar-10-batches-py or cifar-10-python.tar.gz, but PATH is the binary version of CIFAR-10: "
+        "blitz train --download fetches the right one",
     ),
-    "thirteen classes, of which twelve are named": (
-        lambda f: [(f / part / name).mkdir() for part in ("train", "test") for name in ("u", "v", "w")],
-        "expected ten class folders in .*train, found 13: airplane, .*, truck, u, v",
+    "the binary folder": (
+        lambda f: (f / "cifar-10-batches-bin").mkdir() or f / "cifar-10-batches-bin",
+        "expected cifar-10-batches-py or cifar-10-python.tar.gz, but PATH is the binary version of CIFAR-10: "
+        "blitz train --download fetches the right one",
     ),
-    "no class": (
-        lambda f: [shutil.rmtree(f / part / name) for part in ("train", "test") for name in CLASSES],
-        "expected ten class folders in .*train, found 0: none",
+    "an archive of images": (
+        lambda f: foreign(f / "cifar10-jpeg.tar.gz", "cifar10-jpeg"),
+        "expected a folder or cifar-10-python.tar.gz, but PATH is cifar10-jpeg, packed: unpack it first",
     ),
-    "an empty class": (
-        lambda f: [path.unlink() for path in (f / "test/cat").iterdir()],
-        r"expected images in .*test/cat, found none",
+    "a file of another kind": (
+        lambda f: (f / "photo.jpg").touch() or f / "photo.jpg",
+        "expected a folder or cifar-10-python.tar.gz, but PATH is another file, or damaged",
     ),
-    "a truncated image": (
-        lambda f: cut(f / "train/dog/1.png"),
-        r"cannot decode .*train/dog/1\.png, replace or remove it: .+",
+    "a part": (
+        lambda f: write_image_folder(f) / "train",
+        "expected a whole data set, but PATH lies within one: name FOLDER",
     ),
-    "a file that is no image": (
-        lambda f: (f / "train/dog/1.png").write_text("hello"),
-        r"cannot decode .*train/dog/1\.png, replace or remove it: it is not an image",
+    "a class": (
+        lambda f: write_image_folder(f) / "train/cat",
+        "expected a whole data set, but PATH lies within one: name FOLDER",
     ),
-    "an empty file": (
-        lambda f: (f / "train/dog/1.png").write_bytes(b""),
-        r"cannot decode .*train/dog/1\.png, replace or remove it: it is not an image",
+    "an empty folder": (
+        lambda f: f,
+        NOTHING_USED + "nothing",
     ),
-    "a wrong size": (
-        lambda f: resave(f / "train/dog/1.png", size=(33, 32)),
-        r"expected an RGB image of 32x32, got RGB of 33x32: .*train/dog/1\.png",
+    "a folder of other things": (
+        lambda f: [(f / name).mkdir() for name in ("f", "e", "d", "c", "b", "a", ".git")] and f,
+        NOTHING_USED + "a, b, c, d, e",
     ),
-    "a grey image": (
-        lambda f: resave(f / "train/dog/1.png", mode="L"),
-        r"expected an RGB image of 32x32, got L of 32x32: .*train/dog/1\.png",
+    "a folder that holds another archive": (
+        lambda f: foreign(f / "cifar-10-binary.tar.gz", "cifar-10-batches-bin").parent,
+        NOTHING_USED + "cifar-10-binary.tar.gz; cifar-10-binary.tar.gz is the binary version of CIFAR-10",
     ),
-    "an image with alpha": (
-        lambda f: resave(f / "train/dog/1.png", mode="RGBA"),
-        r"expected an RGB image of 32x32, got RGBA of 32x32: .*train/dog/1\.png",
+    "a folder that holds another data set": (
+        lambda f: (f / "cifar-100-python").mkdir() or f,
+        NOTHING_USED + "cifar-100-python; cifar-100-python is CIFAR-100",
     ),
-    "a dangling link": (
-        lambda f: (f / "train/dog/2.png").symlink_to(f / "nowhere"),
-        r"cannot read .*train/dog/2\.png: No such file or directory",
+    "what Kaggle gives, still packed": (
+        lambda f: [(f / name).touch() for name in ("train.7z", "trainLabels.csv", "test.7z")] and f,
+        NOTHING_USED
+        + "test.7z, train.7z, trainLabels.csv; test.7z is still packed; train.7z is still packed",
     ),
 }
 
 
-@pytest.mark.parametrize(("break_", "sentence"), BROKEN_IMAGE_FOLDERS.values(), ids=BROKEN_IMAGE_FOLDERS)
-def test_broken_image_folder_is_refused_in_one_sentence(image_folder, break_, sentence):
-    """What is wrong with a folder of images is said with the name of the file or folder at fault."""
-    break_(image_folder)
+@pytest.mark.parametrize(("make", "sentence"), WRONG.values(), ids=WRONG)
+def test_what_is_no_data_set_is_told_in_one_sentence(tmp_path, make, sentence):
+    """The sentence says what was expected, what lies there, and the way out where there is one."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = make(folder)
 
-    with pytest.raises(DataError, match=f"^{sentence}$"):
-        sources.read_image_folder(image_folder)
-
-
-def test_truncated_jpeg_is_refused(image_folder):
-    """A JPEG that lacks its last bytes, which a decoder could fill with grey, is an error that names it."""
-    path = image_folder / "train/dog/1.jpg"
-    Image.fromarray(pixels(count=1, seed=0)[0].transpose(1, 2, 0)).save(path)
-    path.write_bytes(path.read_bytes()[:-100])
-
-    with pytest.raises(DataError, match=r"^cannot decode .*dog/1\.jpg, replace or remove it: .*truncated"):
-        sources.read_image_folder(image_folder)
+    assert look(path) is None
+    assert str(refusal(path)) == sentence.replace("PATH", str(path)).replace("FOLDER", str(folder))
 
 
-REASONS = {
-    "several lines": (ValueError("one,\n  two."), "one, two"),
-    "the system's words": (
-        FileNotFoundError(2, "No such file or directory", "a.png"),
-        "No such file or directory",
-    ),
-    "no words": (EOFError(), "EOFError"),
-    "an address": (URLError(ConnectionRefusedError(111, "Connection refused")), "Connection refused"),
-    "Pillow's words": (UnidentifiedImageError("cannot identify <BytesIO at 0x7f>"), "it is not an image"),
-}
+def test_official_files_leave_out_what_is_hidden(official):
+    """What Finder writes into the folder of the batches changes nothing."""
+    before = official_files(official / OFFICIAL)
+    (official / OFFICIAL / ".DS_Store").touch()
+
+    assert official_files(official / OFFICIAL) == before
+    assert len(before) == 7
 
 
-@pytest.mark.parametrize(("error", "words"), REASONS.values(), ids=REASONS)
-def test_why_says_what_happened_in_a_few_words(error, words):
-    """One line without a full stop, an errno or an address in memory."""
-    assert sources.why(error) == words
+def test_archive_is_its_own_only_file(official, tmp_path):
+    """A second archive of the same name and place is noticed by its size and time."""
+    archive = pack(tmp_path / ARCHIVE, official / OFFICIAL)
+
+    (stamp,) = official_files(archive).values()
+
+    assert stamp.startswith(f"{archive.stat().st_size} ")
