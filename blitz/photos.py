@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from blitz.errors import DataError
+from blitz.errors import DataError, why
 
 
 def read_photo(path: str | Path) -> Tensor:
@@ -30,7 +30,7 @@ def read_photo(path: str | Path) -> Tensor:
     except IsADirectoryError:
         raise DataError(f"expected images in the folder {path}, found none") from None
     except Exception as error:  # what Pillow raises depends on the format and on the damage
-        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise DataError(f"cannot read {path}: {why(error)}") from error
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     image = image.resize(

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from blitz.classes import official_name
+from blitz.classes import CLASSES, official_name
 
 
 class Weights(NamedTuple):
@@ -52,13 +52,17 @@ def remember_classes(weights: Mapping[str, Any], classes: Sequence[str]) -> None
 
 
 def remembered_classes(content: Mapping[Any, Any]) -> tuple[str, ...] | None:
-    """Return the classes that remember_classes() noted, or an entry "classes", by their official names."""
+    """Return the classes that remember_classes() noted, or an entry "classes"; None where neither is.
+
+    Where all are names for CIFAR-10's classes they get its names, as blitz.load does with folders.
+    """
     metadata = getattr(content, "_metadata", None)
     root = metadata.get("") if isinstance(metadata, Mapping) else None
     for holder in (root, content):
         names = holder.get("classes") if isinstance(holder, Mapping) else None
         if isinstance(names, list | tuple) and all(map(_is_name, names)):
-            return tuple(map(official_name, names))
+            official = tuple(map(official_name, names))
+            return official if sorted(official) == sorted(CLASSES) else tuple(names)
     return None
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from blitz.classes import CLASSES
 from blitz.nets import CifarNet, Net
 from blitz.weights import find, remember_classes
 
@@ -113,12 +114,21 @@ def test_weights_of_two_nets_in_one_file_are_not_guessed_between():
         find(content, [Net(), CifarNet()])
 
 
-def test_remembered_classes_come_back():
-    """By the names that CIFAR-10 itself gives them, where those of the notes were saved."""
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (CLASSES, CLASSES),
+        (("plane", "car", *CLASSES[2:]), CLASSES),
+        (("plane", "car", *CLASSES[2:9], "van"), ("plane", "car", *CLASSES[2:9], "van")),
+    ],
+    ids=["official", "of the notes", "one's own"],
+)
+def test_remembered_classes_come_back(names, expected):
+    """By the names that folders of the same names get when they are read."""
     weights = NET.state_dict()
-    remember_classes(weights, ["plane", "puppy"])
+    remember_classes(weights, names)
 
-    assert find(weights, [NET])[1].classes == ("airplane", "puppy")
+    assert find(weights, [NET])[1].classes == expected
 
 
 @pytest.mark.parametrize("names", [["disc", "ring"], ("disc", "ring")], ids=["list", "tuple"])
