@@ -208,7 +208,7 @@ def _foreign(data: bytes) -> str:
     if data[8:10] == b'{"':
         return "is a safetensors file: read it by safetensors.torch.load_file, and save that by torch.save"
     if re.match(rb"\x08[\x01-\x7f]\x12", data):
-        return "is an ONNX file, whose weights have lost their names: save the net's state_dict by torch.save"
+        return "is an ONNX file: where it was exported, save the net's state_dict by torch.save"
     return "is not a file that torch.save wrote"
 
 

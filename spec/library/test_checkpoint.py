@@ -318,7 +318,7 @@ BAD = {
         lambda data: (16).to_bytes(8, "little") + b'{"w": {}}' + bytes(20),
         r"is a safetensors file: read it by safetensors\.torch\.load_file",
     ),
-    "ONNX": (lambda data: b"\x08\x08\x12\x07pytorch", "is an ONNX file, whose weights have lost their names"),
+    "ONNX": (lambda data: b"\x08\x08\x12\x07pytorch", "is an ONNX file: where it was exported"),
     "half a state_dict": (
         lambda data: cut(plain(make_net().state_dict())),
         "is damaged: it was cut off or changed",
