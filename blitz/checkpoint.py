@@ -177,13 +177,15 @@ def _read(path: Path) -> Any:
 def _what_else(data: bytes, refusal: str) -> str:
     """Say what a file holds that PyTorch refuses to load with weights only."""
     if _names_modules(data):
-        return (
-            "holds a whole net or another module, and was not loaded: that could run code; "
-            "where it was saved, save the weights alone, torch.save(net.state_dict(), PATH)"
-        )
-    if named := re.search(r"GLOBAL (\S+)", refusal):
-        return f"holds more than tensors and plain values, and was not loaded: {named[1]} could run code"
-    return "cannot be loaded as weights only, and was not loaded otherwise: that could run code"
+        what = "a whole net or another module"
+    elif named := re.search(r"GLOBAL (\S+)", refusal):
+        what = f"more than tensors and plain values ({named[1]})"
+    else:
+        what = "what PyTorch does not take for weights only"
+    return (
+        f"holds {what}, and was not loaded: that could run code; where it was saved, "
+        "save the weights alone, torch.save(net.state_dict(), PATH)"
+    )
 
 
 def _names_modules(data: bytes) -> bool:

@@ -299,11 +299,11 @@ BAD = {
     "a whole net in a dict": (lambda data: plain({"net": make_net(), "epoch": 1}), WHOLE_NET),
     "an object": (
         lambda data: plain({"args": Namespace(lr=1)}),
-        "holds more than tensors and plain values, and was not loaded: argparse.Namespace could run code",
+        r"holds more than tensors and plain values \(argparse\.Namespace\), and was not loaded",
     ),
     "a newer pickle": (
         lambda data: plain(make_net().state_dict(), pickle_protocol=4),
-        "cannot be loaded as weights only, and was not loaded otherwise: that could run code",
+        "holds what PyTorch does not take for weights only, and was not loaded: that could run code",
     ),
     "half a file of PyTorch before 1.6": (
         lambda data: cut(plain(make_net().state_dict(), old=True)),
@@ -423,7 +423,8 @@ class TestBadFiles:
             checkpoint.save(content, path)
 
         with pytest.raises(
-            CheckpointError, match="holds more than tensors and plain values, and was not loaded"
+            CheckpointError,
+            match=r"holds more than tensors and plain values \(\w+\.mkdir\), and was not loaded",
         ):
             checkpoint.load(path)
 
