@@ -8,9 +8,12 @@ import hashlib
 import io
 import os
 import pickle
+import pickletools
+import re
 import shutil
+import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,43 +22,59 @@ import torch
 from torch import nn
 
 from blitz.errors import CheckpointError
-from blitz.training import check_weights
+from blitz.weights import Weights, find, remember_classes
 
 _SEAL = 64  # hexadecimal digits of a SHA-256
+_ZIP = b"PK\x03\x04"
+_OLD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"  # begins the files before PyTorch 1.6
+_DAMAGED = "is damaged: it was cut off or changed since it was saved"
 _END = b"PK\x05\x06"  # begins the 22 bytes that close a zip archive; the last two are the comment's length
 
 
-def save_weights(net: nn.Module, path: str | Path) -> None:
+def save_weights(net: nn.Module, path: str | Path, classes: Sequence[str] | None = None) -> None:
     """Save the weights as the notes do, `torch.save(net.state_dict(), PATH)`, but whole or not at all.
+
+    Args:
+        net: what to save the weights of.
+        path: the file.
+        classes: the names of its classes, which plain `torch.load` keeps beside the weights, unseen.
 
     Raises:
         CheckpointError: the file cannot be written; what was there before still is.
 
     Source: notes 4, step 4.
     """
-    write(_sealed(net.state_dict()), path)
+    weights = net.state_dict()
+    if classes is not None:
+        remember_classes(weights, classes)
+    write(_sealed(weights), path)
 
 
 def load_weights(net: nn.Module, path: str | Path) -> None:
-    """Load the weights in `path` into `net`: of save_weights(), of save() or of plain `torch.save`.
+    """Load the weights in `path` into `net`: of save_weights(), of save() or of `torch.save`, also wrapped.
 
     Raises:
         CheckpointError: the file is missing, damaged, of another kind or of another net; `net` is unchanged.
 
     Source: notes 4, step 5.
     """
+    net.load_state_dict(find_weights([net], path)[1].tensors)
+
+
+def find_weights(nets: Sequence[nn.Module], path: str | Path) -> tuple[int, Weights]:
+    """Return which of `nets` the weights in `path` are of, and these, on the CPU; see blitz.weights.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, of another kind or of another net.
+    """
     path = Path(path)
-    state = _read(path)
-    weights = state["model"] if isinstance(state, Mapping) and _is_training(state) else state
-    if not isinstance(weights, Mapping) or not all(
-        isinstance(each, torch.Tensor) for each in weights.values()
-    ):
-        raise CheckpointError(f"{path} holds no weights: expected a state_dict, got {type(weights).__name__}")
+    content = _read(path)
+    if isinstance(content, Mapping) and _is_training(content):
+        content = content["model"]
     try:
-        check_weights(net, weights)
+        return find(content, nets)
     except ValueError as error:
-        raise CheckpointError(f"{path} does not fit: {error}") from error
-    net.load_state_dict(weights)
+        raise CheckpointError(f"{path} {error}") from error
 
 
 def save(state: Mapping[str, Any], path: str | Path) -> None:
@@ -164,27 +183,68 @@ def _read(path: Path) -> Any:
     if fault := _fault(data):
         raise CheckpointError(f"{path} {fault}")
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what is refused then, or of files of old
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds more than tensors and plain values, and was not loaded: that could run code"
-        ) from error
+        raise CheckpointError(f"{path} {_what_else(data, str(error))}") from error
     except Exception as error:  # a file made to deceive can raise anything
-        raise CheckpointError(f"{path} is not a file that torch.save wrote") from error
+        raise CheckpointError(f"{path} {_DAMAGED if data.startswith(_OLD) else _foreign(data)}") from error
+
+
+def _what_else(data: bytes, refusal: str) -> str:
+    """Say what a file holds that PyTorch refuses to load with weights only."""
+    if _names_modules(data):
+        what = "a whole net or another module"
+    elif named := re.search(r"GLOBAL (\S+)", refusal):
+        what = f"more than tensors and plain values ({named[1]})"
+    else:
+        what = "what PyTorch does not take for weights only"
+    return (
+        f"holds {what}, and was not loaded: that could run code; where it was saved, "
+        "save the weights alone, torch.save(net.state_dict(), PATH)"
+    )
+
+
+def _names_modules(data: bytes) -> bool:
+    """Tell whether the pickles in a file name one of PyTorch's modules; nothing is unpickled."""
+    try:
+        if data.startswith(_OLD):
+            file = io.BytesIO(data)
+            pickles: list[Any] = [file] * 4  # of the format, its version, the machine and at last the content
+        else:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                pickles = [archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl")]
+        words = [word for each in pickles for _, word, _ in pickletools.genops(each)]
+    except Exception:  # made to deceive
+        return False
+    return any(isinstance(word, str) and word.startswith("torch.nn.modules.") for word in words)
+
+
+def _foreign(data: bytes) -> str:
+    """Say what a file is that torch.save did not write."""
+    if data.startswith(_ZIP) and b"/constants.pkl" in data:
+        return "is a TorchScript archive: load it by torch.jit.load, and save its state_dict by torch.save"
+    if data[8:10] == b'{"':
+        return "is a safetensors file: read it by safetensors.torch.load_file, and save that by torch.save"
+    if re.match(rb"\x08[\x01-\x7f]\x12", data):
+        return "is an ONNX file: where it was exported, save the net's state_dict by torch.save"
+    return "is not a file that torch.save wrote"
 
 
 def _fault(data: bytes) -> str | None:
     """Return what is wrong with a file's bytes, None if nothing is."""
     if not data:
         return "is empty"
-    if not data.startswith(b"PK\x03\x04"):
-        return "is not a file that torch.save wrote"
+    if data.startswith(_OLD):  # it has no checksums: only what is cut off shows, when it is loaded
+        return None
+    if not data.startswith(_ZIP):
+        return _foreign(data)
     body, seal = data[:-_SEAL], data[-_SEAL:]
     if body[-22:-18] == _END:
         whole = body[-2:] == _SEAL.to_bytes(2, "little") and hashlib.sha256(body).hexdigest().encode() == seal
     else:  # written by plain torch.save: the checksums of the archive's members have to do
         whole = data[-22:-18] == _END and data[-2:] == b"\0\0" and _members_are_intact(data)
-    return None if whole else "is damaged: it was cut off or changed since it was saved"
+    return None if whole else _DAMAGED
 
 
 def _members_are_intact(data: bytes) -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from blitz.data import Split, batches, normalize
+from blitz.errors import BlitzError
 from blitz.precision import half_precision
 
 
@@ -50,34 +51,79 @@ def evaluate(
 
     Raises:
         ValueError: as Training does; or there is no such number of views.
+        BlitzError: a score is not a finite number.
 
     Source: notes 4, step 5.
     """
-    if views not in (1, 2, 6):
-        raise ValueError(f"expected 1, 2 or 6 views, got {views}")
     net = net.to(device)
     split = checked(net, split, torch.device(device))
     with evaluating(net), half_precision(torch.device(device), half):
-        pairs = []
+        pairs, lost = [], torch.zeros((), dtype=torch.int64, device=device)
         for inputs, labels in batches(split, batch_size):
             scores = _scores(net, inputs, views)  # (N, C)
             pairs.append(labels * scores.shape[1] + scores.argmax(1))
+            lost += _not_finite(scores)
+    _expect_none(lost, of=len(split.labels))
     classes = scores.shape[1]
     confusion = torch.cat(pairs).cpu().bincount(minlength=classes**2).view(classes, classes)
     right = confusion.diagonal().double()
     return Evaluation(right.sum().item() / len(split.labels), right / confusion.sum(1), confusion)
 
 
+def probabilities(
+    net: nn.Module,
+    images: Tensor,
+    *,
+    device: torch.device | str = "cpu",
+    half: bool = False,
+    views: int = 1,
+) -> Tensor:
+    """Return what `net` takes images for: the softmax of its scores, float (N, C), on the CPU.
+
+    Args:
+        net: as of evaluate().
+        images: uint8 (N, 3, 32, 32).
+        device: as of evaluate().
+        half: as of evaluate().
+        views: as of evaluate(); the scores are their mean.
+
+    Raises:
+        ValueError: the images are not of this shape and type; or there is no such number of views.
+        BlitzError: a score is not a finite number.
+    """
+    net = net.to(device)
+    with evaluating(net), half_precision(torch.device(device), half):
+        scores = _scores(net, normalize(images.to(device)), views)  # (N, C)
+    _expect_none(_not_finite(scores), of=len(images))
+    return scores.float().softmax(1).cpu()
+
+
 def _scores(net: nn.Module, inputs: Tensor, views: int) -> Tensor:
-    """Return the sum of the scores (N, C) of each view, by its weight."""
+    """Return the mean of the scores (N, C) of each view, by its weight."""
+    if views not in (1, 2, 6):
+        raise ValueError(f"expected 1, 2 or 6 views, got {views}")
     if views == 1:
         return net(inputs)
     scores = net(inputs) + net(inputs.flip(3))
-    if views == 6:
-        padded = pad(inputs, (1, 1, 1, 1), "reflect")
-        for moved in (padded[:, :, 2:, 2:], padded[:, :, :-2, :-2]):
-            scores = scores + (net(moved) + net(moved.flip(3))) / 2
-    return scores
+    if views == 2:
+        return scores / 2
+    padded = pad(inputs, (1, 1, 1, 1), "reflect")
+    for moved in (padded[:, :, 2:, 2:], padded[:, :, :-2, :-2]):
+        scores = scores + (net(moved) + net(moved.flip(3))) / 2
+    return scores / 4
+
+
+def _not_finite(scores: Tensor) -> Tensor:
+    """Return for how many images a score is infinite or no number, as a tensor that nothing waits for."""
+    return (~scores.isfinite()).any(1).sum()
+
+
+def _expect_none(lost: Tensor, *, of: int) -> None:
+    if lost:
+        raise BlitzError(
+            f"the scores of {int(lost)} of {of} images are not finite numbers: "
+            "a weight is NaN or infinite, or so large that the net overflows"
+        )
 
 
 @contextmanager

@@ -34,7 +34,7 @@ class Net(nn.Module):
         self.fc1 = nn.Linear(16 * 6 * 6, 120)
         self.fc2 = nn.Linear(120, 84)
         self.fc3 = nn.Linear(84, 10)
-        self.register_forward_pre_hook(_expect_images)
+        self.register_forward_pre_hook(_expect_images, with_kwargs=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return class scores (N, 10) for images (N, 1, 32, 32)."""
@@ -72,7 +72,7 @@ class CifarNet(nn.Module):
         self.fc1 = nn.Linear(16 * 5 * 5, 120)
         self.fc2 = nn.Linear(120, 84)
         self.fc3 = nn.Linear(84, 10)
-        self.register_forward_pre_hook(_expect_images)
+        self.register_forward_pre_hook(_expect_images, with_kwargs=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return class scores (N, 10) for images (N, 3, 32, 32)."""
@@ -127,7 +127,7 @@ class WhitenedNet(nn.Module):
         self.blocks = nn.Sequential(*(_Block(*pair) for pair in pairwise(sides)))
         self.fc = nn.Linear(sides[-1], 10, bias=False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.register_forward_pre_hook(_expect_images)
+        self.register_forward_pre_hook(_expect_images, with_kwargs=True)
         if images is not None:
             some = images[:: math.ceil(len(images) / 1000)]  # of a folder the first ones are all airplanes
             with torch.no_grad():
@@ -205,10 +205,14 @@ def whitening_filters(images: Tensor, patch: int, filters: int) -> Tensor:
     return torch.cat([scaled, -scaled]).view(filters, 3, patch, patch)
 
 
-def _expect_images(net: "Net | CifarNet | WhitenedNet", inputs: tuple[Any, ...]) -> None:
+def _expect_images(
+    net: "Net | CifarNet | WhitenedNet", inputs: tuple[Any, ...], named: dict[str, Any]
+) -> None:
     """Refuse what the net would misread: some wrong sizes run, and mix samples (see the claims)."""
+    if not inputs and "x" not in named:
+        return  # forward(x) itself says what it misses
     expected = net.image_shape
-    images = inputs[0]
+    images = inputs[0] if inputs else named["x"]
     wanted = f"expected images (N, {', '.join(map(str, expected))})"
     if not isinstance(images, Tensor):
         raise ValueError(f"{wanted} as a tensor, got {type(images).__name__}")

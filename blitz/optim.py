@@ -1,6 +1,7 @@
 """SGD with momentum by its formula, and Muon, which torch.optim has for matrices only."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +80,9 @@ def sgd_step(
     new_buffers: list[Tensor | None] = []
     for weight, gradient, buffer in zip(weights, gradients, buffers, strict=True):
         if gradient is not None:
-            change = (-gradient if maximize else gradient) + weight_decay * weight
+            change = -gradient if maximize else gradient
+            if weight_decay != 0:  # an infinite weight times 0 would be no number
+                change = change + weight_decay * weight
             if momentum != 0:
                 buffer = change if buffer is None else momentum * buffer + (1 - dampening) * change
                 change = change + momentum * buffer if nesterov else buffer
@@ -133,18 +136,16 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, weights: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.9) -> None:
-        if lr < 0:
-            raise ValueError(f"expected lr of 0 or more, got {lr}")
-        if not 0 <= momentum < 1:
-            raise ValueError(f"expected momentum in [0, 1), got {momentum}")
-        weights = list(weights)
-        flat = next((weight for weight in weights if weight.dim() < 2), None)
-        if flat is not None:
-            raise ValueError(
-                f"expected weights of two dimensions or more, got one of shape {tuple(flat.shape)}: "
-                "leave biases to another optimizer"
-            )
         super().__init__(weights, {"lr": lr, "momentum": momentum})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, as torch.optim does; the constructor adds its own by this, too."""
+        super().add_param_group(param_group)
+        try:
+            _expect_usable(self.param_groups[-1])
+        except ValueError:
+            self.param_groups.pop()
+            raise
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -153,14 +154,34 @@ class Muon(torch.optim.Optimizer):
             for weight in group["params"]:
                 if weight.grad is None:
                     continue
+                if weight.grad.is_sparse:
+                    raise ValueError(
+                        f"expected a dense gradient of the weight of shape {tuple(weight.shape)}, "
+                        "got a sparse one: leave it to another optimizer"
+                    )
                 state = self.state[weight]
                 if not state:
                     state["momentum_buffer"] = torch.zeros_like(weight)
                 buffer = state["momentum_buffer"].mul_(group["momentum"]).add_(weight.grad)
                 update = weight.grad.add(buffer, alpha=group["momentum"])
                 update = orthogonalized(update.flatten(1)).view_as(weight)
-                weight.mul_(len(weight) ** 0.5 / weight.norm())
+                # so short a weight counts as 0: its norm is lost, and its inverse may be infinite
+                norm = weight.norm().clamp_min(torch.finfo(weight.dtype).tiny ** 0.5)
+                weight.mul_(len(weight) ** 0.5 / norm)
                 weight.sub_(update * group["lr"])  # lr may be a tensor, which a captured graph reads anew
+
+
+def _expect_usable(group: dict[str, Any]) -> None:
+    if not group["lr"] >= 0:
+        raise ValueError(f"expected lr of 0 or more, got {group['lr']}")
+    if not 0 <= group["momentum"] < 1:
+        raise ValueError(f"expected momentum in [0, 1), got {group['momentum']}")
+    for weight in group["params"]:
+        if weight.dim() < 2:
+            raise ValueError(
+                f"expected weights of two dimensions or more, got one of shape {tuple(weight.shape)}: "
+                "leave biases to another optimizer"
+            )
 
 
 def orthogonalized(matrix: Tensor, *, steps: int = 3) -> Tensor:
@@ -179,8 +200,13 @@ def orthogonalized(matrix: Tensor, *, steps: int = 3) -> Tensor:
     tensor([[ 1.1000,  0.0000],
             [ 0.0000, -0.7000]])
     """
+    if not matrix.numel():
+        return matrix
     x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT  # the products of rows are then the fewer
-    x = x / x.norm().clamp_min(torch.finfo(x.dtype).tiny)
+    tiny = torch.finfo(x.dtype).tiny
+    # the squares in a norm overflow or vanish long before the entries do; a power of two changes no digit
+    x = x / x.abs().amax().clamp_min(tiny).log2().floor().exp2()
+    x = x / x.norm().clamp_min(tiny)
     for _ in range(steps):
         products = x @ x.mT
         x = torch.addmm(

@@ -1,4 +1,4 @@
-"""The parser of `blitz train` and `blitz evaluate`; PyTorch is imported when one of them runs, not before."""
+"""The parser of `blitz train`, `evaluate` and `predict`; PyTorch is imported when one of them runs."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from blitz.recipes import RECIPES
 
 
 def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `train` and `evaluate` to the parser of `blitz`; each sets `run`: arguments to exit status."""
+    """Add these commands to the parser of `blitz`; each sets `run`: arguments to exit status."""
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument(
         "--data",
@@ -25,12 +25,13 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         metavar="N",
         help="test on N of the training images, always the same ones, and train on the others",
     )
-    data.add_argument(
+    device = argparse.ArgumentParser(add_help=False)
+    device.add_argument(
         "--device", default="auto", help="auto (default): the accelerator if there is one, else cpu"
     )
 
     run = subparsers.add_parser(
-        "train", parents=[data], help="train the notes' Net on CIFAR-10 and evaluate it"
+        "train", parents=[data, device], help="train the notes' Net on CIFAR-10 and evaluate it"
     )
     run.add_argument("--recipe", choices=list(RECIPES), default="tutorial", help="default: tutorial")
     run.add_argument(
@@ -61,11 +62,23 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     run.epilog = "Started by torchrun it trains in several processes, and goes on by itself after a restart."
     run.set_defaults(run=_train)
 
-    check = subparsers.add_parser("evaluate", parents=[data], help="print the accuracy of saved weights")
-    check.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint.pt, or a saved state_dict"
+    weights = argparse.ArgumentParser(add_help=False)
+    weights.add_argument(
+        "weights", type=Path, metavar="WEIGHTS", help="a checkpoint.pt, or a saved state_dict, also wrapped"
+    )
+
+    check = subparsers.add_parser(
+        "evaluate", parents=[weights, data, device], help="print the accuracy of saved weights"
     )
     check.set_defaults(run=_evaluate)
+
+    look = subparsers.add_parser(
+        "predict", parents=[weights, device], help="print what saved weights take images for"
+    )
+    look.add_argument(
+        "images", type=Path, nargs="+", metavar="IMAGE", help="an image of any size, or a folder of images"
+    )
+    look.set_defaults(run=_predict)
 
 
 def _seed(text: str) -> int:
@@ -90,3 +103,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from blitz.commands import evaluate
 
     return evaluate.evaluate(arguments)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from blitz.commands import predict
+
+    return predict.predict(arguments)

@@ -1,13 +1,18 @@
 """What several commands do: load the data and say which, evaluate, and print what the notes print."""
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from blitz.data import Cifar10, find, load
+from blitz import checkpoint
+from blitz.data import Cifar10, Split, find, load
+from blitz.errors import CheckpointError
 from blitz.evaluation import Evaluation, evaluate
-from blitz.recipes import Recipe
+from blitz.nets import net_for
+from blitz.recipes import RECIPES, Recipe
 
 
 def load_data(arguments: argparse.Namespace) -> Cifar10:
@@ -23,6 +28,45 @@ def load_data(arguments: argparse.Namespace) -> Cifar10:
         line = f"{data.origin} {find(arguments.data, holdout=holdout)[1]} ({sizes})"
     print(f"Data: {line}", flush=True)
     return data
+
+
+def load_net(path: Path) -> tuple[nn.Module, Recipe, tuple[str, ...] | None]:
+    """Return the net that weights are of, the first recipe that trains it, and the classes if they are told.
+
+    Prints what the weights were taken out of.
+
+    Raises:
+        CheckpointError: the file cannot be used, or has weights of none of the recipes' nets.
+    """
+    recipes = list(RECIPES.values())
+    nets = [net_for(recipe) for recipe in recipes]
+    number, weights = checkpoint.find_weights(nets, path)
+    nets[number].load_state_dict(weights.tensors)
+    if weights.wrapping:
+        print(f"Weights: found {weights.wrapping}")
+    if weights.classes is not None and len(set(weights.classes)) != 10:
+        raise CheckpointError(
+            f"expected ten classes in {path}, it names {', '.join(weights.classes) or 'none'}"
+        )
+    return nets[number], recipes[number], weights.classes
+
+
+def labelled_as(data: Cifar10, classes: Sequence[str] | None, path: Path) -> Cifar10:
+    """Return `data` with its classes in the order that the file at `path` gives them, if it does.
+
+    Raises:
+        CheckpointError: they are not the same classes.
+    """
+    if classes is None or tuple(classes) == data.classes:
+        return data
+    if set(classes) != set(data.classes):
+        raise CheckpointError(
+            f"{path} was trained on the classes {', '.join(classes)}, and the data has "
+            f"{', '.join(data.classes)}: name the data of its training with --data"
+        )
+    order = torch.tensor([classes.index(name) for name in data.classes])
+    train, test = (Split(images, order[labels]) for images, labels in (data.train, data.test))
+    return Cifar10(train, test, tuple(classes), data.origin)
 
 
 def evaluate_test(net: nn.Module, data: Cifar10, recipe: Recipe, device: torch.device) -> Evaluation:

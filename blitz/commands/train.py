@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from blitz import checkpoint, distributed
 from blitz.commands import folder, signals
-from blitz.commands.shared import evaluate_test, load_data, print_accuracy
+from blitz.commands.shared import evaluate_test, labelled_as, load_data, print_accuracy
 from blitz.data import Cifar10, normalize
 from blitz.devices import has_bfloat16
 from blitz.errors import BlitzError, CheckpointError
@@ -20,6 +20,7 @@ from blitz.evaluation import Evaluation, evaluating
 from blitz.nets import net_for
 from blitz.recipes import RECIPES, Recipe
 from blitz.training import Training
+from blitz.weights import remember_classes, remembered_classes
 
 _STOPPED = 130  # what a shell reports of a program that Ctrl-C ended
 
@@ -87,6 +88,8 @@ def _train_in_group(
     if start and not arguments.epochs:
         recipe = recipe._replace(epochs=start[1]["settings"].get("epochs", recipe.epochs))
     data = load_data(arguments)
+    if start:
+        data = labelled_as(data, remembered_classes(start[1]["model"]), start[0])
     choose_threads(recipe.batch_size)
     torch.manual_seed(arguments.seed)
     net = net_for(recipe, data.train.images)
@@ -103,7 +106,7 @@ def _train_in_group(
         raise KeyboardInterrupt(f" after {training.step} of {training.total_steps} mini-batches")
     if distributed.rank() == 0:
         evaluation = evaluation or evaluate_test(training.net, data, recipe, device)
-        checkpoint.save_weights(training.net, out / "cifar_net.pth")
+        checkpoint.save_weights(training.net, out / "cifar_net.pth", data.classes)
         _draw(training, evaluation, data, out)
         print_accuracy(evaluation, data)
         print(f"Saved in {out}: {', '.join(folder.FILES)}")
@@ -159,14 +162,15 @@ def _train(
             pause = record or epoch_ends
             stop = (pause or training.step % ask_every == 0) and distributed.any_of(bool(caught))
             if pause or stop:
-                _save(training, out, runs)
+                _save(training, data, out, runs)
             if stop:
                 break
     return evaluation
 
 
-def _save(training: Training, out: Path, runs: set[str]) -> None:
+def _save(training: Training, data: Cifar10, out: Path, runs: set[str]) -> None:
     state = training.state_dict()
+    remember_classes(state["model"], data.classes)
     distributed.by_first(lambda: folder.save(state, out, runs))
 
 

@@ -1,4 +1,4 @@
-"""The command `blitz`: verify, doctor, summary, matrix, explain, claims, perf, train, evaluate.
+"""The command `blitz`: verify, doctor, summary, matrix, explain, claims, perf, train, evaluate, predict.
 
 A command imports what it needs when it runs, so that help and usage errors do not wait for PyTorch.
 """

@@ -5,6 +5,8 @@ import os
 import pickle
 import random
 import stat
+import zipfile
+from argparse import Namespace
 
 import pytest
 import torch
@@ -93,33 +95,63 @@ class TestWeights:
     @pytest.mark.parametrize(
         ("other", "message"),
         [
-            (CifarNet, r"conv1\.weight has shape \(6, 3, 5, 5\), not \(6, 1, 3, 3\)"),
-            (make_net, r"conv1\.weight is missing"),
+            (CifarNet, r"conv1\.weight \(6, 3, 5, 5\), .* where Net has conv1\.weight \(6, 1, 3, 3\), "),
+            (make_net, r"2\.weight \(10, 12\), 2\.bias \(10,\) where Net has conv1\.weight \(6, 1, 3, 3\)"),
         ],
         ids=["other shapes", "other names"],
     )
     def test_weights_of_another_net_are_refused(self, tmp_path, other, message):
-        """The sentence names the first weight that differs, and the net keeps its own."""
+        """The sentence tells what differs on both sides, and the net keeps its own weights."""
         net = Net()
         before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
         checkpoint.save_weights(other(), tmp_path / "other.pth")
 
-        with pytest.raises(CheckpointError, match=rf"other\.pth does not fit: .* another net: {message}"):
+        with pytest.raises(
+            CheckpointError, match=rf"other\.pth holds the weights of another net: it has {message}"
+        ):
             checkpoint.load_weights(net, tmp_path / "other.pth")
 
         torch.testing.assert_close(dict(net.state_dict()), before, rtol=0, atol=0)
 
-    @pytest.mark.parametrize(
-        ("content", "kind"), [([1, 2], "list"), ({"epoch": 3}, "dict"), (torch.ones(2), "Tensor")], ids=str
-    )
-    def test_file_without_weights_is_refused(self, tmp_path, content, kind):
-        """A file of torch.save may hold anything."""
-        torch.save(content, tmp_path / "odd.pth")
+    @pytest.mark.parametrize("wrapping", ["", "module."], ids=["plain", "wrapped"])
+    def test_weights_saved_before_pytorch_1_6_are_loaded(self, tmp_path, wrapping):
+        """Such a file is no zip archive."""
+        net, twin = CifarNet(), CifarNet()
+        weights = {wrapping + name: tensor for name, tensor in net.state_dict().items()}
+        torch.save(weights, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
 
-        with pytest.raises(
-            CheckpointError, match=rf"odd\.pth holds no weights: expected a state_dict, got {kind}$"
-        ):
-            checkpoint.load_weights(make_net(), tmp_path / "odd.pth")
+        checkpoint.load_weights(twin, tmp_path / "old.pth")
+
+        torch.testing.assert_close(twin.state_dict(), net.state_dict(), rtol=0, atol=0)
+
+    @pytest.mark.parametrize("old", [False, True], ids=["zip", "before PyTorch 1.6"])
+    def test_weights_saved_on_a_gpu_are_loaded_without_one(self, tmp_path, monkeypatch, old):
+        """The file says cuda:0 of each tensor."""
+        net, twin = make_net(), make_net()
+        monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        torch.save(net.state_dict(), tmp_path / "gpu.pth", _use_new_zipfile_serialization=not old)
+
+        checkpoint.load_weights(twin, tmp_path / "gpu.pth")
+
+        torch.testing.assert_close(twin.state_dict(), net.state_dict(), rtol=0, atol=0)
+
+    def test_classes_are_saved_where_the_notes_own_line_overlooks_them(self, tmp_path):
+        """The file stays a state_dict, which a Net takes strictly, and the classes come back with it."""
+        names = [f"class {number}" for number in range(10)]
+        checkpoint.save_weights(CifarNet(), tmp_path / "cifar_net.pth", names)
+
+        CifarNet().load_state_dict(torch.load(tmp_path / "cifar_net.pth"), strict=True)
+
+        assert checkpoint.find_weights([CifarNet()], tmp_path / "cifar_net.pth")[1].classes == tuple(names)
+
+    def test_saving_weights_leaves_no_classes_in_the_net(self, tmp_path):
+        """Another save of the same net, on other data, does not inherit them."""
+        net = CifarNet()
+
+        checkpoint.save_weights(net, tmp_path / "one.pth", ["a", "b"])
+        checkpoint.save_weights(net, tmp_path / "other.pth")
+
+        assert checkpoint.find_weights([net], tmp_path / "other.pth")[1].classes is None
 
 
 class TestState:
@@ -224,13 +256,26 @@ def change_a_weight(data):
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
-def plain(content):
-    """Return what plain torch.save writes."""
+def plain(content, *, old=False, **options):
+    """Return what plain torch.save writes, today or before PyTorch 1.6."""
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(content, buffer, _use_new_zipfile_serialization=not old, **options)
     return buffer.getvalue()
 
 
+def script():
+    """Return an archive with what a TorchScript archive has and torch.save does not write."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in ("net/data.pkl", "net/code/__torch__.py", "net/constants.pkl"):
+            archive.writestr(name, b"")
+    return buffer.getvalue()
+
+
+WHOLE_NET = (
+    "holds a whole net or another module, and was not loaded: that could run code; where it was saved, "
+    r"save the weights alone, torch\.save\(net\.state_dict\(\), PATH\)"
+)
 BAD = {
     "empty": (lambda data: b"", "is empty"),
     "one byte": (lambda data: data[:1], "is not a file that torch.save wrote"),
@@ -251,10 +296,31 @@ BAD = {
         "holds weights only, not the state of a training that could go on",
     ),
     "a list": (lambda data: plain([1]), "holds a list, not the state of a training that could go on"),
-    "a whole net": (
-        lambda data: plain(make_net()),
-        "holds more than tensors and plain values, and was not loaded: that could run code",
+    "a whole net": (lambda data: plain(make_net()), WHOLE_NET),
+    "a whole net of PyTorch before 1.6": (lambda data: plain(make_net(), old=True), WHOLE_NET),
+    "a whole net in a dict": (lambda data: plain({"net": make_net(), "epoch": 1}), WHOLE_NET),
+    "an object": (
+        lambda data: plain({"args": Namespace(lr=1)}),
+        r"holds more than tensors and plain values \(argparse\.Namespace\), and was not loaded",
     ),
+    "a newer pickle": (
+        lambda data: plain(make_net().state_dict(), pickle_protocol=4),
+        "holds what PyTorch does not take for weights only, and was not loaded: that could run code",
+    ),
+    "half a file of PyTorch before 1.6": (
+        lambda data: cut(plain(make_net().state_dict(), old=True)),
+        "is damaged: it was cut off or changed",
+    ),
+    "the beginning of a file of PyTorch before 1.6": (
+        lambda data: plain(make_net().state_dict(), old=True)[:40],
+        "is damaged: it was cut off or changed",
+    ),
+    "TorchScript": (lambda data: script(), r"is a TorchScript archive: load it by torch\.jit\.load"),
+    "safetensors": (
+        lambda data: (16).to_bytes(8, "little") + b'{"w": {}}' + bytes(20),
+        r"is a safetensors file: read it by safetensors\.torch\.load_file",
+    ),
+    "ONNX": (lambda data: b"\x08\x08\x12\x07pytorch", "is an ONNX file: where it was exported"),
     "half a state_dict": (
         lambda data: cut(plain(make_net().state_dict())),
         "is damaged: it was cut off or changed",
@@ -359,7 +425,8 @@ class TestBadFiles:
             checkpoint.save(content, path)
 
         with pytest.raises(
-            CheckpointError, match="holds more than tensors and plain values, and was not loaded"
+            CheckpointError,
+            match=r"holds more than tensors and plain values \(\w+\.mkdir\), and was not loaded",
         ):
             checkpoint.load(path)
 

@@ -214,6 +214,7 @@ HELP = {
         [
             "train train the notes' Net on CIFAR-10 and evaluate it",
             "evaluate print the accuracy of saved weights",
+            "predict print what saved weights take images for",
         ],
     ),
     "train": (
@@ -242,8 +243,15 @@ HELP = {
         ["evaluate"],
         [
             "usage: blitz evaluate [-h] [--data PATH] [--download] [--holdout N] [--device DEVICE] "
-            "CHECKPOINT positional",
-            "CHECKPOINT a checkpoint.pt, or a saved state_dict options:",
+            "WEIGHTS positional",
+            "WEIGHTS a checkpoint.pt, or a saved state_dict, also wrapped options:",
+        ],
+    ),
+    "predict": (
+        ["predict"],
+        [
+            "usage: blitz predict [-h] [--device DEVICE] WEIGHTS IMAGE [IMAGE ...] positional",
+            "IMAGE an image of any size, or a folder of images options:",
         ],
     ),
 }

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from blitz.data import Split, batches, normalize
-from blitz.evaluation import evaluate
+from blitz.errors import BlitzError
+from blitz.evaluation import evaluate, probabilities
 from blitz.nets import CifarNet
 from spec.library.runs import REFUSED, make_net, make_split
 
@@ -125,3 +126,71 @@ class TestViews:
         """There are one, two and six."""
         with pytest.raises(ValueError, match=f"^expected 1, 2 or 6 views, got {views}$"):
             evaluate(make_net(), make_split(2), views=views)
+
+
+class TestScoresThatAreNoNumbers:
+    """What a net gives whose weights are NaN or infinite, or whose values overflow."""
+
+    @pytest.fixture(params=[float("nan"), float("inf"), -float("inf")], ids=str)
+    def spoilt(self, request):
+        """A net whose score of class 1 is lost for white images, and a split whose first two are white."""
+
+        class Spoilt(nn.Module):
+            def forward(self, images):
+                scores = torch.zeros(len(images), 3)
+                scores[images[:, 0, 0, 0] == 1, 1] = request.param
+                return scores
+
+        return Spoilt(), make_echo_split([255, 255, 0, 0], labels=[1, 1, 1, 1])
+
+    @pytest.mark.parametrize("batch_size", [1, 4])
+    def test_evaluation_says_so(self, spoilt, batch_size):
+        """No accuracy is told, be it one image in ten thousand."""
+        with pytest.raises(
+            BlitzError, match=r"^the scores of 2 of 4 images are not finite numbers: a weight"
+        ):
+            evaluate(*spoilt, batch_size=batch_size)
+
+    def test_probabilities_are_refused(self, spoilt):
+        """An argmax would still name a class."""
+        net, split = spoilt
+
+        with pytest.raises(
+            BlitzError, match=r"^the scores of 2 of 4 images are not finite numbers: a weight"
+        ):
+            probabilities(net, split.images)
+
+    def test_weights_that_overflow_are_seen(self):
+        """Every weight is finite, and no score."""
+        net = make_net()
+        net[3].weight.data.fill_(3e38)
+
+        with pytest.raises(BlitzError, match=r"^the scores of 5 of 5 images are not finite numbers"):
+            evaluate(net, Split(torch.zeros(5, 3, 32, 32, dtype=torch.uint8), torch.zeros(5).long()))
+
+
+class TestProbabilities:
+    """probabilities(net, images)."""
+
+    @pytest.mark.parametrize("views", [1, 2, 6])
+    def test_they_are_the_softmax_of_the_mean_score(self, views):
+        """A net that gives every view the same scores is as sure by six views as by one."""
+        scores = torch.tensor([0.0, 1.0, 3.0])
+
+        class Sure(nn.Module):
+            def forward(self, images):
+                return scores.expand(len(images), 3)
+
+        found = probabilities(Sure(), make_split(2).images, views=views)
+
+        torch.testing.assert_close(found, (scores.exp() / scores.exp().sum()).expand(2, 3))
+
+    def test_the_net_is_in_evaluation_mode_for_them_alone(self):
+        """Dropout is off, no graph is built, and afterwards the net trains on."""
+        net, images = make_net(), make_split(3).images
+
+        first, second = probabilities(net, images), probabilities(net, images)
+
+        assert torch.equal(first, second)
+        assert not first.requires_grad
+        assert net.training

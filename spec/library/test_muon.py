@@ -48,9 +48,61 @@ class TestOrthogonalized:
                 reached = orthogonalized(torch.diag(torch.stack([value, rest])), steps=steps)[0, 0]
                 assert 0.6 < reached < 1.3
 
+    @pytest.mark.parametrize("factor", [2.0**-140, 2.0**-80, 2.0**40, 2.0**110], ids=str)
+    def test_the_length_does_not_matter_where_its_square_is_no_number(self, factor, device):
+        """Entries near 1e-24 have a norm whose square is 0, and those near 1e30 one that is infinite."""
+        matrix = torch.randn(4, 6).round(decimals=1)
+        matrix = (matrix * 2**9).round()  # whole numbers, which the least floats of all can hold, too
+
+        torch.testing.assert_close(orthogonalized((factor * matrix).to(device)).cpu(), orthogonalized(matrix))
+
+    def test_ordinary_matrices_are_divided_by_their_norm_to_the_last_bit(self):
+        """What keeps the norm in range changes no digit."""
+        for exponent in (-12, -3, 0, 9):
+            matrix = torch.randn(6, 6) * 10.0**exponent
+
+            assert torch.equal(orthogonalized(matrix, steps=0), matrix / matrix.norm())
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+    def test_other_precisions_come_as_near(self, dtype):
+        """Also where a norm in half precision would be lost."""
+        matrix = torch.eye(4, dtype=dtype) * torch.finfo(dtype).tiny
+
+        values = orthogonalized(matrix, steps=5).diagonal()
+
+        assert values.dtype == dtype
+        assert values.min() > 0.6
+        assert values.max() < 1.3
+
+    @pytest.mark.parametrize("shape", [(0, 3), (3, 0)], ids=str)
+    def test_an_empty_matrix_stays_empty(self, shape):
+        """It has no direction."""
+        assert orthogonalized(torch.zeros(shape)).shape == shape
+
+    @pytest.mark.parametrize("entry", [float("nan"), float("inf")])
+    def test_what_is_no_number_is_not_hidden(self, entry):
+        """A gradient that is lost spoils the step, and training says that it has diverged."""
+        matrix = torch.ones(3, 3)
+        matrix[1, 1] = entry
+
+        assert orthogonalized(matrix).isnan().any()
+
     def test_zeros_stay_zeros(self):
         """No gradient is no direction, and no division by zero."""
         assert not orthogonalized(torch.zeros(2, 3)).any()
+
+
+UNUSABLE = {
+    "lr": ({"lr": -0.1}, r"^expected lr of 0 or more, got -0\.1$"),
+    "lr that is no number": ({"lr": float("nan")}, "^expected lr of 0 or more, got nan$"),
+    "momentum of 1": ({"momentum": 1.0}, r"^expected momentum in \[0, 1\), got 1\.0$"),
+    "momentum below 0": ({"momentum": -0.5}, r"^expected momentum in \[0, 1\), got -0\.5$"),
+    "a bias": (
+        {"weights": [torch.ones(2, 2), torch.ones(3)]},
+        r"^expected weights of two dimensions or more, got one of shape \(3,\): leave biases to another",
+    ),
+    "a number": ({"weights": [torch.tensor(1.0)]}, r"got one of shape \(\): leave biases to another"),
+}
 
 
 class TestMuon:
@@ -95,6 +147,31 @@ class TestMuon:
 
         assert weight.norm().item() == pytest.approx(3, rel=0.02)
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+    @pytest.mark.parametrize("length", [0, 1e-24], ids=["zero", "short"])
+    def test_a_weight_of_no_length_begins_with_its_first_step(self, dtype, length):
+        """It cannot be brought to a norm, and moves by lr as every other does."""
+        weight = nn.Parameter((torch.randn(64, 64) * length).to(dtype))
+        weight.grad = torch.eye(64, dtype=dtype)
+
+        Muon([weight], lr=0.5).step()
+
+        expected = -0.5 * orthogonalized(torch.eye(64, dtype=dtype))
+        torch.testing.assert_close(weight.detach(), expected, atol=1e-3, rtol=0.01)
+
+    def test_a_sparse_gradient_is_refused(self):
+        """Before anything has changed."""
+        weight = make_weight(3, 2)
+        weight.grad = weight.grad.to_sparse()
+        optimizer = Muon([weight], lr=0.1)
+
+        with pytest.raises(
+            ValueError, match=r"^expected a dense gradient of the weight of shape \(3, 2\), got"
+        ):
+            optimizer.step()
+
+        assert not optimizer.state
+
     def test_a_weight_without_gradient_stays_and_has_no_buffer(self):
         """As with every optimizer of PyTorch."""
         weight = make_weight(2, 2, gradient=False)
@@ -132,21 +209,20 @@ class TestMuon:
 
         assert torch.equal(weight, twin)
 
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            ({"lr": -0.1}, r"^expected lr of 0 or more, got -0\.1$"),
-            ({"momentum": 1.0}, r"^expected momentum in \[0, 1\), got 1\.0$"),
-            ({"momentum": -0.5}, r"^expected momentum in \[0, 1\), got -0\.5$"),
-            (
-                {"weights": [torch.ones(2, 2), torch.ones(3)]},
-                r"^expected weights of two dimensions or more, got one of shape \(3,\): "
-                "leave biases to another optimizer$",
-            ),
-        ],
-        ids=["lr", "momentum of 1", "momentum below 0", "a bias"],
-    )
+    @pytest.mark.parametrize(("options", "message"), UNUSABLE.values(), ids=UNUSABLE)
     def test_what_it_cannot_use_is_refused(self, options, message):
         """The sentence says what was expected and what came."""
         with pytest.raises(ValueError, match=message):
             Muon(**{"weights": [torch.ones(2, 2)], "lr": 0.1, **options})
+
+    @pytest.mark.parametrize(("options", "message"), UNUSABLE.values(), ids=UNUSABLE)
+    def test_what_it_cannot_use_is_refused_in_a_later_group(self, options, message):
+        """As in the first, and the optimizer goes on without the group."""
+        optimizer = Muon([torch.ones(2, 2)], lr=0.1)
+        group = {"params": [torch.ones(3, 3)], **options}
+        group["params"] = group.pop("weights", group["params"])
+
+        with pytest.raises(ValueError, match=message):
+            optimizer.add_param_group(group)
+
+        assert len(optimizer.param_groups) == 1

@@ -35,7 +35,7 @@ SHAPES = {
     ),
 }
 HEAD = [("fc1", (2, 120)), ("relu", (2, 120)), ("fc2", (2, 84)), ("relu", (2, 84)), ("fc3", (2, 10))]
-NETS = {"Net": (Net, 1), "CifarNet": (CifarNet, 3)}
+NETS = {"Net": (Net, 1), "CifarNet": (CifarNet, 3), "WhitenedNet": (WhitenedNet, 3)}
 
 
 @pytest.mark.parametrize(("make_net", "body"), SHAPES.values(), ids=SHAPES)
@@ -112,6 +112,36 @@ def test_what_are_no_images_is_refused_in_a_sentence(images, message):
     """A wrong input says what was expected and what came."""
     with pytest.raises(ValueError, match=r"^expected images \(N, 3, 32, 32\).*" + message):
         CifarNet()(images)
+
+
+@pytest.mark.parametrize(("make_net", "channels"), NETS.values(), ids=NETS)
+def test_images_may_be_named(make_net, channels):
+    """`net(x=images)` is `net(images)`, as with the tutorial's own Net."""
+    net, images = make_net(), torch.rand(2, channels, 32, 32)
+
+    assert torch.equal(net(x=images), net(images))
+
+
+def test_named_images_are_refused_as_others_are():
+    """The same sentence."""
+    with pytest.raises(ValueError, match=r"^expected images \(N, 3, 32, 32\), got \(1, 3, 28, 28\)$"):
+        CifarNet()(x=torch.zeros(1, 3, 28, 28))
+
+
+IMAGES = torch.zeros(1, 3, 32, 32)
+CALLS = {
+    "nothing": ((), {}, "missing 1 required positional argument: 'x'"),
+    "two": ((IMAGES, IMAGES), {}, "takes 2 positional arguments but 3 were given"),
+    "another name": ((), {"images": IMAGES}, "got an unexpected keyword argument 'images'"),
+    "twice": ((IMAGES,), {"x": IMAGES}, "got multiple values for argument 'x'"),
+}
+
+
+@pytest.mark.parametrize(("inputs", "named", "message"), CALLS.values(), ids=CALLS)
+def test_what_forward_does_not_take_is_pythons_own_error(inputs, named, message):
+    """As plain PyTorch raises it."""
+    with pytest.raises(TypeError, match=message):
+        CifarNet()(*inputs, **named)
 
 
 def test_forward_is_the_notes_own_unguarded_code():

@@ -106,6 +106,17 @@ class TestSeveralWeights:
         assert sgd_step([], [], [], lr=0.5) == ([], [])
 
 
+def test_infinite_weight_stays_infinite_without_a_decay():
+    """As in torch.optim.SGD: no decay is no term, not one of infinity times 0."""
+    weight = torch.nn.Parameter(torch.tensor([float("inf")]))
+    weight.grad = torch.ones(1)
+
+    (stepped,), _ = sgd_step([weight.detach().clone()], [weight.grad], [None], lr=0.1)
+
+    torch.optim.SGD([weight], lr=0.1).step()
+    assert stepped.tolist() == weight.tolist() == [float("inf")]
+
+
 REFUSED = {
     "lr": ({"lr": -0.1}, r"expected lr of 0 or more, got -0\.1; to climb, give maximize=True"),
     "momentum": ({"momentum": -0.5}, r"expected momentum of 0 or more, got -0\.5"),
