@@ -4,8 +4,8 @@ A block marked `sh` has to succeed. `sh gpu` has to succeed on a machine with CU
 once with pytest's usage error (status 4). `sh network` may fail for want of a network, but only with blitz's
 own sentence (status 2). `sh doctor` may find that there is no accelerator (status 1), `sh compiler` that
 there is no compiler. `sh long` is not run: it takes a quarter of an hour. `sh machines` is run twice at once,
-as on two machines; `sh slurm` with stand-ins for Slurm's two commands, which do the same. Blocks of Python
-are run as doctests by pytest.
+as on two machines; `sh slurm` with stand-ins for Slurm's two commands, which do the same; `sh photo` beside a
+photo. Blocks of Python are run as doctests by pytest.
 """
 
 import os
@@ -26,6 +26,9 @@ SLURM = """
 export OMP_NUM_THREADS=1 SLURM_NNODES=2 SLURM_JOB_NODELIST=localhost SLURM_GPUS_ON_NODE=1
 scontrol() { echo 127.0.0.1; }
 srun() { SLURM_NODEID=1 "$@" & SLURM_NODEID=0 "$@" && wait $!; }
+"""
+PHOTO = """
+.venv/bin/python -c "from PIL import Image; Image.effect_mandelbrot((640, 480), (-2, -1, 1, 1), 9).save('photo.jpg')"
 """
 
 
@@ -56,7 +59,7 @@ def made_to_run_here(kind: str, commands: str) -> str:
             for number in (0, 1)
         )
         return f"{second} & {first} && wait $!"
-    return SLURM + commands if kind == "slurm" else commands
+    return {"slurm": SLURM, "photo": PHOTO}.get(kind, "") + commands
 
 
 def run(commands: str) -> tuple[int, str]:
