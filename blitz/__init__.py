@@ -1,7 +1,7 @@
 """A minimal implementation of what the notes teach.
 
-Explanations are read, and used, by the module: `blitz.layout` (strides and views), `blitz.tape` (reverse-mode
-differentiation), `blitz.graph` and `blitz.graph_drawing` (what autograd records).
+It has four rooms: `blitz.explained` (explanations that run, such as strides, reverse-mode differentiation and
+what autograd records), `blitz.cifar10`, `blitz.training`, and `blitz.commands` (what a person types).
 
 A public name is imported when it is first asked for: PyTorch takes seconds, and `blitz --help` does without.
 """
@@ -10,15 +10,16 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
-    from blitz.checkpoint import load_weights, save_weights
-    from blitz.data import Cifar10, Images, Split, batches, load, loader, normalize
+    from blitz.cifar10.data import Cifar10, Images, Split, batches, load, loader, normalize
     from blitz.errors import BlitzError, CheckpointError, DataError
-    from blitz.evaluation import Evaluation, evaluate
-    from blitz.gradients import freeze, jacobian, unfreeze, vjp
-    from blitz.nets import CifarNet, Net, WhitenedNet, net_for, shapes
-    from blitz.optim import Muon, sgd_step
-    from blitz.recipes import RECIPES, Recipe
-    from blitz.training import Training, fit
+    from blitz.explained.gradients import freeze, jacobian, unfreeze, vjp
+    from blitz.explained.sgd import sgd_step
+    from blitz.training.checkpoint import load_weights, save_weights
+    from blitz.training.evaluation import Evaluation, evaluate
+    from blitz.training.fit import Training, fit
+    from blitz.training.muon import Muon
+    from blitz.training.nets import CifarNet, Net, WhitenedNet, net_for, shapes
+    from blitz.training.recipes import RECIPES, Recipe
 
 __all__ = [
     "RECIPES",
@@ -53,15 +54,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "checkpoint": {"load_weights", "save_weights"},
-    "data": {"Cifar10", "Images", "Split", "batches", "load", "loader", "normalize"},
+    "training.checkpoint": {"load_weights", "save_weights"},
+    "cifar10.data": {"Cifar10", "Images", "Split", "batches", "load", "loader", "normalize"},
     "errors": {"BlitzError", "CheckpointError", "DataError"},
-    "evaluation": {"Evaluation", "evaluate"},
-    "gradients": {"freeze", "jacobian", "unfreeze", "vjp"},
-    "nets": {"CifarNet", "Net", "WhitenedNet", "net_for", "shapes"},
-    "optim": {"Muon", "sgd_step"},
-    "recipes": {"RECIPES", "Recipe"},
-    "training": {"Training", "fit"},
+    "training.evaluation": {"Evaluation", "evaluate"},
+    "explained.gradients": {"freeze", "jacobian", "unfreeze", "vjp"},
+    "training.nets": {"CifarNet", "Net", "WhitenedNet", "net_for", "shapes"},
+    "training.muon": {"Muon"},
+    "explained.sgd": {"sgd_step"},
+    "training.recipes": {"RECIPES", "Recipe"},
+    "training.fit": {"Training", "fit"},
 }
 
 if not typing.TYPE_CHECKING:

@@ -12,7 +12,7 @@ from torch.autograd.profiler import profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from blitz.graph import walk
+from blitz.explained.graph import walk
 
 
 class _Operators(TorchDispatchMode):

@@ -19,7 +19,7 @@ from spec.harness.children import environment
 
 # A server imports this once, and forks every rank: a fork of pytest itself could not run a backward pass any
 # more. DDP imports torch._dynamo, which takes a second.
-PRELOADED = ["__main__", "torch._dynamo", "hypothesis", "spec.conftest", "spec.library.runs"]
+PRELOADED = ["__main__", "torch._dynamo", "hypothesis", "spec.conftest", "spec.blitz.runs"]
 
 context = multiprocessing.get_context("forkserver")
 numbers = itertools.count()

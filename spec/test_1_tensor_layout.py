@@ -1,4 +1,4 @@
-"""Section 1.4 of the notes, "resize": PyTorch on generated layouts, held to blitz/layout.py.
+"""Section 1.4 of the notes, "resize": PyTorch on generated layouts, held to blitz/explained/layout.py.
 
 Each claim here takes 2,400 layouts: Hypothesis draws 300 tensors, and from each eight more are made by
 transposing, permuting, slicing, expanding, squeezing, unsqueezing, and going over to channels_last.
@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blitz import layout
-from blitz.layout import Layout
+from blitz.explained import layout
+from blitz.explained.layout import Layout
 from spec.harness import WRONG, broken_by, claim
 
 REASON = "prefer reshape, because view alone can leave a tensor non-contiguous"

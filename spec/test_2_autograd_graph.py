@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from blitz import nets
-from blitz.graph import walk
-from blitz.nets import Net
+from blitz.explained.graph import walk
+from blitz.training import nets
+from blitz.training.nets import Net
 from spec.harness import broken_by, claim
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import autograd
 from torch.autograd import functional
 
-from blitz import gradients
+from blitz.explained import gradients
 from spec.counters import flops, peak_bytes
 from spec.harness import ANSWERED, broken_by, claim
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from blitz import nets
-from blitz.nets import Net
+from blitz.training import nets
+from blitz.training.nets import Net
 from spec.harness import QUALIFIED, broken_by, claim
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from blitz.nets import Net
+from blitz.training.nets import Net
 from spec.harness import broken_by, claim
 
 TEXT = """\

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from blitz import nets
-from blitz.nets import CifarNet, Net
+from blitz.training import nets
+from blitz.training.nets import CifarNet, Net
 from spec.harness import ANSWERED, OUTDATED, QUALIFIED, WRONG, broken_by, claim
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.functional import log_softmax, softmax
 
-from blitz.nets import Net
+from blitz.training.nets import Net
 from spec.harness import OUTDATED, WRONG, broken_by, claim
 
 MINI_BATCHES_ONLY = "torch.nn takes mini-batches only; one sample needs unsqueeze(0)"

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from blitz import nets
-from blitz.nets import Net
+from blitz.training import nets
+from blitz.training.nets import Net
 from spec.harness import OUTDATED, QUALIFIED, WRONG, broken_by, claim
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
-from blitz.nets import Net
+from blitz.training.nets import Net
 from spec.faults import with_options
 from spec.harness import broken_by, claim
 

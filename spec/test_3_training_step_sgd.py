@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import SGD, sgd
 
-from blitz.optim import sgd_step
+from blitz.explained.sgd import sgd_step
 from spec.harness import broken_by, claim
 from spec.sgd_faults import (
     decay_apart,
@@ -68,7 +68,7 @@ def path_of_torch(run, device, **form):
 
 
 def path_of_formula(run, device):
-    """Return the weights, all in a row, after each step of blitz.optim."""
+    """Return the weights, all in a row, after each step of blitz.sgd_step."""
     options, weights, gradients = run
     buffers, path = [None] * len(weights), []
     for row in gradients:
@@ -78,7 +78,7 @@ def path_of_formula(run, device):
 
 
 class TestFormula:
-    """optim.SGD against blitz.optim, on generated options and gradients, some of them None."""
+    """optim.SGD against blitz.sgd_step, on generated options and gradients, some of them None."""
 
     @claim("nn.sgd-follows-its-formula", notes="3 update the weights")
     @broken_by(sgd, "sgd", decay_apart)
@@ -91,7 +91,7 @@ class TestFormula:
     @broken_by(SGD, "step", forgetting)
     @given(run=runs())
     def test_sgd_follows_its_formula(self, device, run):
-        """SGD with momentum, dampening, Nesterov, weight decay and maximize is blitz.optim to a few ulp."""
+        """SGD with momentum, dampening, Nesterov, decay and maximize is blitz.sgd_step to a few ulp."""
         actual, expected = path_of_torch(run, device, foreach=False), path_of_formula(run, device)
 
         largest = expected.abs().max().item()

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils import data as torch_data
 from torchvision import datasets, transforms
 
-from blitz import data
+from blitz.cifar10 import data
 from spec.harness import QUALIFIED, WRONG, broken_by, claim
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

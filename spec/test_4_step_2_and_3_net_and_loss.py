@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD
 
-from blitz.nets import CifarNet, shapes
+from blitz.training.nets import CifarNet, shapes
 from spec.harness import QUALIFIED, broken_by, claim
 
 LAYERS = {"conv1", "conv2", "pool", "fc1", "fc2", "fc3"}

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
 
-from blitz.nets import CifarNet
+from blitz.training.nets import CifarNet
 from spec.harness import broken_by, claim
 
 

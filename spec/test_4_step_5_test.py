@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from blitz.nets import CifarNet
+from blitz.training.nets import CifarNet
 from spec.harness import OUTDATED, QUALIFIED, WRONG, broken_by, claim
 
 

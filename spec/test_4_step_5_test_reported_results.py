@@ -11,9 +11,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from blitz import data, evaluation, training
-from blitz.nets import CifarNet
-from blitz.recipes import RECIPES
+from blitz.cifar10 import data
+from blitz.training import evaluation
+from blitz.training import fit as training
+from blitz.training.nets import CifarNet
+from blitz.training.recipes import RECIPES
 from spec.harness import QUALIFIED, broken_by, claim
 
 # What the notebook printed after every 2,000 mini-batches of its two epochs.

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD
 
-from blitz.nets import CifarNet
+from blitz.training.nets import CifarNet
 from spec.harness import QUALIFIED, broken_by, claim
 from spec.harness.devices import accelerator
 

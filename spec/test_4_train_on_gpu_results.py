@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD
 
-from blitz import precision
-from blitz.nets import CifarNet
-from blitz.precision import precision_flags
+from blitz.training import precision
+from blitz.training.nets import CifarNet
+from blitz.training.precision import precision_flags
 from spec.faults import with_options
 from spec.harness import ANSWERED, broken_by, claim
 from spec.harness.contract import not_checked

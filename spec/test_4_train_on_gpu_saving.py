@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from blitz.nets import CifarNet
+from blitz.training.nets import CifarNet
 from spec.harness import QUALIFIED, broken_by, claim
 from spec.harness.devices import accelerator
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from blitz.nets import CifarNet
+from blitz.training.nets import CifarNet
 from spec.harness import QUALIFIED, broken_by, claim
 from spec.harness.devices import accelerator
 

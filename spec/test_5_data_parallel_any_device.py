@@ -1,7 +1,7 @@
 """Section 5 of the notes, data parallelism: the principle, over any number of devices, all of them one.
 
-nn.DataParallel, over stand-ins for its devices (see spec/data_parallel.py), and blitz.parallel, which is the
-same idea in other code, are held to the net alone; where shares matter, as for BatchNorm, to each other.
+nn.DataParallel, over stand-ins for its devices (see spec/data_parallel.py), and our data_parallel, which is
+the same idea in other code, are held to the net alone; where shares matter, as for BatchNorm, to each other.
 Between several GPUs the same is shown by spec/test_5_data_parallel_gpus.py.
 """
 
@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from torch.nn.parallel import DataParallel
 from torch.optim import SGD
 
-from blitz import parallel
-from blitz.parallel import data_parallel, share_sizes
+from blitz.explained import parallel
+from blitz.explained.parallel import data_parallel, share_sizes
 from spec.data_parallel import ROUNDING, Normed, stand_ins
 from spec.data_parallel_faults import backwards, to_all
 from spec.data_parallel_replica_faults import (
@@ -45,7 +45,7 @@ def make_batch(rows, device):
 
 
 def ways(devices):
-    """Return what makes a call of nets alike: blitz.parallel, and nn.DataParallel."""
+    """Return what makes a call of nets alike: blitz.explained.parallel, and nn.DataParallel."""
     return [lambda net: lambda batch: data_parallel(net, batch, devices), nn.DataParallel]
 
 
@@ -66,7 +66,7 @@ def train(net, model, batches):
         optimizer.step()
 
 
-# Faults of blitz.parallel
+# Faults of blitz.explained.parallel
 
 
 def without_the_last_row(real):
@@ -191,7 +191,7 @@ class TestPrinciple:
 
 
 class TestShareByShare:
-    """nn.DataParallel against blitz.parallel."""
+    """nn.DataParallel against blitz.explained.parallel."""
 
     @settings(max_examples=30)
     @given(st.integers(2, 60), st.integers(1, 12))
@@ -201,7 +201,7 @@ class TestShareByShare:
     @broken_by(DataParallel, "parallel_apply", of_the_first)
     @broken_by(DataParallel, "replicate", with_copies_of_all_buffers)
     def test_net_with_batch_norm_is_computed_share_by_share(self, device, rows, devices):
-        """Outputs, gradients and running averages of a net with BatchNorm are those of blitz.parallel."""
+        """Outputs, gradients and running averages of a net with BatchNorm are those of our data_parallel."""
         assume(min(share_sizes(rows, devices)) > 1)  # BatchNorm refuses a single row
         nets = [Normed().to(device, torch.float64)]
         nets.append(copy.deepcopy(nets[0]))

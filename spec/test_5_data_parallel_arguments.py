@@ -1,7 +1,7 @@
 """Section 5 of the notes, data parallelism: what nn.DataParallel does to arguments and outputs.
 
 PyTorch's own code runs here over CPU stand-ins for GPUs, see spec/data_parallel.py; it is compared with
-blitz.parallel, share by share.
+blitz.explained.parallel, share by share.
 """
 
 import copy
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DataParallel
 
-from blitz.parallel import data_parallel, split
+from blitz.explained.parallel import data_parallel, split
 from spec.data_parallel import DATA_PARALLEL, SCATTER_GATHER, Recorder, cpus, numbered, on_machines
 from spec.data_parallel_faults import (
     added_up,

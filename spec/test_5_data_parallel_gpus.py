@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.parallel import DataParallel
 from torch.optim import SGD
 
-from blitz.parallel import data_parallel
+from blitz.explained.parallel import data_parallel
 from spec.data_parallel import Normed, Recorder, cpus, gpus, numbered, on_machines
 from spec.data_parallel_faults import backwards, one_call, to_all
 from spec.data_parallel_replica_faults import of_the_first, with_copies_of_all_buffers
@@ -123,7 +123,7 @@ class TestParametersOnTheFirstDevice:
 
 
 class TestShareByShare:
-    """nn.DataParallel against blitz.parallel, over the same devices."""
+    """nn.DataParallel against blitz.explained.parallel, over the same devices."""
 
     @on_machines
     @claim("parallel.rest-unchanged-on-gpus", notes="5", verdict=QUALIFIED, says=REST)
@@ -132,7 +132,7 @@ class TestShareByShare:
     @broken_by(DataParallel, "parallel_apply", of_the_first)
     @broken_by(DataParallel, "scatter", to_all)
     def test_net_is_computed_share_by_share(self, machine):
-        """Outputs, gradients and running averages are those of blitz.parallel over the same devices."""
+        """Outputs, gradients and running averages are those of our data_parallel over the same devices."""
         with machine() as devices:
             net = Normed().to(devices[0], torch.float64)
             ours = copy.deepcopy(net)

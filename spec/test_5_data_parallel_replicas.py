@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DataParallel
 
-from blitz.parallel import data_parallel, share_sizes, split
+from blitz.explained.parallel import data_parallel, share_sizes, split
 from spec.data_parallel import ROUNDING, Recorder, cpus, on_machines
 from spec.data_parallel_faults import one_call, to_all
 from spec.data_parallel_replica_faults import (

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DataParallel
 from torch.utils.data import DataLoader
 
-from blitz.parallel import share_sizes, split
+from blitz.explained.parallel import share_sizes, split
 from spec.data_parallel import Model, Recorder, cpus, numbered, on_machines
 from spec.data_parallel_faults import (
     along_the_first_axis,
@@ -180,7 +180,7 @@ class TestShares:
     @broken_by(DataParallel, "scatter", in_fixed_sizes)
     @broken_by(DataParallel, "scatter", in_turns)
     def test_shares_of_small_batches_are_those_of_the_rule(self, machine):
-        """From 1 row to 40, shares are in size, content and order what blitz.parallel.split makes them."""
+        """From 1 row to 40, shares are in size, content and order what our own split makes them."""
         with machine() as devices:
             for rows in range(1, 41):
                 net, batch = Recorder(), numbered(rows, 1, device=devices[0])
@@ -204,7 +204,7 @@ class TestShares:
         lambda real: lambda self, count, dim: self.split(-(-self.shape[dim] // count) or 1, dim),
     )
     def test_chunk_cuts_by_the_rule(self, device, rows, devices, dim):
-        """Tensor.chunk, which native code cuts by, makes blitz.parallel's shares for any size and axis."""
+        """Tensor.chunk, by which native code cuts, makes the shares of our own split, any size and axis."""
         shape = [2, 2, 2]
         shape[dim] = rows
         tensor = numbered(*shape, device=device)

@@ -1,4 +1,4 @@
-"""autograd held against reverse-mode differentiation from first principles, blitz/tape.py.
+"""autograd held against reverse-mode differentiation from first principles, blitz/explained/tape.py.
 
 The expressions are generated: three to seven steps, each over the latest result and one of the last three,
 beginning with a number, a row and a matrix, so that results are shared and some inputs left out. The inputs
@@ -14,8 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blitz import tape
-from blitz.tape import Variable
+from blitz.explained import tape
+from blitz.explained.tape import Variable
 from spec.harness import broken_by, claim
 
 # Of the largest number of the gradients, or of 1 if that is less; the two round differently, but far finer.

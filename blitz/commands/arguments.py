@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from blitz.recipes import RECIPES
+from blitz.training.recipes import RECIPES
 
 
 def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

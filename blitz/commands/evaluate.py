@@ -3,7 +3,7 @@
 import argparse
 
 from blitz.commands.shared import evaluate_test, labelled_as, load_data, load_net, print_accuracy
-from blitz.devices import find_device
+from blitz.training.devices import find_device
 
 
 def evaluate(arguments: argparse.Namespace) -> int:

@@ -9,9 +9,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from blitz import checkpoint
 from blitz.errors import BlitzError, CheckpointError
-from blitz.training import Record
+from blitz.training import checkpoint
+from blitz.training.fit import Record
 
 FILES = (
     "checkpoint.pt",

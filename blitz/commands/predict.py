@@ -4,12 +4,12 @@ import argparse
 import sys
 from itertools import chain
 
-from blitz.classes import CLASSES
+from blitz.cifar10.classes import CLASSES
+from blitz.commands.photos import images_in, read_photo
 from blitz.commands.shared import load_net
-from blitz.devices import find_device
 from blitz.errors import DataError
-from blitz.evaluation import probabilities
-from blitz.photos import images_in, read_photo
+from blitz.training.devices import find_device
+from blitz.training.evaluation import probabilities
 
 
 def predict(arguments: argparse.Namespace) -> int:

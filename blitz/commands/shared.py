@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from blitz import checkpoint
-from blitz.data import Cifar10, Split, find, load
+from blitz.cifar10.data import Cifar10, Split, find, load
 from blitz.errors import CheckpointError
-from blitz.evaluation import Evaluation, evaluate
-from blitz.nets import net_for
-from blitz.recipes import RECIPES, Recipe
+from blitz.training import checkpoint
+from blitz.training.evaluation import Evaluation, evaluate
+from blitz.training.nets import net_for
+from blitz.training.recipes import RECIPES, Recipe
 
 
 def load_data(arguments: argparse.Namespace) -> Cifar10:

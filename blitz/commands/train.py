@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from blitz import checkpoint, distributed
+from blitz.cifar10.data import Cifar10, normalize
 from blitz.commands import folder, signals
 from blitz.commands.shared import evaluate_test, labelled_as, load_data, print_accuracy
-from blitz.data import Cifar10, normalize
-from blitz.devices import has_bfloat16
 from blitz.errors import BlitzError, CheckpointError
-from blitz.evaluation import Evaluation, evaluating
-from blitz.nets import net_for
-from blitz.recipes import RECIPES, Recipe
-from blitz.training import Training
-from blitz.weights import remember_classes, remembered_classes
+from blitz.training import checkpoint, distributed
+from blitz.training.devices import has_bfloat16
+from blitz.training.evaluation import Evaluation, evaluating
+from blitz.training.fit import Training
+from blitz.training.nets import net_for
+from blitz.training.recipes import RECIPES, Recipe
+from blitz.training.weights import remember_classes, remembered_classes
 
 _STOPPED = 130  # what a shell reports of a program that Ctrl-C ended
 
@@ -199,7 +199,7 @@ def _command_to_go_on(arguments: argparse.Namespace, out: Path, runs: set[str]) 
 
 
 def _draw(training: Training, evaluation: Evaluation, data: Cifar10, out: Path) -> None:
-    from blitz import pictures  # matplotlib takes half a second to import, and only this needs it
+    from blitz.commands import pictures  # matplotlib takes half a second to import, and only this needs it
 
     names = {
         "official": "CIFAR-10",

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import torch
 
-from blitz import stand_in
-from blitz.data import Split, normalize
-from blitz.nets import CifarNet
+from blitz.cifar10 import stand_in
+from blitz.cifar10.data import Split, normalize
+from blitz.training.nets import CifarNet
 
 Operation = Callable[[], float]
 Builder = Callable[[torch.device], Operation]

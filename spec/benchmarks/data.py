@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-from blitz import official
-from blitz.data import Split, batches, loader
-from blitz.images import read_image_folder
+from blitz.cifar10 import official
+from blitz.cifar10.data import Split, batches, loader
+from blitz.cifar10.images import read_image_folder
 from spec.benchmarks.builders import Builder, Operation, drawn, named, synchronised
-from spec.library.data_folders import CLASSES, md5, pixels
+from spec.blitz.data_folders import CLASSES, md5, pixels
 
 A_BATCH = 4
 A_CLASS = 20  # images of each class to decode

@@ -16,11 +16,11 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from blitz import data
-from blitz.nets import CifarNet
-from blitz.parallel import data_parallel
-from blitz.recipes import RECIPES
-from blitz.training import Training
+from blitz.cifar10 import data
+from blitz.explained.parallel import data_parallel
+from blitz.training.fit import Training
+from blitz.training.nets import CifarNet
+from blitz.training.recipes import RECIPES
 from spec import ranks
 from spec.benchmarks.measuring import memory, now
 

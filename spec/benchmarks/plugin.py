@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from blitz.precision import precision_flags
+from blitz.training.precision import precision_flags
 from spec.harness import machine
 
 

@@ -13,14 +13,14 @@ import sys
 
 import torch
 
-from blitz import data
+from blitz.cifar10 import data
+from blitz.cifar10.data import Split
 from blitz.commands.train import choose_threads
-from blitz.data import Split
-from blitz.devices import find_device
-from blitz.evaluation import evaluate
-from blitz.nets import net_for
-from blitz.recipes import RECIPES
-from blitz.training import fit
+from blitz.training.devices import find_device
+from blitz.training.evaluation import evaluate
+from blitz.training.fit import fit
+from blitz.training.nets import net_for
+from blitz.training.recipes import RECIPES
 from spec.benchmarks import tutorial
 from spec.benchmarks.measuring import memory, now
 from spec.harness import machine

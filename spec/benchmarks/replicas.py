@@ -1,9 +1,9 @@
-"""What splitting a batch over devices costs, and saves where they are several: blitz.parallel over n."""
+"""What splitting a batch over devices costs, and saves where they are several: our data_parallel over n."""
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from blitz.parallel import data_parallel
+from blitz.explained.parallel import data_parallel
 from spec.benchmarks.builders import Builder, Operation, batch, cifar_net, named, repeated
 
 

@@ -4,9 +4,9 @@ import itertools
 
 import torch
 
-from blitz.nets import net_for
-from blitz.recipes import RECIPES, Recipe
-from blitz.training import Training, evaluate
+from blitz.training.fit import Training, evaluate
+from blitz.training.nets import net_for
+from blitz.training.recipes import RECIPES, Recipe
 from spec.benchmarks.builders import Builder, Operation, cifar_net, drawn, named, synchronised
 
 FOR_EVER = 10**6  # epochs

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from blitz import checkpoint
 from blitz.errors import BlitzError
+from blitz.training import checkpoint
 from spec.harness import perf
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import Compose, Normalize, ToTensor
 
-from blitz.nets import CifarNet
+from blitz.training.nets import CifarNet
 
 
 class ImagesInMemory(Dataset):

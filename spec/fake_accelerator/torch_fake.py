@@ -132,7 +132,7 @@ def library() -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the user's cache, as `blitz.cache` finds it, which nobody may import within `import torch`.
+    """Return the user's cache as blitz.cifar10.cache finds it, which nobody may import in `import torch`.
 
     Raises:
         RuntimeError: the user has no home folder.

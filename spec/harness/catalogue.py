@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from blitz.errors import BlitzError
-from blitz.graph import outline
+from blitz.explained.graph import outline
 from spec.harness.claims import HOLDS, SECTIONS, VERDICTS, Claim
 
 SPEC = Path(__file__).parents[1]
@@ -86,7 +86,9 @@ def picture(claim: Claim) -> str:
     if claim.graph is None:
         others = ", ".join(other.id for other in claims() if other.graph)
         raise BlitzError(f"the claim {claim.id} has no graph to draw; these have: {others}")
-    from blitz.graph_drawing import draw  # matplotlib takes half a second to import, and only this needs it
+    from blitz.explained.graph_drawing import (
+        draw,  # matplotlib takes half a second to import, and only this needs it
+    )
 
     result, leaves = claim.graph()
     return draw(result, params=leaves, title=f"{claim.id}: {claim.sentence}")

@@ -171,7 +171,7 @@ def uncollected(module: ModuleType) -> Iterable[str]:
 def problems(name: str, claim: Claim | None, seen: dict[str, str]) -> Iterable[str]:
     """Say what keeps the test `name` from being a claim; `seen` maps each id so far to its test."""
     if claim is None:
-        yield f"{name} is not a claim: put @claim(...) above it, or move it to spec/library"
+        yield f"{name} is not a claim: put @claim(...) above it, or move it to spec/blitz"
         return
     if not claim.sentence:
         yield f"{name}: the claim {claim.id} has no docstring; its first sentence is what is true"

@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from blitz import data
+    from blitz.cifar10 import data
     from spec.harness.verify import verify
 
     if arguments.download:
@@ -145,7 +145,7 @@ def _matrix(arguments: argparse.Namespace) -> int:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from blitz import checkpoint
+    from blitz.training import checkpoint
     from spec.harness import catalogue
 
     claim = catalogue.find(arguments.claim)

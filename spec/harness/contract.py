@@ -7,7 +7,7 @@ from typing import NoReturn
 import pytest
 import torch
 
-from blitz import data
+from blitz.cifar10 import data
 from blitz.errors import DataError
 
 GET_CIFAR10 = "fetch it with `blitz verify --download`, or name a copy with --data PATH or BLITZ_DATA"

@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributed import FileStore  # type: ignore[attr-defined]  # documented, but not exported
 from torch.nn.parallel import DistributedDataParallel
 
-from blitz.precision import float32_precision
+from blitz.training.precision import float32_precision
 from spec.harness.learning import check_gradients, gradients, smooth_net
 from spec.harness.visibility import RungError
 
@@ -69,7 +69,7 @@ def _process_group(device: torch.device, net: nn.Module, batch: Batch, alone: di
             check_gradients(actual, alone, TOLERANCE, f"DistributedDataParallel by {backend}")
         finally:
             # A DDP that is garbage still holds the group, whose threads can abort a process as it ends; see
-            # blitz.distributed.process_group.
+            # blitz.training.distributed.process_group.
             gc.collect()
             time.sleep(0.1)
             dist.destroy_process_group()

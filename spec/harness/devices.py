@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from blitz.devices import one_cpu
 from blitz.errors import BlitzError
-from blitz.precision import float32_precision
+from blitz.training.devices import one_cpu
+from blitz.training.precision import float32_precision
 from spec.harness.contract import lacks, not_checked
 from spec.harness.judging import judged_on_the_cpu
 

@@ -8,7 +8,7 @@ from threading import Thread
 
 import torch
 
-from blitz.devices import one_cpu
+from blitz.training.devices import one_cpu
 from spec.harness import ladder
 
 

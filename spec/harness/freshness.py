@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from blitz.precision import precision_flags
+from blitz.training.precision import precision_flags
 
 CAUSES = "see what changes it: a conftest.py, a plugin of pytest, sitecustomize.py or the environment"
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from blitz.precision import float32_precision
+from blitz.training.precision import float32_precision
 from spec.harness.contract import lacks
 from spec.harness.visibility import RungError
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from blitz import checkpoint
-from blitz.nets import CifarNet
-from blitz.precision import float32_precision
+from blitz.training import checkpoint
+from blitz.training.nets import CifarNet
+from blitz.training.precision import float32_precision
 from spec.harness.contract import lacks
 from spec.harness.kernels import largest_error
 from spec.harness.visibility import RungError

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from blitz.precision import float32_precision
+from blitz.training.precision import float32_precision
 from spec.harness.contract import lacks
 from spec.harness.devices import WITHOUT_HARDWARE
 from spec.harness.visibility import RungError

@@ -109,7 +109,7 @@ def perf(
     Raises:
         BlitzError: it cannot be measured, or nothing could be compared, or the report cannot be written.
     """
-    from blitz import checkpoint
+    from blitz.training import checkpoint
     from spec.harness import perf_report
     from spec.harness.ratios import FAILURES
 

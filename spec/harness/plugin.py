@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from blitz import data
+from blitz.cifar10 import data
 from blitz.errors import DataError
 from spec.harness import guard, outcomes, sabotage
 from spec.harness.checks import count_checks, tally

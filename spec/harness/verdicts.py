@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from blitz import data
+from blitz.cifar10 import data
 from blitz.errors import BlitzError
-from blitz.precision import precision_flags
+from blitz.training.precision import precision_flags
 from spec.harness import git, machine
 from spec.harness.outcomes import Record
 

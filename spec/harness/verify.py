@@ -11,7 +11,7 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from blitz import data
+from blitz.cifar10 import data
 from spec.harness import summary
 from spec.harness.children import ROOT
 from spec.harness.claims import VERDICTS

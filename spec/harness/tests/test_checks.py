@@ -36,7 +36,7 @@ NO_CHECKS = {
 @pytest.mark.parametrize("body", CHECKS.values(), ids=CHECKS)
 def test_an_executed_check_counts(run_spec, body):
     """An assert, an assert_close, a raises and a warns each make a test more than vacuous."""
-    result = run_spec(TEST.format(body=body), file="spec/library/test_data.py")
+    result = run_spec(TEST.format(body=body), file="spec/blitz/cifar10/test_data.py")
 
     assert result.parseoutcomes() == {"passed": 1}
 
@@ -44,7 +44,7 @@ def test_an_executed_check_counts(run_spec, body):
 @pytest.mark.parametrize("body", NO_CHECKS.values(), ids=NO_CHECKS)
 def test_a_test_without_an_executed_check_fails(run_spec, body):
     """A test that ends without having checked anything fails, claim or not."""
-    result = run_spec(TEST.format(body=body), file="spec/library/test_data.py")
+    result = run_spec(TEST.format(body=body), file="spec/blitz/cifar10/test_data.py")
 
     assert result.parseoutcomes() == {"failed": 1}
     result.stdout.fnmatch_lines(["vacuous: the test ended without one executed check"])
@@ -54,7 +54,7 @@ def test_checks_of_an_inner_run_are_not_counted_here(run_spec):
     """A run inside a test leaves the tally of that test as it was."""
     before = tally.executed
 
-    run_spec(TEST.format(body=CHECKS["assert"]), file="spec/library/test_data.py")
+    run_spec(TEST.format(body=CHECKS["assert"]), file="spec/blitz/cifar10/test_data.py")
 
     after = tally.executed
     assert after == before

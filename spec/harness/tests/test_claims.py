@@ -103,7 +103,7 @@ def test_collection_stops_under_xdist_too(run_spec_on_workers):
 
 def test_tests_elsewhere_need_not_be_claims(run_spec):
     """Only spec/test_*.py holds claims; what blitz promises are plain tests."""
-    result = run_spec("def test_plain():\n    assert True", file="spec/library/test_data.py")
+    result = run_spec("def test_plain():\n    assert True", file="spec/blitz/cifar10/test_data.py")
 
     assert result.parseoutcomes() == {"passed": 1}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from blitz import data
+from blitz.cifar10 import data
 from blitz.errors import DataError
 from spec.harness import catalogue, children, verify
 from spec.harness.command_line import main

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from blitz import data, stand_in
+from blitz.cifar10 import data, stand_in
 from spec.harness.contract import REASONS, check_requirements, is_cifar10, not_checked
 from spec.harness.tests.test_devices import pretend_accelerator
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from blitz.precision import precision_flags
+from blitz.training.precision import precision_flags
 from spec.harness import machine
 from spec.harness.devices import accelerator, accelerator_kind, label
 from spec.harness.reading import read
@@ -151,7 +151,7 @@ PRECISE = """
 @claim("nn.precise", notes="3")
 def test_precise(device, measured):
     "One is one."
-    from blitz.precision import precision_flags
+    from blitz.training.precision import precision_flags
     measured["before"] = precision_flags()["cuda_convolution"]
     torch.backends.cudnn.allow_tf32 = True
     assert 1 == 1
@@ -159,7 +159,7 @@ def test_precise(device, measured):
 @claim("nn.later", notes="3")
 def test_later(device, measured):
     "One is one."
-    from blitz.precision import precision_flags
+    from blitz.training.precision import precision_flags
     measured["before"] = precision_flags()["cuda_convolution"]
     assert 1 == 1
 """

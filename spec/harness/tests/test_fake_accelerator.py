@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from blitz import cache
+from blitz.cifar10 import cache
 from spec.fake_accelerator import torch_fake
 from spec.harness import catalogue
 

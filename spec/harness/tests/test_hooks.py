@@ -93,7 +93,7 @@ def test_a_case_that_cannot_tell_what_it_is_has_the_name_of_its_kind(run_spec, p
 
 def test_a_claim_with_a_wrong_id_stops_the_run_wherever_it_lies(run_spec):
     """The rules of claims hold for those outside of spec/test_*.py, too."""
-    result = run_spec(OTHER.replace("nn.b", "no.b"), file="spec/library/test_data.py")
+    result = run_spec(OTHER.replace("nn.b", "no.b"), file="spec/blitz/cifar10/test_data.py")
 
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(["*the id 'no.b' names no section*"])

@@ -68,7 +68,7 @@ def test_the_cpu_may_judge(verdict):
 
 def test_what_others_ask_is_their_own_affair():
     """PyTorch, or the program under test, may branch on a tensor of the device: the judge is the test."""
-    with judged_on_the_cpu(SPEC / "library"), pytest.raises(RuntimeError, match="meta"):
+    with judged_on_the_cpu(SPEC / "blitz"), pytest.raises(RuntimeError, match="meta"):
         bool(ON_META[0])
 
 

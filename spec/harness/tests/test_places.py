@@ -85,7 +85,7 @@ def test_rules_of_claims_hold_through_a_symbolic_link(make_spec, run_spec, pytes
 
 PLACES = {
     "a section": ("home/spec/test_1.py", "home/spec", "spec/test_1.py::test_a"),
-    "a library": ("home/spec/library/test_1.py", "home/spec", "spec/library/test_1.py::test_a"),
+    "a library": ("home/spec/blitz/test_1.py", "home/spec", "spec/blitz/test_1.py::test_a"),
     "a folder called spec": ("spec/spec/test_1.py", "spec/spec", "spec/test_1.py::test_a"),
     "outside": ("home/tests/test_1.py", "home/tests", "tests/test_1.py::test_a"),
 }

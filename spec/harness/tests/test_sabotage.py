@@ -92,7 +92,7 @@ def test_a_claim_without_a_sabotage_fails(run_spec):
 
 def test_each_claim_and_sabotage_is_a_run_and_other_tests_are_left_out(run_spec, make_spec):
     """Two sabotages of a claim are two runs, and one without; a plain test is not run under --sabotage."""
-    make_spec("def test_plain():\n    assert True", "spec/library/test_data.py")
+    make_spec("def test_plain():\n    assert True", "spec/blitz/cifar10/test_data.py")
     second = CLAIM.replace("def test", '@broken_by(torch, "ones", lambda real: torch.empty)\ndef test')
 
     result = run_spec(second.format(fault="zeros", body="assert torch.ones(2).sum() == 2"), "--sabotage")

@@ -1,0 +1,116 @@
+"""Pictures of a training, as PNG bytes: its course, some predictions, and what is taken for what."""
+
+import io
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure  # without pyplot: no window, no backend to choose, nothing global
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from torch import Tensor
+
+from blitz.training.fit import Record
+
+# two of Okabe and Ito's colours, which differ for every kind of colour vision, and in brightness
+_BLUE, _ORANGE = "#0072B2", "#D55E00"
+
+
+def training_curves(history: Sequence[Record], *, title: str) -> bytes:
+    """Draw the running loss and the test accuracy over the epochs.
+
+    Args:
+        history: records with "epoch", "step" and either "loss" or "accuracy" in [0, 1]; an "accuracy"
+            stands at the end of its epoch.
+        title: what was trained on what.
+    """
+    losses = [record for record in history if "loss" in record]
+    accuracies = [record for record in history if "accuracy" in record]
+    steps_per_epoch = max((record["step"] for record in history), default=1)
+
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    figure.suptitle(title)
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    epochs = [record["epoch"] - 1 + record["step"] / steps_per_epoch for record in losses]
+    top.plot(epochs, [record["loss"] for record in losses], "o-", color=_BLUE, markersize=4)
+    top.set_ylabel("running loss\n(cross-entropy, nats)")
+
+    bottom.plot(
+        [record["epoch"] for record in accuracies],
+        [100 * record["accuracy"] for record in accuracies],
+        "s-",
+        color=_ORANGE,
+    )
+    for record in accuracies:
+        bottom.annotate(
+            f"{100 * record['accuracy']:.1f} %",
+            (record["epoch"], 100 * record["accuracy"]),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+        )
+    bottom.axhline(10, color="grey", linestyle="--")
+    bottom.annotate(
+        "chance: one class of ten", (0.02, 10), xytext=(0, 4), textcoords="offset points", color="dimgrey"
+    )
+    bottom.set(ylabel="test accuracy (%)", ylim=(0, 100), xlabel="epoch")
+    bottom.set_xlim(0, max((record["epoch"] for record in history), default=1) * 1.05)
+    bottom.xaxis.get_major_locator().set_params(integer=True)
+    for axes in (top, bottom):
+        axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def predictions(
+    images: Tensor, labels: Tensor, predicted: Tensor, *, classes: Sequence[str], title: str
+) -> bytes:
+    """Draw images in rows of eight, each under what the net takes it for, and the truth where that differs.
+
+    Args:
+        images: uint8 (N, 3, 32, 32).
+        labels: the true classes, int64 (N,).
+        predicted: the net's classes, int64 (N,).
+        classes: the names of the classes.
+        title: which net on what data.
+    """
+    columns = min(8, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(
+        figsize=(1.3 * columns + 0.2, 1.65 * rows + 0.7), layout=ConstrainedLayoutEngine(h_pad=0.08)
+    )
+    figure.suptitle(f"{title}\nblue: right · orange: wrong, with the true class in brackets")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.axis("off")
+    for axes, image, label, guess in zip(grid, images, labels.tolist(), predicted.tolist(), strict=False):
+        axes.imshow(image.permute(1, 2, 0).cpu().numpy())
+        right = label == guess
+        words = classes[guess] if right else f"{classes[guess]}\n({classes[label]})"
+        axes.set_title(words, color=_BLUE if right else _ORANGE, fontsize=9)
+    return _png(figure)
+
+
+def confusion_matrix(confusion: Tensor, *, classes: Sequence[str], title: str) -> bytes:
+    """Draw for each true class (a row) how many per cent of its images were taken for which (a column).
+
+    Args:
+        confusion: numbers of images, int64 (C, C), rows by true class.
+        classes: the names of the C classes.
+        title: which net on what data.
+    """
+    shares = 100 * confusion.double() / confusion.sum(1, keepdim=True).clamp(min=1)
+    figure = Figure(figsize=(7.5, 6.5), layout="constrained")
+    axes = figure.subplots()
+    picture = axes.imshow(shares.numpy(), cmap="cividis", vmin=0, vmax=100)
+    for row, values in enumerate(shares.tolist()):
+        for column, share in enumerate(values):
+            colour = "black" if share > 55 else "white"
+            axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="predicted class", ylabel="true class", title=title)
+    figure.colorbar(picture, label="share of the images of the true class (%)")
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

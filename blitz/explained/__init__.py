@@ -1,0 +1,1 @@
+"""Explanations that run, to which PyTorch is held on generated cases."""

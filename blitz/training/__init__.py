@@ -1,0 +1,1 @@
+"""Training the notes' nets: each module knows only those before it."""

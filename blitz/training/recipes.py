@@ -1,0 +1,130 @@
+"""Recipes: what a training depends on besides data and seed."""
+
+import math
+from typing import NamedTuple
+
+
+class Recipe(NamedTuple):
+    """What a training depends on besides data and seed, as plain values.
+
+    Attributes:
+        name: what it is called in RECIPES.
+        batch_size: images a step.
+        epochs: how often each image is seen.
+        learning_rate: of SGD; where `one_cycle` changes it (see the function learning_rate), the highest.
+        momentum: of SGD, and of Muon.
+        nesterov: whether SGD looks ahead.
+        weight_decay: of SGD.
+        one_cycle: whether learning rates rise and fall.
+        report_every: the running loss is reported so often, in mini-batches, as its mean over them.
+        muon: the highest learning rate of Muon, which takes the weights of two dimensions and more, and
+            leaves the biases to SGD; 0 leaves all to SGD.
+        label_smoothing: share of each label that is spread over all classes.
+        shift: by how many pixels images move at most (see blitz.cifar10.augmentation).
+        flip: whether images are mirrored in every other epoch.
+        half: whether convolutions and products are computed in bfloat16, on hardware that has it.
+        views: over how many views of each test image the scores are averaged (see blitz.evaluate).
+        for_gpu: whether it is sized for a data-centre GPU.
+        widths: the channels of each block of a blitz.WhitenedNet; none mean the notes' CifarNet.
+        first_layer: filters, patch and stride of that net's first layer.
+    """
+
+    name: str
+    batch_size: int
+    epochs: int
+    learning_rate: float
+    momentum: float
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    one_cycle: bool = False
+    report_every: int = 2000
+    muon: float = 0.0
+    label_smoothing: float = 0.0
+    shift: int = 0
+    flip: bool = False
+    half: bool = False
+    views: int = 1
+    for_gpu: bool = False
+    widths: tuple[int, ...] = ()
+    first_layer: tuple[int, int, int] = (32, 4, 2)
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("tutorial", batch_size=4, epochs=2, learning_rate=0.001, momentum=0.9),
+        Recipe(
+            "fast",
+            batch_size=200,
+            epochs=1,
+            learning_rate=0.05,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=5e-4,
+            one_cycle=True,
+            report_every=100,
+            muon=0.07,
+        ),
+        Recipe(
+            "strong",
+            batch_size=250,
+            epochs=5,
+            learning_rate=0.5,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=5e-5,
+            one_cycle=True,
+            report_every=50,
+            muon=0.05,
+            label_smoothing=0.2,
+            shift=2,
+            flip=True,
+            half=True,
+            views=6,
+            widths=(64, 128),
+        ),
+        Recipe(
+            "record",
+            batch_size=2000,
+            epochs=8,
+            learning_rate=0.5,
+            momentum=0.85,
+            nesterov=True,
+            weight_decay=5e-5,
+            one_cycle=True,
+            report_every=25,
+            muon=0.24,
+            label_smoothing=0.2,
+            shift=2,
+            flip=True,
+            half=True,
+            views=6,
+            for_gpu=True,
+            widths=(64, 256, 256),
+            first_layer=(24, 2, 1),
+        ),
+    )
+}
+
+
+def learning_rate(recipe: Recipe, step: int, total_steps: int) -> float:
+    """Return the learning rate of mini-batch `step`, counted from 0 over all epochs.
+
+    With `one_cycle` it climbs along half a cosine from 1/25 of the highest, for 30 % of the steps, and
+    falls to 1/250,000 of it: torch's OneCycleLR as a function of the step, so that a resume needs no
+    scheduler state and one release of PyTorch reads what another wrote. Otherwise it stays the same.
+
+    >>> learning_rate(RECIPES["tutorial"], 0, 25_000)
+    0.001
+    >>> [round(learning_rate(RECIPES["fast"], step, 11), 4) for step in (0, 2, 3, 10)]
+    [0.002, 0.048, 0.049, 0.0]
+    """
+    if not recipe.one_cycle:
+        return recipe.learning_rate
+    top, first, last = recipe.learning_rate, recipe.learning_rate / 25, recipe.learning_rate / 250_000
+    turn = 0.3 * total_steps - 1
+    if step <= turn:
+        start, end, share = first, top, step / turn
+    else:
+        start, end, share = top, last, (step - turn) / (total_steps - 1 - turn)
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2

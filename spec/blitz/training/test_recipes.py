@@ -1,0 +1,77 @@
+"""blitz/training/recipes.py: the values of the recipes, and what the fast one reaches."""
+
+import pytest
+import torch
+from torch import nn
+
+from blitz.cifar10.data import Split, load
+from blitz.training.fit import evaluate, fit
+from blitz.training.nets import net_for
+from blitz.training.recipes import RECIPES, Recipe, learning_rate
+
+
+def test_tutorial_recipe_is_that_of_the_notes():
+    """Batches of 4, two epochs, SGD at 0.001 with momentum 0.9, and a loss every 2,000 mini-batches."""
+    recipe = RECIPES["tutorial"]
+
+    assert recipe == Recipe("tutorial", batch_size=4, epochs=2, learning_rate=0.001, momentum=0.9)
+    assert recipe.report_every == 2000
+
+
+def test_one_cycle_is_that_of_pytorch():
+    """At each step the rate is what torch's OneCycleLR sets."""
+    recipe = RECIPES["fast"]
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=50, cycle_momentum=False
+    )
+    expected = []
+    for _ in range(50):
+        expected += schedule.get_last_lr()
+        optimizer.step()
+        if len(expected) < 50:
+            schedule.step()
+
+    actual = [learning_rate(recipe, step, 50) for step in range(50)]
+
+    assert actual == pytest.approx(expected, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 4])
+def test_one_cycle_fits_into_a_handful_of_steps(total):
+    """However few the steps are, the rates are finite and positive, and the last is the lowest."""
+    rates = [learning_rate(RECIPES["fast"], step, total) for step in range(total)]
+
+    assert all(0 < rate <= 0.05 for rate in rates)
+    assert rates[-1] == min(rates) == pytest.approx(0.05 / 250_000)
+
+
+def test_record_recipe_learns_the_stand_in_with_a_slim_net():
+    """Five epochs with tiny widths: this is all that has been seen of it without a GPU."""
+    recipe = RECIPES["record"]._replace(widths=(8, 16), batch_size=50, epochs=5)
+    data = load("stand-in")
+    train = Split(data.train.images[::5], data.train.labels[::5])
+    test = Split(data.test.images[::4], data.test.labels[::4])
+    torch.manual_seed(0)
+    net = net_for(recipe, train.images)
+
+    fit(net, train, recipe)
+
+    assert evaluate(net, test, views=recipe.views, half=recipe.half).accuracy > 0.9
+
+
+REACHED = {"fast": 0.55, "strong": 0.80}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", REACHED)
+def test_recipe_reaches_its_accuracy_on_cifar10(cifar10, name):
+    """What the recipe is for, with a margin that one seed does not use up (docs/recipes.md)."""
+    recipe = RECIPES[name]
+    torch.manual_seed(0)
+    net = net_for(recipe, cifar10.train.images)
+
+    fit(net, cifar10.train, recipe)
+
+    assert evaluate(net, cifar10.test, views=recipe.views, half=recipe.half).accuracy >= REACHED[name]

@@ -1,0 +1,59 @@
+"""`blitz train` as the tests have torchrun start it: `torchrun ... -m spec.blitz.worker WORDS`.
+
+It saves every 20 mini-batches unless told otherwise, and draws nothing. What is no option of its own is one
+of `blitz train`.
+"""
+
+import argparse
+import os
+import signal
+import time
+from datetime import timedelta
+
+from blitz.commands import train as command
+from blitz.training import distributed
+from blitz.training.fit import Training
+from blitz.training.recipes import RECIPES
+from spec.harness.command_line import main
+
+
+def die(rank, step):
+    """Have the process of this rank kill itself in its mini-batch `step`, in its first life."""
+    if (os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]) != (str(rank), "0"):
+        return
+    real = Training._learn
+
+    def learn(training, *batch):
+        if training.step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(training, *batch)
+
+    Training._learn = learn
+
+
+def slow_down(seconds):
+    """Have each mini-batch take so much longer."""
+    real = Training._learn
+
+    def learn(training, *batch):
+        time.sleep(seconds)
+        real(training, *batch)
+
+    Training._learn = learn
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--die", nargs=2, type=int, metavar=("RANK", "STEP"))
+    parser.add_argument("--patience", type=float, default=60, help="seconds that a process waits for another")
+    parser.add_argument("--report", type=int, default=20, help="a report every so many mini-batches")
+    parser.add_argument("--slow", type=float, default=0, help="seconds that each mini-batch takes longer")
+    arguments, words = parser.parse_known_args()
+    if arguments.die:
+        die(*arguments.die)
+    slow_down(arguments.slow)
+    distributed.TIMEOUT = timedelta(seconds=arguments.patience)
+    # 158 mini-batches of the stand-in, in two epochs
+    RECIPES["fast"] = RECIPES["fast"]._replace(batch_size=64, epochs=2, report_every=arguments.report)
+    command._draw = lambda *outcome: None
+    raise SystemExit(main(["train", "--recipe=fast", "--data=stand-in", "--device=cpu", *words]))
