@@ -198,7 +198,7 @@ def test_a_graph_too_large_to_look_at_is_refused(monkeypatch):
     a = torch.zeros(1, requires_grad=True)
 
     assert draw(a.exp().exp())
-    with pytest.raises(ValueError, match=r"at most 3 nodes to draw, got 4; blitz\.graph\.outline"):
+    with pytest.raises(ValueError, match=r"at most 3 nodes to draw, got 4; blitz\.explained\.graph\.outline"):
         draw(a.exp().exp().exp())
 
 
