@@ -89,6 +89,7 @@ def test_what_is_inconclusive_is_said_and_is_no_failure(monkeypatch, tmp_path, c
     assert "more --rounds or a quieter machine can tell" in output
 
 
+@pytest.mark.slow
 def test_two_trees_are_compared_from_end_to_end(tmp_path, monkeypatch, capsys):
     """Of real processes: what takes ten times as long has such a ratio, and what is gone is missing."""
     monkeypatch.setattr(interleaving, "SAMPLE", 1e-3)
