@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from spec import ranks as processes
-from spec.harness.claims import Sabotage
-from spec.harness.contract import not_checked
-from spec.harness.devices import accelerator, on_accelerator
+from spec.harness.accelerator.devices import accelerator, on_accelerator
+from spec.harness.statements.claims import Sabotage
+from spec.harness.statements.contract import not_checked
 
 
 def pytest_collection_finish(session):

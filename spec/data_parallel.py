@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import comm
 
-from spec.harness.contract import not_checked
-from spec.harness.devices import accelerator
+from spec.harness.accelerator.devices import accelerator
+from spec.harness.statements.contract import not_checked
 
 CPU = torch.device("cpu")
 

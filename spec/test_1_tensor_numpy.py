@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spec.harness import QUALIFIED, broken_by, claim
-from spec.harness.devices import accelerator
+from spec.harness.accelerator.devices import accelerator
 
 ANY_TENSOR = "Tensor.numpy() converts a tensor to NumPy's data"
 SHARED = "a tensor and its array occupy the same storage: a change of the one shows in the other"

@@ -9,7 +9,7 @@ import torch
 
 from spec.faults import as_it_lies
 from spec.harness import QUALIFIED, broken_by, claim
-from spec.harness.devices import accelerator
+from spec.harness.accelerator.devices import accelerator
 
 AS_NUMPY = "the operations of tensors resemble NumPy's"
 ON_A_GPU = "tensors can run on a GPU, which is typically faster"

@@ -13,7 +13,7 @@ from torch.optim import SGD
 
 from blitz.training.nets import CifarNet
 from spec.harness import QUALIFIED, broken_by, claim
-from spec.harness.devices import accelerator
+from spec.harness.accelerator.devices import accelerator
 
 
 class Normed(nn.Module):

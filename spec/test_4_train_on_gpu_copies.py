@@ -11,8 +11,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from spec.harness import ANSWERED, broken_by, claim
-from spec.harness.contract import not_checked
-from spec.harness.devices import accelerator
+from spec.harness.accelerator.devices import accelerator
+from spec.harness.statements.contract import not_checked
 
 SENT = "inputs and labels have to be sent to the GPU at every step; what that waits for is not said"
 

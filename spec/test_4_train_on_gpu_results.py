@@ -19,8 +19,8 @@ from blitz.training.nets import CifarNet
 from blitz.training.precision import precision_flags
 from spec.faults import with_options
 from spec.harness import ANSWERED, broken_by, claim
-from spec.harness.contract import not_checked
-from spec.harness.devices import accelerator
+from spec.harness.accelerator.devices import accelerator
+from spec.harness.statements.contract import not_checked
 
 OPEN = "whether the net computes on a GPU what it computes on the CPU is not said"
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from blitz.training.nets import CifarNet
 from spec.harness import QUALIFIED, broken_by, claim
-from spec.harness.devices import accelerator
+from spec.harness.accelerator.devices import accelerator
 
 PLAIN = "torch.save(net.state_dict(), PATH), and load_state_dict(torch.load(PATH)) brings it back"
 

@@ -10,7 +10,7 @@ from torch.optim import SGD
 
 from blitz.training.nets import CifarNet
 from spec.harness import QUALIFIED, broken_by, claim
-from spec.harness.devices import accelerator
+from spec.harness.accelerator.devices import accelerator
 
 SMALL = "there is no massive speed-up on a GPU, because the net is small"
 

@@ -15,8 +15,8 @@ from torch.optim import SGD
 from spec.distributed_shares import gradient, gradient_alone, make_batch, make_net
 from spec.faults import then
 from spec.harness import ANSWERED, broken_by, claim
-from spec.harness.contract import not_checked
-from spec.harness.devices import accelerator
+from spec.harness.accelerator.devices import accelerator
+from spec.harness.statements.contract import not_checked
 
 DDP = nn.parallel.DistributedDataParallel
 UNKNOWN = "how DistributedDataParallel is used is not known yet"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from blitz.training.precision import precision_flags
-from spec.harness import machine
+from spec.harness.accelerator import machine
 
 
 @pytest.hookimpl(wrapper=True)  # before the harness and pytest-xdist hand tests to worker processes

@@ -23,7 +23,7 @@ from blitz.training.nets import net_for
 from blitz.training.recipes import RECIPES
 from spec.benchmarks import tutorial
 from spec.benchmarks.measuring import memory, now
-from spec.harness import machine
+from spec.harness.accelerator import machine
 
 OPPONENT = "the tutorial's own code"
 HELD_OUT = 5000

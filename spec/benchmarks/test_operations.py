@@ -11,7 +11,7 @@ import torch
 from spec.benchmarks.operations import ON_A_DEVICE, ON_NO_DEVICE
 from spec.benchmarks.sampling import SAMPLES, sample
 from spec.benchmarks.starting import start_of_pytest
-from spec.harness.contract import not_checked
+from spec.harness.statements.contract import not_checked
 
 pytestmark = pytest.mark.benchmark
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from blitz.errors import BlitzError
 from blitz.training import checkpoint
-from spec.harness import perf
+from spec.harness.perf import compare as perf
 
 ROOT = Path(__file__).parents[2]
 QUICK = (

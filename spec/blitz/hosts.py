@@ -7,7 +7,7 @@ import subprocess
 import sys
 from contextlib import contextmanager, suppress
 
-from spec.harness.contract import REASONS, not_checked
+from spec.harness.statements.contract import REASONS, not_checked
 
 PATIENCE = 5  # seconds that a process waits for another
 

@@ -11,7 +11,8 @@ import torch
 from blitz.training.recipes import RECIPES
 from spec.benchmarks import builders, data, plugin
 from spec.benchmarks.operations import OPERATIONS
-from spec.harness import machine, seats
+from spec.harness.accelerator import machine
+from spec.harness.runs import seats
 
 COUNTED = """
 import pytest, torch

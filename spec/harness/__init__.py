@@ -7,7 +7,7 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
-    from spec.harness.claims import ANSWERED, HOLDS, OUTDATED, QUALIFIED, WRONG, broken_by, claim
+    from spec.harness.statements.claims import ANSWERED, HOLDS, OUTDATED, QUALIFIED, WRONG, broken_by, claim
 
 __all__ = ["ANSWERED", "HOLDS", "OUTDATED", "QUALIFIED", "WRONG", "broken_by", "claim"]
 
@@ -15,5 +15,5 @@ if not typing.TYPE_CHECKING:
 
     def __getattr__(name):
         if name in __all__:
-            return getattr(importlib.import_module("spec.harness.claims"), name)
+            return getattr(importlib.import_module("spec.harness.statements.claims"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from blitz.commands.arguments import add_commands
 from blitz.errors import BlitzError
-from spec.harness import perf
-from spec.harness.escaping import printable
+from spec.harness.perf import compare as perf
+from spec.harness.records.escaping import printable
 from spec.harness.surroundings import open_streams
 
 NO_ANSWER = 2
@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _verify(arguments: argparse.Namespace) -> int:
     from blitz.cifar10 import data
-    from spec.harness.verify import verify
+    from spec.harness.runs.verify import verify
 
     if arguments.download:
         data.load(arguments.data, download=True, progress=True)
@@ -118,13 +118,13 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from spec.harness.doctor import doctor
+    from spec.harness.accelerator.doctor import doctor
 
     return doctor(arguments.device)
 
 
 def _summary(arguments: argparse.Namespace) -> int:
-    from spec.harness import reading, summary
+    from spec.harness.records import reading, summary
 
     try:
         found = reading.read(arguments.verdicts)
@@ -137,7 +137,7 @@ def _summary(arguments: argparse.Namespace) -> int:
 
 
 def _matrix(arguments: argparse.Namespace) -> int:
-    from spec.harness import matrix
+    from spec.harness.records import matrix
 
     lines, as_said = matrix.report(matrix.columns(arguments.verdicts))
     print("\n".join(lines))
@@ -146,7 +146,7 @@ def _matrix(arguments: argparse.Namespace) -> int:
 
 def _explain(arguments: argparse.Namespace) -> int:
     from blitz.training import checkpoint
-    from spec.harness import catalogue
+    from spec.harness.statements import catalogue
 
     claim = catalogue.find(arguments.claim)
     if arguments.svg:
@@ -160,7 +160,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _claims(arguments: argparse.Namespace) -> int:
-    from spec.harness import catalogue
+    from spec.harness.statements import catalogue
 
     print(catalogue.page(), end="")
     return 0

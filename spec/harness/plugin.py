@@ -12,14 +12,8 @@ import torch
 
 from blitz.cifar10 import data
 from blitz.errors import DataError
-from spec.harness import guard, outcomes, sabotage
-from spec.harness.checks import count_checks, tally
-from spec.harness.children import python
-from spec.harness.claims import before, claim_of, problems, uncollected, why_too_old
-from spec.harness.climbing import Climb
-from spec.harness.containment import MAIN, Supervisor, Watched, Worker
-from spec.harness.contract import GET_CIFAR10, NotChecked, check_requirements, is_cifar10, not_checked
-from spec.harness.devices import (
+from spec.harness.accelerator.climbing import Climb
+from spec.harness.accelerator.devices import (
     NAMED,
     OnAccelerator,
     accelerator,
@@ -29,17 +23,30 @@ from spec.harness.devices import (
     name_device,
     on_accelerator,
 )
-from spec.harness.findings import Findings
-from spec.harness.freshness import Freshness
-from spec.harness.garbage import LongLived
-from spec.harness.generated import draw_the_same_cases
-from spec.harness.outcomes import Record
+from spec.harness.children import python
 from spec.harness.places import node_of, real, specification
-from spec.harness.seats import seat_workers
-from spec.harness.seeds import seed_from, seed_of, sow
-from spec.harness.strict_warnings import StrictWarnings
+from spec.harness.records.verdicts import plain
+from spec.harness.runs import guard
+from spec.harness.runs.containment import MAIN, Supervisor, Watched, Worker
+from spec.harness.runs.findings import Findings
+from spec.harness.runs.freshness import Freshness
+from spec.harness.runs.garbage import LongLived
+from spec.harness.runs.seats import seat_workers
+from spec.harness.runs.strict_warnings import StrictWarnings
+from spec.harness.statements import outcomes, sabotage
+from spec.harness.statements.checks import count_checks, tally
+from spec.harness.statements.claims import before, claim_of, problems, uncollected, why_too_old
+from spec.harness.statements.contract import (
+    GET_CIFAR10,
+    NotChecked,
+    check_requirements,
+    is_cifar10,
+    not_checked,
+)
+from spec.harness.statements.generated import draw_the_same_cases
+from spec.harness.statements.outcomes import Record
+from spec.harness.statements.seeds import seed_from, seed_of, sow
 from spec.harness.surroundings import keep_sockets_short, name_the_user, open_streams
-from spec.harness.verdicts import plain
 
 __all__ = ["cifar10", "device", "measured", "start_from_own_seed"]
 

@@ -7,11 +7,13 @@ import subprocess
 import pytest
 import torchvision  # noqa: F401 -- an inner run forgets what it imported, and torch registers operators once
 
-from spec.harness import catalogue, climbing, plugin
+from spec.harness import plugin
+from spec.harness.accelerator import climbing
+from spec.harness.statements import catalogue
 
 HEADER = """
 import pytest, torch
-from spec.harness.contract import not_checked
+from spec.harness.statements.contract import not_checked
 from spec.harness import ANSWERED, HOLDS, OUTDATED, QUALIFIED, WRONG, broken_by, claim
 zeros = lambda real: torch.zeros
 """

@@ -9,8 +9,10 @@ import pytest
 
 from blitz.cifar10 import data
 from blitz.errors import DataError
-from spec.harness import catalogue, children, verify
+from spec.harness import children
 from spec.harness.command_line import main
+from spec.harness.runs import verify
+from spec.harness.statements import catalogue
 
 TRUE = """
 @claim("nn.a", notes="3", verdict=WRONG, says="one is two")

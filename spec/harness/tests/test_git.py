@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from spec.harness import git, verdicts
+from spec.harness import git
 from spec.harness.git import GitError, ask, commit
-from spec.harness.tests.perf_trees import make_tree, sleeping
+from spec.harness.records import verdicts
+from spec.harness.tests.perf.perf_trees import make_tree, sleeping
 from spec.harness.tests.repositories import commit_all, make_project, make_repository
 
 ROOT = Path(__file__).parents[3]
@@ -48,7 +49,7 @@ def commit_with_hook(project, options):
 
 
 CHECKOUT = """-c "
-from spec.harness.sides import side
+from spec.harness.perf.sides import side
 with side('BASE', 'HEAD') as base, side('HEAD', '.') as head:
     assert base.tree.joinpath('text').read_text() == 'first'
     assert head.tree.joinpath('text').read_text() == 'second'

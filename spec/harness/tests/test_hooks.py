@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from spec.harness import climbing, ladder, machine
+from spec.harness.accelerator import climbing, ladder, machine
 from spec.harness.command_line import main
-from spec.harness.tests.test_devices import pretend_accelerator
+from spec.harness.tests.accelerator.test_devices import pretend_accelerator
 
 MUTE = """
 class Mute(Exception):

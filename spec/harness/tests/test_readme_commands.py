@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from spec.harness import catalogue
+from spec.harness.statements import catalogue
 
 GPU = "ERROR: --require cuda: this machine shows 0 CUDA devices to PyTorch 2.15.0; look at nvidia-smi"
 NETWORK = "blitz: cannot download CIFAR-10 from a server to a folder: Name or service not known"

@@ -11,9 +11,11 @@ from unittest.mock import Mock
 import pytest
 
 from spec import conftest, ranks
-from spec.harness import catalogue, ladder, plugin
+from spec.harness import plugin
+from spec.harness.accelerator import ladder
 from spec.harness.children import environment, python
 from spec.harness.command_line import main
+from spec.harness.statements import catalogue
 from spec.harness.surroundings import LONGEST, name_the_user
 
 STREAMS = """

@@ -1,0 +1,244 @@
+"""The ladder: a device climbs in a process of its own, and the first rung that fails is the first cause.
+
+Whatever becomes of that process, an error that sticks, a crash or a call that never returns, this one gets a
+step for each rung: what stands above the first cause is blocked by it.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import tempfile
+import textwrap
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import IO, Any, Literal, TypedDict, cast
+
+from spec.harness.accelerator.rungs import DIED, HUNG, NAMES
+from spec.harness.children import ROOT, environment, python
+
+START = 60.0  # seconds to import PyTorch, which a cold disk takes its time for
+LAST_WORDS = 3.0  # seconds for a process that hangs to say where
+STANDS_ON = {
+    "tensor": "kernels",
+    "autograd": "autograd",
+    "nn": "autograd",
+    "derived": "autograd",
+    "footnote": "autograd",
+    "cifar": "training",
+    "parallel": "parallel",
+}
+
+Outcome = Literal["passed", "failed", "crashed", "timeout", "blocked"]
+
+
+class Step(TypedDict):
+    """What came of one rung on one device."""
+
+    device: str
+    rung: str
+    outcome: Outcome
+    seen: str
+    advice: str
+    seconds: float
+
+
+def climb(
+    device: str,
+    *,
+    last: str | None = None,
+    seconds: float = 30.0,
+    module: str = "spec.harness.accelerator.rungs",
+) -> list[Step]:
+    """Have a device climb in a process of its own; return a step for each rung.
+
+    Args:
+        device: its name, such as "cuda:1".
+        last: the rung to stop at, if not the top.
+        seconds: what a rung may take; libraries are loaded in some of them, which is slow from a cold disk.
+        module: what the process runs, given the device and the rung to stop at.
+    """
+    return list(climbing(device, last=last, seconds=seconds, module=module))
+
+
+def climbing(
+    device: str,
+    *,
+    last: str | None = None,
+    seconds: float = 30.0,
+    module: str = "spec.harness.accelerator.rungs",
+) -> Iterator[Step]:
+    """Yield each step of `climb` when its rung has ended."""
+    names = NAMES[: NAMES.index(last) + 1] if last else NAMES
+    failed = None
+    climber = _Climber(python("-X", "faulthandler", "-m", module, device, *([last] if last else [])))
+    try:
+        for name in names:
+            if failed:
+                yield _step(device, name, "blocked", f"by {failed}")
+                continue
+            # A rung's time begins with its first line; before the first rung PyTorch is imported.
+            step = _rung(climber, device, name, START if name == names[0] else seconds, seconds)
+            failed = None if step["outcome"] == "passed" else name
+            yield step
+    finally:
+        climber.end()
+
+
+def not_climbed(device: str, error: Exception) -> Step:
+    """Return a first rung that failed because no process could be sent up the ladder, or not be heard."""
+    step = _step(
+        device, NAMES[0], "failed", f"the ladder could not be climbed: {type(error).__name__}: {error}"
+    )
+    step["advice"] = (
+        "see that this user may start processes and write to the folder for temporary files (TMPDIR)"
+    )
+    return step
+
+
+def _rung(climber: "_Climber", device: str, name: str, patience: float, seconds: float) -> Step:
+    """Wait for one rung: for its first line `patience` seconds, then `seconds` for its second."""
+    started = time.monotonic()
+    try:
+        begun = climber.line(patience)
+        if begun is not None:
+            started = time.monotonic()
+            patience = seconds
+        ended = climber.line(seconds) if begun else None
+    except TimeoutError:
+        where = climber.where_it_hangs()
+        step = _step(device, name, "timeout", f"no answer within {patience:g} s{where}")
+    else:
+        if ended is not None:
+            return cast(Step, {"device": device, **ended})
+        step = _step(device, name, "crashed", climber.cause_of_death())
+    step["seconds"] = round(time.monotonic() - started, 3)
+    step["advice"] = HUNG if step["outcome"] == "timeout" else DIED
+    return step
+
+
+def _step(device: str, rung: str, outcome: Outcome, seen: str) -> Step:
+    return {"device": device, "rung": rung, "outcome": outcome, "seen": seen, "advice": "", "seconds": 0.0}
+
+
+class _Climber:
+    """The process that climbs, the lines that it prints, and what it leaves on its standard error."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by end()
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=environment(),
+        )
+        assert self.process.stdout is not None
+        self.pipe = self.process.stdout
+        self.unread = b""
+
+    def line(self, seconds: float) -> dict[str, Any] | None:
+        """Return the next line of ours, None at the end of all lines.
+
+        Raises:
+            TimeoutError: none came in time.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            while b"\n" in self.unread:
+                whole, _, self.unread = self.unread.partition(b"\n")
+                if whole.startswith(b'{"rung"'):  # and not what some library prints while it is imported
+                    return json.loads(whole)
+            ready, _, _ = select.select([self.pipe], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise TimeoutError
+            more = os.read(self.pipe.fileno(), 2**16)
+            if not more:
+                return None
+            self.unread += more
+
+    def where_it_hangs(self) -> str:
+        """End the process, which is asked to say where it is; return that, if it does."""
+        self.process.send_signal(signal.SIGABRT)  # faulthandler answers, without the interpreter
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(LAST_WORDS)
+        frames = self._frames()
+        return f"; it was at {frames}" if frames else ""
+
+    def cause_of_death(self) -> str:
+        """Return what ended the process, and the end of what it said."""
+        try:
+            status = self.process.wait(LAST_WORDS)
+        except subprocess.TimeoutExpired:
+            return "its process said no more"
+        if status >= 0:
+            cause = f"its process ended with status {status}"
+        else:
+            cause = f"its process was ended by {signal.Signals(-status).name}"
+        if status == -signal.SIGKILL:
+            cause += ", as happens where memory runs out"
+        said = [line for line in self._said().splitlines() if line.strip()]
+        rest = self._frames() or " | ".join(line.strip() for line in said[-2:])
+        return f"{cause}: {rest}" if rest else cause
+
+    def _said(self) -> str:
+        self.errors.seek(0)
+        return self.errors.read().decode(errors="replace")
+
+    def _frames(self) -> str:
+        """Return the innermost line of Python that faulthandler saw, outside of libraries if there is one."""
+        _, _, stack = self._said().rpartition("(most recent call first):\n")
+        frames = [line.strip() for line in stack.splitlines() if line.startswith("  File ")]
+        ours = [frame for frame in frames if "site-packages" not in frame and "/lib/python" not in frame]
+        return (ours or frames or [""])[0].replace(f"{ROOT}{os.sep}", "")
+
+    def end(self) -> None:
+        """End the process, whatever it does; one that not even SIGKILL ends is left behind."""
+        self.process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(LAST_WORDS)
+        self.pipe.close()
+        self.errors.close()
+
+
+def first_cause(steps: Iterable[Step]) -> Step | None:
+    """Return the step that failed, crashed or did not end; None where all passed."""
+    return next((step for step in steps if step["outcome"] not in ("passed", "blocked")), None)
+
+
+def stands_on(section_key: str) -> str:
+    """Return the rung that claims need whose id begins with `section_key`.
+
+    >>> stands_on("cifar")
+    'training'
+    """
+    return STANDS_ON[section_key]
+
+
+def blocks(steps: Iterable[Step], section_key: str) -> str | None:
+    """Return the rung that failed, if it is the one that these claims need or one below it."""
+    cause = first_cause(steps)
+    if cause is None or NAMES.index(cause["rung"]) > NAMES.index(stands_on(section_key)):
+        return None
+    return cause["rung"]
+
+
+def lines(steps: Iterable[Step]) -> list[str]:
+    """Return a line for each step, and what to do beneath the one that is the first cause."""
+    told = []
+    for step in steps:
+        place = f"{step['device']:<8} {step['rung']:<10} {step['outcome']:<7}"
+        took = f"{step['seconds']:5.1f} s" if step["outcome"] != "blocked" else " " * 7
+        told.append(f"{place} {took}  {step['seen']}".rstrip())
+        if step["advice"]:
+            told += textwrap.wrap(
+                f"what to do: {step['advice']}",
+                110,
+                initial_indent=" " * 9,
+                subsequent_indent=" " * 13,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+    return told

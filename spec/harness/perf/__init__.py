@@ -1,0 +1,1 @@
+"""`blitz perf`: what is slower in HEAD than in BASE."""

@@ -1,0 +1,128 @@
+"""Claim by environment: what differs between verdict files, and whether it should."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from packaging.version import Version
+
+from blitz.errors import BlitzError
+from spec.harness.records import summary
+from spec.harness.records.escaping import printable
+from spec.harness.records.reading import Verdicts, read
+from spec.harness.statements import catalogue
+from spec.harness.statements.claims import before
+from spec.harness.statements.outcomes import CONFIRMED, NOT_CHECKED, REFUTED, Record
+
+NO_ENVIRONMENT = ("kind", "schema", "started")
+TOLD_FIRST = ("torch", "accelerator", "python")  # where several things tell two environments apart
+
+
+class Column(NamedTuple):
+    """One environment: what decided on each claim there, and what no claim tells of its runs."""
+
+    heading: str
+    torch: str
+    decided: dict[str, Record]
+    troubles: list[str]
+
+
+def columns(paths: Iterable[Path]) -> list[Column]:
+    """Return what was found in each environment, the oldest release first.
+
+    Files of one environment are taken together: a claim that one of them refutes is refuted.
+
+    Raises:
+        BlitzError: a file cannot be trusted, its run did not finish, or nothing was checked in any.
+    """
+    files: dict[str, list[Verdicts]] = {}
+    for found in map(read, paths):
+        files.setdefault(json.dumps(_environment(found.header)), []).append(found)
+    environments = [json.loads(text) for text in files]
+    environments.sort(key=lambda told: (Version(told["torch"]), json.dumps(told)))
+    named = zip(_headings(environments), environments, strict=True)
+    table = [_column(heading, told["torch"], files[json.dumps(told)]) for heading, told in named]
+    if all(r["outcome"] == NOT_CHECKED for column in table for r in column.decided.values()):
+        raise BlitzError("no claim was checked in these files, so there is nothing to compare")
+    return table
+
+
+def _column(heading: str, torch: str, files: list[Verdicts]) -> Column:
+    # sorted, so that of two records that are equally bad the same one decides in any order of the files
+    records = sorted((record for found in files for record in found.results), key=json.dumps)
+    return Column(
+        heading, torch, summary.outcomes(records), sorted(filter(None, map(summary.trouble, files)))
+    )
+
+
+def _environment(header: Record) -> dict[str, str]:
+    """Return by name all that a header says of a run but its time."""
+    told = _flat({key: value for key, value in header.items() if key not in NO_ENVIRONMENT})
+    return dict(sorted(told.items()))
+
+
+def _flat(value: Any, name: str = "") -> dict[str, str]:
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    if isinstance(value, dict):
+        parts = (_flat(entry, f"{name} {key}".lstrip()) for key, entry in value.items())
+        return {key: text for part in parts for key, text in part.items()}
+    return {} if value is None else {name: " ".join(str(value).split())}
+
+
+def _headings(environments: list[dict[str, str]]) -> list[str]:
+    """Name each environment by its release, and by no more than tells it from others of the same name."""
+    headings = [Version(told["torch"]).public for told in environments]
+    for key in dict.fromkeys([*TOLD_FIRST, *sorted(key for told in environments for key in told)]):
+        values = [told.get(key, "none") for told in environments]
+        alike = [{v for v, h in zip(values, headings, strict=True) if h == heading} for heading in headings]
+        for i, (value, rivals) in enumerate(zip(values, alike, strict=True)):
+            if len(rivals) > 1:
+                headings[i] = value if key == "torch" else f"{headings[i]}, {key} {value}"
+    return [printable(heading).replace("|", r"\|") for heading in headings]
+
+
+def report(found: list[Column]) -> tuple[list[str], bool]:
+    """Return the lines of the table and of what is wrong with it, and whether all is as the claims say."""
+    names = [name for name in catalogue.ids() if any(name in column.decided for column in found)]
+    rows = {name: [_cell(column.decided.get(name)) for column in found] for name in names}
+    differing = {name: cells for name, cells in rows.items() if len({cell for cell in cells if cell}) > 1}
+    lines = [_row("claim", "true since", *(column.heading for column in found))]
+    lines += [_row(*["---"] * (len(found) + 2))]
+    lines += [_row(f"`{name}`", _since(name, found) or "", *cells) for name, cells in differing.items()]
+    agreeing = len(rows) - len(differing)
+    lines += ["", f"The other {agreeing} claims have the same outcome wherever they were run."]
+    wrong = list(disagreements(found))
+    if wrong:
+        lines += ["", "Not as the claims say:", "", *(f"- {text}" for text in wrong)]
+    return lines, not wrong
+
+
+def disagreements(found: list[Column]) -> Iterable[str]:
+    """Say where a claim is not true from the release on that it names, or is true before it."""
+    for column in found:
+        for name, record in column.decided.items():
+            too_old = record["since"] is not None and before(column.torch, record["since"])
+            expected = [REFUTED if too_old else CONFIRMED, NOT_CHECKED]
+            wrongly_left_out = record["reason"] == "torch-too-old" and not too_old
+            if record["outcome"] not in expected or wrongly_left_out:
+                claim = f"`{name}`" + (f" (true since {record['since']})" if record["since"] else "")
+                yield f"{claim} on {column.heading}: {' or '.join(expected)} expected, {_cell(record)} found"
+        for trouble in column.troubles:
+            yield f"{column.heading}: {trouble}"
+
+
+def _since(name: str, found: list[Column]) -> str | None:
+    return next(column.decided[name]["since"] for column in reversed(found) if name in column.decided)
+
+
+def _cell(record: Record | None) -> str:
+    """Return the outcome, the reason where there is one, nothing where the claim was not asked for."""
+    if record is None:
+        return ""
+    return f"{record['outcome']} ({record['reason']})" if record["reason"] else str(record["outcome"])
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"

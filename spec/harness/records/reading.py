@@ -1,0 +1,152 @@
+"""Reading a verdict file: each line is held to the schema, the whole to what a finished run leaves behind."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jsonschema
+from packaging.version import Version
+
+from blitz.errors import BlitzError
+from spec.harness.records.verdicts import SCHEMA, SCHEMA_VERSION
+from spec.harness.statements import catalogue
+from spec.harness.statements.outcomes import Record
+
+
+class Verdicts(NamedTuple):
+    """What a verdict file holds; the end is empty where the run had none."""
+
+    header: Record
+    rungs: list[Any]
+    results: list[Record]
+    end: Record
+
+
+class UnfinishedError(BlitzError):
+    """The run behind a file did not come to its end; `found` is what it left."""
+
+    status = 3
+
+    def __init__(self, sentence: str, found: Verdicts) -> None:
+        super().__init__(sentence)
+        self.found = found
+
+
+def read(path: Path) -> Verdicts:
+    """Return what a verdict file holds. It is read once, so that it may be a pipe.
+
+    Raises:
+        BlitzError: it cannot be read, or no run of this specification wrote it as it is.
+        UnfinishedError: the run behind it did not finish.
+    """
+    try:
+        *texts, cut = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise BlitzError(f"{path}: cannot read it: {error.strerror}") from None
+    lines = []
+    for number, text in enumerate(texts, 1):
+        try:
+            lines.append(_parse(text))
+        except ValueError as error:
+            raise BlitzError(f"{path}, line {number}: {error}") from None
+    header = lines[0] if lines and isinstance(lines[0], dict) else {}
+    if header.get("kind") != "header":
+        raise BlitzError(f"{path}: expected a verdict file, whose first line is a header")
+    if header.get("schema") != SCHEMA_VERSION:
+        raise BlitzError(
+            f"{path}: expected schema version {SCHEMA_VERSION}, got {repr(header.get('schema'))[:20]}; "
+            f"make it anew with `blitz verify --verdicts {path.name}`"
+        )
+    for number, problem in _problems(lines):
+        raise BlitzError(f"{path}, line {number}: {' '.join(problem.split())}")
+    rungs, results, ends = ([line for line in lines if line["kind"] == k] for k in ("rung", "result", "end"))
+    found = Verdicts(header, rungs, results, ends[0] if ends else {})
+    if how_far := _unfinished(found, bool(cut)):
+        raise UnfinishedError(f"{path}: this run did not finish: {' '.join(how_far.split())}", found)
+    if not results:
+        raise BlitzError(f"{path}: the run had no claim to check, so there is nothing to tell")
+    return found
+
+
+def _parse(text: bytes) -> Any:
+    """Return the value of a line, or raise a ValueError that says what is wrong with it."""
+    try:
+        return json.loads(
+            text.decode(),
+            parse_int=_finite,
+            parse_float=_finite,
+            parse_constant=_finite,
+            object_pairs_hook=_without_repeated_keys,
+        )
+    except UnicodeDecodeError:
+        raise ValueError("expected UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected JSON: {error.msg} at column {error.colno}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"expected a number that is finite, got {text[:20]}")
+    return int(text) if text.removeprefix("-").isdigit() else number
+
+
+def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> Record:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return record
+
+
+def _problems(lines: list[Any]) -> Iterator[tuple[int, str]]:
+    """Say what no run of this specification writes, with the line; what follows the first may be wrong."""
+    kinds = json.loads(SCHEMA.read_text(encoding="utf-8"))["$defs"]
+    # one for each kind: the oneOf of the whole schema would try them all
+    validators = {kind: jsonschema.Draft202012Validator(schema) for kind, schema in kinds.items()}
+    claims = set(catalogue.ids())
+    checks = set()
+    for number, line in enumerate(lines, 1):
+        kind = str(line.get("kind")) if isinstance(line, dict) else None
+        if kind not in validators:
+            yield number, f"expected an object whose kind is one of {', '.join(kinds)}"
+        elif error := jsonschema.exceptions.best_match(validators[kind].iter_errors(line)):
+            yield number, f"{error.json_path.removeprefix('$.')}: {error.message}"[:200]
+        elif kind == "header" and number > 1:
+            yield number, "a second header, as where two files were put together"
+        elif kind == "end" and number < len(lines):
+            yield number, "the end of the run, but lines follow, as where two files were put together"
+        elif kind == "result":
+            check = (line["node"], line["device"])
+            if line["id"] not in claims:
+                yield number, f"there is no claim {line['id']!r}: the file is of an older or a newer commit"
+            if check in checks:
+                yield number, f"a second result of {line['node']} on {line['device']}"
+            checks.add(check)
+    try:
+        Version(lines[0]["torch"])
+    except ValueError:  # InvalidVersion, or more digits than Python reads
+        yield 1, f"torch: expected a version such as 2.15.0, got {lines[0]['torch'][:40]!r}"
+    end = lines[-1]
+    results = sum(line["kind"] == "result" for line in lines)
+    if end["kind"] == "end" and (end["records"] != results or end["ended"] > end["collected"]):
+        yield (
+            len(lines),
+            f"the end tells of {end['records']} results, and of {end['ended']} of {end['collected']} checks, "
+            f"but the file holds {results} results",
+        )
+
+
+def _unfinished(found: Verdicts, cut: bool) -> str | None:
+    """Say how far the run came, if it did not come to its end."""
+    end, breaks_off = found.end, ["the file breaks off within a line"] * cut
+    if not end:
+        return "; ".join([f"{len(found.results)} of an unknown number of checks, no end record", *breaks_off])
+    # pytest's own statuses: 0 and 1 once all tests have run, 5 where there was none
+    if end["ended"] == end["collected"] and end["exit_status"] in (0, 1, 5) and not cut:
+        return None
+    checks = f"{end['ended']} of {end['collected']} checks, exit status {end['exit_status']}"
+    return "; ".join([checks, *breaks_off, *filter(None, [end["seen"]])])

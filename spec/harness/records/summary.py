@@ -1,0 +1,117 @@
+"""What a run found, in words: a table in the order of the notes, and a paragraph for each refuted claim."""
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable
+
+from spec.harness.accelerator import ladder
+from spec.harness.records.escaping import printable
+from spec.harness.records.reading import Verdicts
+from spec.harness.statements.claims import HOLDS, SECTIONS
+from spec.harness.statements.contract import REASONS
+from spec.harness.statements.outcomes import CONFIRMED, CRASHED, ERROR, NOT_CHECKED, REFUTED, TIMEOUT, Record
+
+BROKEN = (ERROR, TIMEOUT, CRASHED)
+WORST_FIRST = (REFUTED, *BROKEN, CONFIRMED, NOT_CHECKED)
+
+
+def report(records: list[Record]) -> list[str]:
+    """Return the lines of the whole: the table, a paragraph for what went wrong, what was not checked."""
+    lines = table(records)
+    for text in paragraphs(records):
+        lines += ["", text]
+    return [*lines, "", *gaps(records)]
+
+
+def of_file(found: Verdicts) -> list[str]:
+    """Return the lines of a whole file: the environment, how devices climbed, and the report."""
+    header = found.header
+    place = header["accelerator"] or header["cpu"]
+    first = f"PyTorch {header['torch']}, Python {header['python']}, {place}, data: {header['data']}"
+    climbed = ladder.lines(found.rungs)
+    above = [
+        printable(" ".join(line.split("\n"))) for line in [first, "", *climbed, *([""] if climbed else [])]
+    ]
+    return [*above, *report(found.results)]
+
+
+def trouble(found: Verdicts) -> str | None:
+    """Return what went wrong with a finished run that no record of a claim tells; None if nothing did."""
+    cause = ladder.first_cause(found.rungs)
+    if cause:
+        told = f"the device {cause['device']} failed the rung {cause['rung']}"
+    elif found.end["seen"]:
+        told = found.end["seen"]
+    elif found.end["exit_status"] and not any_bad(found.results):
+        told = f"the run ended with status {found.end['exit_status']}, though no claim is refuted or broken"
+    else:
+        return None
+    return printable(" ".join(told.split()))
+
+
+def any_bad(records: Iterable[Record]) -> bool:
+    """Tell whether a claim was refuted or broken."""
+    return any(record["outcome"] in (REFUTED, *BROKEN) for record in records)
+
+
+def outcomes(records: Iterable[Record]) -> dict[str, Record]:
+    """Return for each claim the record that decides: the worst one that was checked."""
+    deciding: dict[str, Record] = {}
+    for record in records:
+        rival = deciding.setdefault(record["id"], record)
+        if WORST_FIRST.index(record["outcome"]) < WORST_FIRST.index(rival["outcome"]):
+            deciding[record["id"]] = record
+    return deciding
+
+
+def table(records: Iterable[Record]) -> list[str]:
+    """Return the table, a row a section in the order of the notes and one for all."""
+    decided = list(outcomes(records).values())
+    columns = ["claims", CONFIRMED, REFUTED, NOT_CHECKED]
+    if any(record["outcome"] in BROKEN for record in decided):
+        columns.append("error")
+    rows = [["section of the notes", *columns]]
+    for section in [*SECTIONS.values(), "in all"]:
+        here = [r["outcome"] for r in decided if section in (r["section"], "in all")]
+        if here:
+            tally = Counter("error" if outcome in BROKEN else outcome for outcome in here)
+            rows.append([section, str(len(here)), *(str(tally[column]) for column in columns[1:])])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(_cells(row, widths)) for row in rows]
+
+
+def _cells(row: list[str], widths: list[int]) -> list[str]:
+    first, *numbers = row
+    return [first.ljust(widths[0]), *(n.rjust(w) for n, w in zip(numbers, widths[1:], strict=True))]
+
+
+def paragraphs(records: Iterable[Record]) -> list[str]:
+    """Tell each case that was refuted or went wrong: what the notes say, what is true, what was seen."""
+    return [_paragraph(record) for record in records if any_bad([record])]
+
+
+def _paragraph(record: Record) -> str:
+    case = ", ".join([*(f"{k} {v}" for k, v in record["params"].items() if k != "device"), record["device"]])
+    notes = f"The notes (section {record['notes']}) say"
+    if record["verdict"] == HOLDS:
+        stated = f"{notes}, and it should be true: {record['sentence']}"
+    else:
+        stated = f"{notes}: {(record['says'] or '').rstrip('.')}. Should be true: {record['sentence']}"
+    seen = " ".join((record["seen"] or "nothing").split())
+    text = printable(f"{record['id']} ({case}): {record['outcome']}. {stated} Seen: {seen}")
+    return textwrap.fill(text, 110, subsequent_indent="    ", break_long_words=False)
+
+
+def gaps(records: Iterable[Record]) -> list[str]:
+    """Return one line a reason: how many claims have a case that was not checked, and why."""
+    records = list(records)
+    lines = []
+    gpu = {r["id"] for r in records if r["gpu"]}
+    if gpu:
+        checked = {r["id"] for r in records if r["gpu"] and r["outcome"] in (CONFIRMED, REFUTED)}
+        lines.append(f"{len(checked)} of {len(gpu)} GPU claims were checked")
+    for reason, text in REASONS.items():
+        count = len({r["id"] for r in records if r["reason"] == reason})
+        if count:
+            lines.append(f"not checked: {count} {'claims' if count > 1 else 'claim'}, {reason}: {text}")
+    return lines

@@ -1,0 +1,100 @@
+"""Writing a verdict file: a header with the environment, a record per claim, case and device, an end."""
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from blitz.cifar10 import data
+from blitz.errors import BlitzError
+from blitz.training.precision import precision_flags
+from spec.harness import git
+from spec.harness.accelerator import machine
+from spec.harness.children import ROOT
+from spec.harness.statements.outcomes import Record
+
+SCHEMA_VERSION = 2
+SCHEMA = Path(__file__).with_name("verdicts.schema.json")
+
+
+class VerdictFile:
+    """A file that holds whole lines only, whenever the process that writes it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise pytest.UsageError(f"--verdicts {path}: cannot write there: {error.strerror}") from None
+
+    def empty(self) -> None:
+        """Take away what an earlier run has left in it."""
+        with suppress(OSError):  # a pipe holds nothing
+            os.ftruncate(self.file, 0)
+
+    def write(self, record: Record) -> None:
+        """Append `record` as one line, as a rule by one call, so that no reader sees half of it.
+
+        Raises:
+            BlitzError: it cannot be written, as on a full disk; the file ends with the line before.
+        """
+        line = (json.dumps(plain(record)) + "\n").encode()
+        unwritten = memoryview(line)
+        whole = os.fstat(self.file).st_size  # of lines that this process or another one has written
+        try:
+            while unwritten:
+                unwritten = unwritten[os.write(self.file, unwritten) :]
+        except OSError as error:
+            with suppress(OSError):  # a pipe cannot be cut
+                os.ftruncate(self.file, whole)
+            raise BlitzError(f"{self.path}: cannot write it any further: {error.strerror}") from None
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self.file)
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as JSON can hold it: numbers that JSON lacks, and tensors, become text and lists."""
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def header() -> Record:
+    """Describe the environment, without initialising CUDA."""
+    return {
+        "kind": "header",
+        "schema": SCHEMA_VERSION,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "torch": str(torch.__version__),
+        "torchvision": _version("torchvision"),
+        "numpy": _version("numpy"),
+        "python": platform.python_version(),
+        **machine.describe(),
+        "precision": precision_flags(),
+        "commit": git.commit(ROOT),
+        "data": data.find()[0],
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None  # torchvision, on a release of PyTorch that has none for this Python

@@ -1,0 +1,143 @@
+"""`blitz verify`: run the claims with a progress bar, and tell in plain words what they came to."""
+
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+import torch
+from tqdm import tqdm
+
+from blitz.cifar10 import data
+from spec.harness.accelerator.devices import accelerator_kind
+from spec.harness.children import ROOT
+from spec.harness.records import summary
+from spec.harness.runs.findings import Findings
+from spec.harness.runs.ledger import UNFINISHED
+from spec.harness.statements.claims import VERDICTS
+from spec.harness.statements.contract import REASONS
+from spec.harness.statements.outcomes import CONFIRMED, REFUTED, Record
+
+UNHEEDED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_TIMEOUT")  # a verify is whole, whatever they say
+COULD_NOT = 2  # begin
+STATUS: dict[int, int] = {  # of pytest -> of `blitz`
+    pytest.ExitCode.INTERRUPTED: UNFINISHED,
+    pytest.ExitCode.USAGE_ERROR: COULD_NOT,
+    pytest.ExitCode.NO_TESTS_COLLECTED: COULD_NOT,
+}
+
+
+def verify(options: list[str]) -> int:
+    """Run every claim, the slow ones too, with pytest's `options`; return the exit status."""
+    for name in UNHEEDED:
+        if os.environ.pop(name, None):
+            print(f"{name} is set aside: every claim is verified.")
+    tests = [str(path) for path in sorted((ROOT / "spec").glob("test_*.py"))]
+    fixed = [
+        f"--rootdir={ROOT}",
+        f"--config-file={ROOT / 'pyproject.toml'}",
+        f"--confcutdir={ROOT}",  # or those that lie further up would be heeded
+        "-pno:cacheprovider",
+        "--contain",
+        "--slow",
+    ]
+    status = pytest.main([*fixed, *options, *tests], plugins=[Narrator()])
+    return int(STATUS.get(status, status))
+
+
+class Narrator:
+    """Stands in for pytest's own terminal output."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm[Any] | None = None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Silence pytest, and say what is being held to what."""
+        config.pluginmanager.unregister(name="terminalreporter")
+        print(f"Holding PyTorch {torch.__version__} on {accelerator_kind() or 'the CPU'} to the notes.")
+        origin, folder = data.find()
+        if origin == "stand-in":
+            print(f"The claims about CIFAR-10 itself cannot be checked: {REASONS['no-cifar10']}.")
+        else:
+            print(f"CIFAR-10: {origin} in {folder}.")
+        sys.stdout.flush()
+
+    def pytest_collectreport(self, report: Any) -> None:
+        """Show what keeps the claims from being collected."""
+        if report.failed:
+            print(report.longreprtext, file=sys.stderr)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Start the progress bar."""
+        self.start(len(session.items))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """Start the progress bar, where workers have collected."""
+        self.start(len(ids))
+
+    def start(self, tests: int) -> None:
+        """Start the progress bar, if it has not been started."""
+        if self.bar is None:
+            self.bar = tqdm(total=tests, unit="check", dynamic_ncols=True, disable=None)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Name the test that runs."""
+        if self.bar:
+            self.bar.set_postfix_str(nodeid.split("::")[-1].removeprefix("test_")[:40], refresh=False)
+
+    def pytest_runtest_logfinish(self) -> None:
+        """Advance the progress bar."""
+        if self.bar:
+            self.bar.update()
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Say why the run was stopped, as where its records cannot be written."""
+        if str(excinfo.value):
+            print(f"blitz: {excinfo.value}", file=sys.stderr)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, Any, Any]:
+        """Tell what was found, once all books are closed."""
+        result = yield
+        if self.bar:
+            self.bar.close()
+        findings: Findings = session.config.pluginmanager.getplugin("blitz-findings")
+        if findings.records:
+            print("\n".join(story(findings.records)))
+            print(f"Written down in {session.config.option.verdicts}: `blitz summary` tells it again.")
+        for problem in findings.run.ledger.account().problems:
+            print(f"This run did not finish: {problem}.")
+        return result
+
+
+def story(records: list[Record]) -> list[str]:
+    """Return the findings as a person reads them: each claim, the table, what went wrong, what is missing."""
+    width = shutil.get_terminal_size((110, 24)).columns
+    decided = summary.outcomes(records)
+    lines: list[str] = []
+    section = ""
+    for record in decided.values():
+        if record["section"] != section:
+            section = record["section"]
+            lines += ["", section]
+        line = f"  {record['outcome']:<11}  {record['verdict']:<9}  {record['id']}: {record['sentence']}"
+        lines.append(line if len(line) <= width else line[: width - 1] + "…")
+    return [*lines, "", *summary.report(records), "", *verdict_words(decided)]
+
+
+def verdict_words(decided: dict[str, Record]) -> list[str]:
+    """Return what the outcomes mean for the notes."""
+    confirmed = [record["verdict"] for record in decided.values() if record["outcome"] == CONFIRMED]
+    tally = Counter(confirmed)
+    checked = sum(record["outcome"] in (CONFIRMED, REFUTED) for record in decided.values())
+    lines = [f"{len(confirmed)} of the {checked} claims that were checked are true on this machine."]
+    if broken := sum(record["outcome"] in summary.BROKEN for record in decided.values()):
+        lines.append(f"{broken} more broke before they could tell.")
+    lines.append("What the notes say there:")
+    lines += [f"{tally[verdict]:>5}  {verdict:<9}  {meaning}" for verdict, meaning in VERDICTS.items()]
+    return [*lines, "`blitz explain CLAIM` tells the whole of one."]

@@ -1,0 +1,61 @@
+"""The rung of comparison: each question has both answers, and a wrong one is told."""
+
+import pytest
+import torch
+
+from spec.harness.accelerator import comparisons
+from spec.harness.accelerator.comparisons import COMPARISONS, DTYPES, answers, comparisons_are_right
+from spec.harness.accelerator.visibility import RungError
+
+CPU = torch.device("cpu")
+
+
+def leaves(answer):
+    """Return the numbers in nested lists."""
+    return [leaf for part in answer for leaf in leaves(part)] if isinstance(answer, list) else [answer]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_both_answers_occur(name, dtype):
+    """A device that gives the same answer whatever it is asked gives a wrong one."""
+    found = leaves(answers(COMPARISONS[name], dtype, CPU))
+
+    assert len(set(found)) > 1
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_a_device_that_answers_otherwise_is_told(monkeypatch, name):
+    """The comparison is named, with what it gives there and on the CPU."""
+    real, calls = COMPARISONS[name], []
+
+    def misjudged(a, b):
+        calls.append(name)
+        first, *rest = real(a, b)
+        if len(calls) == 1:  # the CPU is asked first
+            return [first, *rest]
+        return [first.logical_not() if isinstance(first, torch.Tensor) else not first, *rest]
+
+    monkeypatch.setattr(comparisons, "COMPARISONS", {name: misjudged})
+
+    with pytest.raises(RungError, match=rf"^{name} in torch.float64 gives .*, on the CPU "):
+        comparisons_are_right(CPU)
+
+
+def test_what_another_accelerator_lacks_is_left_out_and_said(monkeypatch):
+    """A comparison that it has not is named, and is no failure; on CUDA it is one."""
+    calls = []
+
+    def lacking(a, b):
+        calls.append(a)
+        if len(calls) % 2 == 0:  # the CPU is asked first
+            raise NotImplementedError("Could not run 'aten::x' with arguments from the 'X' backend")
+        return [True]
+
+    monkeypatch.setattr(comparisons, "COMPARISONS", {"x": lacking})
+    monkeypatch.setattr(comparisons, "DTYPES", [torch.float64])
+
+    assert comparisons_are_right(CPU).endswith("; not there: x in torch.float64")
+    monkeypatch.setattr(comparisons, "lacks", lambda error, kind: False)
+    with pytest.raises(NotImplementedError):
+        comparisons_are_right(CPU)

@@ -1,0 +1,116 @@
+"""`blitz doctor`: which devices climb, what a person reads, and the status."""
+
+import pytest
+import torch
+
+from spec.harness.accelerator import doctor, ladder
+from spec.harness.command_line import main
+from spec.harness.tests.accelerator.test_devices import pretend_accelerator
+
+
+def step(device, rung="visible", outcome="passed", advice=""):
+    """Return a step."""
+    return {
+        "device": device, "rung": rung, "outcome": outcome, "seen": "x", "advice": advice, "seconds": 0.5,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def climbs(monkeypatch):
+    """What each device will have climbed, instead of processes; a list to be filled."""
+    found = {}
+    monkeypatch.setattr(ladder, "climbing", lambda device: iter(found[device]))
+    return found
+
+
+DEVICES = {
+    "none named": (None, ["cuda:0", "cuda:1"]),
+    "its kind": ("cuda", ["cuda:0", "cuda:1"]),
+    "one of them": ("cuda:1", ["cuda:1"]),
+    "the CPU": ("cpu", ["cpu"]),
+    "the CPU by its number": ("cpu:0", ["cpu"]),
+    "another kind": ("xpu", ["xpu"]),
+}
+
+
+@pytest.mark.parametrize(("name", "devices"), DEVICES.values(), ids=DEVICES)
+def test_all_devices_of_a_kind_climb_or_the_one_that_is_named(monkeypatch, name, devices):
+    """A kind means all of its devices that are visible."""
+    pretend_accelerator(monkeypatch, "cuda")
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+
+    assert doctor.devices_of(name) == devices
+
+
+@pytest.mark.parametrize(("built_for", "kind"), [(None, "cuda"), (torch.device("xpu"), "xpu")])
+def test_without_an_accelerator_the_one_that_pytorch_is_built_for_climbs(monkeypatch, built_for, kind):
+    """The first rung then tells what is missing; a build for the CPU alone is asked for CUDA."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: built_for)
+
+    assert doctor.devices_of(None) == [kind]
+
+
+def test_a_healthy_machine_is_told_rung_by_rung_with_status_0(climbs, monkeypatch, capsys):
+    """Each rung of each device is a line, after one about the machine."""
+    pretend_accelerator(monkeypatch, "cuda")
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    climbs.update({f"cuda:{n}": [step(f"cuda:{n}"), step(f"cuda:{n}", "memory")] for n in range(2)})
+
+    assert main(["doctor"]) == 0
+
+    first, *rungs, last = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"PyTorch {torch.__version__}, Python ")
+    assert first.endswith(", 2 cuda devices")
+    assert sorted(line.split()[0] for line in rungs) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+    assert last == "All rungs passed."
+
+
+def test_first_cause_comes_with_what_to_do_and_status_1(climbs, capsys):
+    """Under the rung that failed stands what to do, and at the end which one it was."""
+    climbs["cpu"] = [
+        step("cpu"),
+        step("cpu", "memory", "failed", "reset it"),
+        step("cpu", "kernels", "blocked"),
+    ]
+
+    assert main(["doctor", "--device", "cpu"]) == 1
+
+    output = capsys.readouterr().out
+    assert (
+        "memory     failed    0.5 s  x\n         what to do: reset it\ncpu      kernels    blocked" in output
+    )
+    assert output.endswith("First cause: the rung memory on cpu.\n")
+
+
+def test_two_devices_with_one_cause_are_advised_once(climbs, monkeypatch, capsys):
+    """What to do about the same rung is not said again for each device."""
+    pretend_accelerator(monkeypatch, "cuda")
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    climbs.update({f"cuda:{n}": [step(f"cuda:{n}", "memory", "failed", "reset it")] for n in range(2)})
+
+    assert main(["doctor"]) == 1
+
+    output = capsys.readouterr().out
+    assert output.count("what to do: reset it") == 1
+    assert output.endswith("First cause: the rung memory on cuda:0, memory on cuda:1.\n")
+
+
+def test_without_an_accelerator_the_first_rung_fails_and_no_traceback_is_shown(capfd):
+    """A device that is not there is one failed rung, the others are blocked."""
+    assert main(["doctor", "--device", "cuda:77"]) == 1
+
+    output, errors = capfd.readouterr()
+    assert "cuda:77  visible    failed" in output
+    assert "what to do: " in output
+    assert output.count("blocked          by visible") == 8
+    assert "Traceback" not in output + errors
+
+
+def test_a_second_cpu_is_one_sentence(capsys):
+    """Nothing climbs, since it would be the first one that climbs."""
+    assert main(["doctor", "--device", "cpu:1"]) != 0
+
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors == "blitz: there is no device cpu:1: PyTorch has one CPU, which is called cpu or cpu:0\n"

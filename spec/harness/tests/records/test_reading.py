@@ -1,0 +1,261 @@
+"""Reading a verdict file: what a run left is told, and nothing else is believed."""
+
+import json
+import os
+import threading
+
+import pytest
+
+from blitz.errors import BlitzError
+from spec.harness.command_line import main
+from spec.harness.records.reading import UnfinishedError, read
+from spec.harness.statements import catalogue
+
+RUNG = {"kind": "rung", "device": "cuda:0", "rung": "kernels", "outcome": "failed", "seen": "wrong sums"}
+RUNG |= {"advice": "", "seconds": 0.1}
+
+
+def test_a_file_is_told_by_its_kinds_of_lines(write_verdicts):
+    """The header, the rungs, the results and the end come apart."""
+    header, rungs, results, end = read(write_verdicts(results=[{}, {"id": "nn.b"}], rungs=[RUNG]))
+
+    assert header["torch"] == "2.15.0+cpu"
+    assert rungs == [RUNG]
+    assert [result["id"] for result in results] == ["nn.a", "nn.b"]
+    assert end["ended"] == 2
+
+
+def test_the_claims_are_known_without_importing_a_test():
+    """The ids that the text of the tests holds are those of the claims, each once."""
+    ids = catalogue.ids()
+
+    assert sorted(ids) == sorted(claim.id for claim in catalogue.claims())
+
+
+def test_a_file_is_read_once(write_verdicts, tmp_path, capsys):
+    """A pipe, which can be read only once, is summed up as a file is."""
+    text = write_verdicts().read_bytes()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=[text], daemon=True)
+    writer.start()
+
+    assert main(["summary", str(pipe)]) == 0
+
+    writer.join(10)
+    assert "in all                     1          1" in capsys.readouterr().out
+
+
+def change(number, **entries):
+    """Return a function that changes entries of a line; ... removes one."""
+
+    def changed(lines):
+        line = json.loads(lines[number]) | entries
+        lines[number] = json.dumps({key: value for key, value in line.items() if value is not ...})
+        return lines
+
+    return changed
+
+
+def put(number, text):
+    """Return a function that puts a text in the place of a line."""
+    return lambda lines: [*lines[:number], text, *lines[number:][1:]]
+
+
+DEEP = '{"kind": "result", "measured": ' + "[" * 100_000 + "]" * 100_000 + "}"
+UNTRUSTED = {
+    "nothing": (lambda lines: [], "v.jsonl: expected a verdict file, whose first line is a header"),
+    "text": (lambda lines: ["hello"], "line 1: expected JSON: Expecting value at column 1"),
+    "no header": (lambda lines: lines[1:], "v.jsonl: expected a verdict file, whose first line is a header"),
+    "a list": (lambda lines: ["[]"], "v.jsonl: expected a verdict file, whose first line is a header"),
+    "version 1": (
+        change(0, schema=1),
+        "v.jsonl: expected schema version 2, got 1; make it anew with `blitz verify --verdicts v.jsonl`",
+    ),
+    "a version that is text": (
+        change(0, schema="\n2"),
+        r"v.jsonl: expected schema version 2, got '\n2'; make",
+    ),
+    "two files": (lambda lines: lines + lines, "line 4: the end of the run, but lines follow, as where two"),
+    "two unfinished files": (lambda lines: lines[:3] * 2, "line 4: a second header, as where two files were"),
+    "a second end": (lambda lines: [*lines, lines[-1]], "line 4: the end of the run, but lines follow"),
+    "a list in the middle": (put(1, "[1]"), "line 2: expected an object whose kind is one of header, rung,"),
+    "an unknown kind": (change(1, kind=["result"]), "line 2: expected an object whose kind is one of header"),
+    "an unknown outcome": (change(1, outcome="fine"), "line 2: outcome: 'fine' is not one of ['confirmed',"),
+    "a key that lacks": (change(1, seed=...), "line 2: $: 'seed' is a required property"),
+    "a key too many": (change(1, more=1), "line 2: $: Additional properties are not allowed ('more' was"),
+    "an empty line": (put(1, ""), "line 2: expected JSON: Expecting value at column 1"),
+    "a deep nest": (put(1, DEEP), "line 2: it is nested too deeply"),
+    "no version": (
+        change(0, torch="master"),
+        "line 1: torch: expected a version such as 2.15.0, got 'master'",
+    ),
+    "no release": (change(1, since="soon"), "line 2: since: 'soon' does not match"),
+    "a release and a line end": (change(1, since="2.11\n"), r"line 2: since: '2.11\n' does not match"),
+    "a version without end": (change(0, torch="9" * 9999), "line 1: torch: expected a version such as"),
+    "a key with a line end": (change(1, params={"a\nb": 1}), "line 2: params"),
+    "NaN": (put(1, '{"seconds": NaN}'), "line 2: expected a number that is finite, got NaN"),
+    "a huge number": (put(1, '{"seconds": 1e999}'), "line 2: expected a number that is finite, got 1e999"),
+    "a huge integer": (put(1, "9" * 9999), f"line 2: expected a number that is finite, got {'9' * 20}"),
+    "a repeated key": (put(1, '{"kind": 1, "kind": 2}'), "line 2: a key stands twice in one object"),
+    "half a character": (put(1, b'"caf\xe9"'), "line 2: expected UTF-8"),
+    "UTF-16": (lambda lines: [line.encode("utf-16") for line in lines], "line 1: expected UTF-8"),
+    "an unknown claim": (
+        change(1, id="nn.gone"),
+        "line 2: there is no claim 'nn.gone': the file is of an older or a newer commit",
+    ),
+    "a claim and a line end": (
+        change(1, id="nn.a\n"),
+        r"line 2: there is no claim 'nn.a\n': the file is of an",
+    ),
+    "the same check twice": (
+        change(2, id="nn.a", node="spec/test_a.py::test"),
+        "line 3: a second result of spec/test_a.py::test on cpu",
+    ),
+    "confirmed by nothing": (change(1, checks=0), "line 2: checks: 0 is less than the minimum of 1"),
+    "left out for no reason": (change(1, outcome="not checked"), "line 2: reason: None is not of type"),
+    "too few results": (
+        lambda lines: [lines[0], *lines[2:]],
+        "line 3: the end tells of 2 results, and of 2 of 2 checks, but the file holds 1 results",
+    ),
+    "more checks than there are": (change(3, ended=9), "line 4: the end tells of 2 results, and of 9 of 2"),
+    "no claim": (
+        lambda lines: change(1, collected=0, ended=0, records=0)([lines[0], lines[-1]]),
+        "v.jsonl: the run had no claim to check, so there is nothing to tell",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", ["summary", "matrix"])
+@pytest.mark.parametrize(("change", "sentence"), UNTRUSTED.values(), ids=UNTRUSTED)
+def test_what_no_run_has_written_is_one_sentence(write_verdicts, capsys, command, change, sentence):
+    """The sentence names the file and the line, nothing of the file is told, and the status is 2."""
+    path = write_verdicts(results=[{}, {"id": "nn.b"}])
+    lines = change(path.read_text().splitlines())
+    path.write_bytes(b"".join((line if isinstance(line, bytes) else line.encode()) + b"\n" for line in lines))
+
+    status = main([command, str(path)])
+
+    output, errors = capsys.readouterr()
+    assert (status, output) == (2, "")
+    assert errors.startswith(f"blitz: {path}")
+    assert sentence in errors
+    assert errors.count("\n") == 1
+
+
+def test_a_folder_is_one_sentence(tmp_path, capsys):
+    """What cannot be read is said, and the status is 2."""
+    assert main(["summary", str(tmp_path)]) == 2
+
+    assert capsys.readouterr().err == f"blitz: {tmp_path}: cannot read it: Is a directory\n"
+
+
+UNFINISHED = {
+    "a header alone": (lambda text: text[: text.index("\n") + 1], "0 of an unknown number of checks, no end"),
+    "no end": (
+        lambda text: text[: text.rindex('{"kind": "end"')],
+        "2 of an unknown number of checks, no end record\n",
+    ),
+    "cut in a line": (
+        lambda text: text[:-5],
+        "2 of an unknown number of checks, no end record; the file breaks off within a line\n",
+    ),
+    "checks without an outcome": (
+        lambda text: text.replace('"collected": 2', '"collected": 1288'),
+        "2 of 1288 checks, exit status 0\n",
+    ),
+    "Ctrl-C": (
+        lambda text: text.replace(
+            '"exit_status": 0, "seen": null', '"exit_status": 2, "seen": "stopped\\nby hand"'
+        ),
+        "2 of 2 checks, exit status 2; stopped by hand\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("cut", "sentence"), UNFINISHED.values(), ids=UNFINISHED)
+def test_a_run_that_did_not_finish_is_told_as_such(write_verdicts, capsys, cut, sentence):
+    """Summary says so above what is there, matrix compares nothing; the status of both is 3."""
+    path = write_verdicts(results=[{}, {"id": "nn.b"}])
+    path.write_text(cut(path.read_text()))
+
+    assert main(["summary", str(path)]) == 3
+    output = capsys.readouterr().out
+    assert output.startswith(f"{path}: this run did not finish: {sentence}")
+    assert "PyTorch 2.15.0+cpu, Python 3.11.7, AMD EPYC, data: stand-in" in output
+
+    assert main(["matrix", str(path)]) == 3
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert f"this run did not finish: {sentence}" in errors
+
+
+def test_no_cut_makes_a_good_file(write_verdicts):
+    """Wherever a file breaks off, it is refused: only the whole one is believed."""
+    path = write_verdicts()
+    whole = path.read_bytes()
+
+    for length in range(0, len(whole), 41):
+        path.write_bytes(whole[:length])
+        with pytest.raises(BlitzError):
+            read(path)
+
+
+def test_what_an_unfinished_run_left_comes_with_the_error(write_verdicts):
+    """Whoever wants it has the records in hand."""
+    path = write_verdicts(end={"collected": 7})
+
+    with pytest.raises(UnfinishedError) as caught:
+        read(path)
+
+    assert isinstance(caught.value, BlitzError)
+    assert [record["id"] for record in caught.value.found.results] == ["nn.a"]
+
+
+STATUSES = {
+    "confirmed": ({}, 0, ""),
+    "not checked": ({"results": [{"outcome": "not checked", "reason": "slow", "checks": 0}]}, 0, ""),
+    "refuted": ({"results": [{"outcome": "refuted"}], "end": {"exit_status": 1}}, 1, "nn.a (cpu): refuted."),
+    "refuted, and yet 0": ({"results": [{"outcome": "refuted"}]}, 1, "nn.a (cpu): refuted."),
+    "crashed": ({"results": [{"outcome": "crashed"}], "end": {"exit_status": 1}}, 1, "nn.a (cpu): crashed."),
+    "a failed rung": ({"rungs": [RUNG]}, 1, "the device cuda:0 failed the rung kernels"),
+    "a run that failed": (
+        {"end": {"exit_status": 1}},
+        1,
+        "the run ended with status 1, though no claim is refuted or broken",
+    ),
+    "something seen": ({"end": {"seen": "a worker left no word"}}, 1, "a worker left no word"),
+}
+
+
+@pytest.mark.parametrize(("run", "status", "sentence"), STATUSES.values(), ids=STATUSES)
+def test_both_readers_end_as_the_run_did(write_verdicts, capsys, run, status, sentence):
+    """What was wrong with a run is told, with status 1, also where no record of a claim tells it."""
+    path = write_verdicts(**run)
+
+    assert main(["summary", str(path)]) == status
+    assert sentence in capsys.readouterr().out
+    confirmed = write_verdicts("w.jsonl", results=[{"id": "nn.b"}])
+    assert main(["matrix", str(path), str(confirmed)]) == status
+
+
+STRANGE = "a\x1b[2Jb\x07c\u202ed\x9be\ud800f\u2028g\r"
+SHOWN = r"a\x1b[2Jb\x07c\u202ed\x9be\ud800f"
+
+
+def test_what_a_terminal_would_obey_is_shown_as_an_escape(write_verdicts, capsys):
+    """No string of a file moves the cursor, hides or reorders text, or forges a line of its own."""
+    refuted = {"outcome": "refuted", "seen": STRANGE, "sentence": STRANGE, "params": {"n": STRANGE}}
+    rung = RUNG | {"outcome": "passed", "seen": f"{STRANGE}\nin all 1 1"}
+    path = write_verdicts(results=[refuted], rungs=[rung], cpu=STRANGE, end={"seen": STRANGE})
+
+    main(["summary", str(path)])
+    main(["matrix", str(path), str(write_verdicts("w.jsonl"))])
+    main(["matrix", str(write_verdicts("u.jsonl", end={"collected": 9, "seen": STRANGE}))])
+
+    output, errors = capsys.readouterr()
+    assert output.count(SHOWN) > 4
+    assert SHOWN in errors
+    output += errors
+    assert "\nin all 1 1" not in output
+    assert not [c for c in output if not c.isprintable() and c != "\n"]

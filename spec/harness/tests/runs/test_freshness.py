@@ -1,0 +1,114 @@
+"""A run that does not begin with a fresh PyTorch says what differs, and so does a test."""
+
+import subprocess
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+from spec.harness.children import environment, python
+from spec.harness.runs.freshness import differences
+
+
+@contextmanager
+def changed(change, value, fresh):
+    """Have a setting changed for a while."""
+    change(value)
+    try:
+        yield
+    finally:
+        change(fresh)
+
+
+CHANGES = {
+    "the default dtype is torch.float64": lambda: changed(
+        torch.set_default_dtype, torch.float64, torch.float32
+    ),
+    "the default device is meta": lambda: torch.device("meta"),
+    "grad mode is False": torch.no_grad,
+    "inference mode is True": torch.inference_mode,
+    "anomaly mode is True": lambda: torch.autograd.set_detect_anomaly(True),
+    "autocast on the CPU is True": lambda: torch.autocast("cpu", torch.bfloat16),
+    "the deterministic debug mode is 1": lambda: changed(torch.set_deterministic_debug_mode, 1, 0),
+    "warn-always is True": lambda: changed(torch.set_warn_always, True, False),
+    "the precision of float32 products is medium": lambda: changed(
+        torch.set_float32_matmul_precision, "medium", "highest"
+    ),
+    "the number of modes that see each call is 1": torch.overrides.BaseTorchFunctionMode,
+    "flush_denormal is True": lambda: changed(torch.set_flush_denormal, True, False),
+    "how tensors are printed is tensor([    0.0, 33333.3, 66666.7]": lambda: torch._tensor_str.printoptions(
+        precision=1
+    ),
+    "how NumPy treats errors is ('raise', 'raise', 'raise', 'raise')": lambda: np.errstate(all="raise"),
+}
+CLAIMS = """
+@claim("nn.a", notes="3")
+def test_a():
+    "One is one."
+    assert 1 == 1
+    torch.set_default_dtype(torch.float64)
+
+@claim("nn.b", notes="3")
+def test_b():
+    "One is one."
+    assert 1 == 1
+"""
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_was_changed_is_told(request, change):
+    """Each setting by its name, with what it is; nothing differs once it was put back."""
+    with change():
+        told = differences()
+
+    assert request.node.callspec.id in told
+    assert differences() == ""
+
+
+def test_nothing_differs_in_a_fresh_process():
+    """The table holds for the PyTorch that is installed, whichever release it is."""
+    program = "from spec.harness.runs.freshness import differences; print(differences())"
+
+    done = subprocess.run(
+        python("-c", program), env=environment(), capture_output=True, text=True, timeout=100, check=True
+    )
+
+    assert done.stdout.strip() == ""
+
+
+def test_a_run_that_would_not_begin_fresh_is_refused_in_a_sentence(run_spec):
+    """All differences are named, before anything is collected."""
+    with np.errstate(divide="ignore"), torch.no_grad():
+        result = run_spec(CLAIMS, "-k", "test_b")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: this is not a fresh PyTorch: grad mode is False, and was True in a fresh*; how NumPy*"]
+    )
+    result.stdout.no_fnmatch_line("*collected*")
+
+
+def test_what_a_test_leaves_behind_is_told_by_the_next(run_spec):
+    """The one that left it is named, and what it is, instead of a failure that nobody can explain."""
+    try:
+        result = run_spec(CLAIMS)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+    assert result.ret == 1
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["not a fresh PyTorch since spec/test_3_example.py::test_a began: the default dtype is *64*"]
+    )
+
+
+def test_what_a_module_changes_while_it_is_collected_is_told_by_each_test(run_spec):
+    """It was changed since the run began, by no test."""
+    try:
+        result = run_spec(CLAIMS.replace("    torch.set", "torch.set"))
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(["not a fresh PyTorch since the run began: the default dtype is*"] * 2)

@@ -1,0 +1,311 @@
+"""A run ends with 0 only if each collected check came to one end, whatever ends it, its workers or pytest."""
+
+import faulthandler
+import json
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+
+import pytest
+
+from spec.harness.runs import guard
+
+PLACES = {  # where a check acts; in workers, each of which takes seconds to begin, where they differ
+    0: ("import", "fixture", "test", "teardown", "end"),
+    2: ("import", "test", "end"),
+}
+ACTS = {
+    "exits with 0": "os._exit(0)",
+    "exits with 7": "os._exit(7)",
+    "is killed": "os.kill(os.getpid(), 9)",
+    "crashes": "ctypes.string_at(0)",
+    "aborts": "os.abort()",
+    "hangs in native code": "mutex = ctypes.create_string_buffer(64); "
+    "[ctypes.PyDLL(None).pthread_mutex_lock(mutex) for _ in range(2)]",
+    "raises": "raise RuntimeError('raised')",
+    "ends pytest with 0": "pytest.exit('enough', returncode=0)",
+    "is interrupted": "raise KeyboardInterrupt",
+    "leaves by sys.exit(0)": "raise SystemExit(0)",
+}
+CONFTEST = """
+import ctypes, os, pytest
+from spec.harness.runs import containment
+pytest_plugins = ["spec.harness.plugin"]
+containment.COLLECTING = containment.ENDING = 3.0
+containment.PATIENCE = 0.5
+
+def act(place):
+    if place == {place!r}:
+        {act}
+
+@pytest.fixture
+def acting():
+    act("fixture")
+    yield
+    act("teardown")
+
+def pytest_sessionfinish():
+    if "PYTEST_XDIST_WORKER" in os.environ or not {workers}:
+        act("end")
+"""
+CLAIM = """
+@pytest.mark.timeout({seconds})
+@claim("nn.c{number}", notes="3")
+def test_{number}({fixture}):
+    "One is one."
+    {line}
+    assert 1 == 1
+"""
+
+
+def specification(at, count=5, seconds=30):
+    """Return claims, of which number `at` acts in its fixture, itself and in its teardown."""
+    claims = [
+        CLAIM.format(
+            number=n,
+            seconds=seconds,
+            fixture="acting" * (n == at),
+            line="act('test')" if n == at else "pass",
+        )
+        for n in range(count)
+    ]
+    return "from conftest import act\nact('import')\n" + "".join(claims)
+
+
+@pytest.fixture
+def run_apart(make_spec, pytester):
+    """Write a specification, run pytest on it in a process of its own, and return its status and file."""
+
+    def run(source, conftest, *options, seconds=60):
+        make_spec(source)
+        pytester.path.joinpath("conftest.py").write_text(conftest)
+        faulthandler.cancel_dump_traceback_later()  # a fork loses its thread, and would wait for it
+        process = os.fork()
+        if process == 0:
+            _run_and_leave(pytester.path / "output", ["--verdicts=v.jsonl", *options])
+        end = time.monotonic() + seconds
+        while not (ended := os.waitpid(process, os.WNOHANG))[0] and time.monotonic() < end:
+            time.sleep(0.01)
+        if not ended[0]:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+            pytest.fail(f"it did not end within {seconds} s: {output_of(pytester)}")
+        file = pytester.path / "v.jsonl"
+        lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        print(output_of(pytester))
+        return os.waitstatus_to_exitcode(ended[1]), lines
+
+    return run
+
+
+def _run_and_leave(output, options):
+    """Run pytest in this process, which ends with its status."""
+    status = 99
+    try:
+        with open(output, "wb") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+        guard.watching = False
+        status = int(pytest.main(options))
+    except SystemExit as left:  # the process that is watched
+        status = left.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def output_of(pytester):
+    """Return what the run printed."""
+    return pytester.path.joinpath("output").read_text()
+
+
+def check_books(lines, status):
+    """Fail unless the file ends as the run did, with one record of each collected check."""
+    end = lines[-1]
+    nodes = [line["node"] for line in lines if line["kind"] == "result"]
+    assert (end["kind"], end["exit_status"]) == ("end", status)
+    assert len(nodes) == len(set(nodes)) == end["records"] == end["collected"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("workers", "place"),
+    [(workers, place) for workers, places in PLACES.items() for place in places],
+    ids=lambda value: {0: "in one process", 2: "in workers"}.get(value, value),
+)
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+def test_no_end_is_green(run_apart, act, place, workers):
+    """Whatever a check does to the process, and where, the status is not 0 and no record is missing."""
+    at = random.randrange(5)
+    conftest = CONFTEST.format(place=place, act=act, workers=workers)
+
+    status, lines = run_apart(specification(at, seconds=1), conftest, f"-n{workers}")
+
+    assert status > 0
+    check_books(lines, status)
+
+
+WORKS = specification(at=-1, count=3)
+EXITS = specification(at=1, count=3)
+
+
+def test_a_check_that_exits_with_0_does_not_end_the_run_with_0(run_apart, pytester):
+    """The process that watches says at which check, and writes the records that are missing."""
+    status, lines = run_apart(EXITS, CONFTEST.format(place="test", act="os._exit(0)", workers=0))
+
+    check_books(lines, status)
+    assert status == 3
+    assert [line["outcome"] for line in lines[1:-1]] == ["confirmed", "crashed", "not checked"]
+    assert lines[-1]["ended"] == 1
+    assert (
+        "this run did not finish: the process that ran the checks ended with status 0, at "
+        "spec/test_3_example.py::test_1; 2 of 3 checks did not come to an end, such as"
+    ) in output_of(pytester)
+
+
+def test_a_call_that_hangs_ends_the_run_and_is_named(run_apart, pytester):
+    """In one process, too, where no signal of Python's gets through to it."""
+    source = specification(at=1, count=3, seconds=0.3)
+    conftest = CONFTEST.format(place="test", act=ACTS["hangs in native code"], workers=0)
+
+    status, lines = run_apart(source, conftest)
+
+    check_books(lines, status)
+    assert status == 3
+    assert [line["outcome"] for line in lines[1:-1]] == ["confirmed", "timeout", "not checked"]
+    assert "it did not end in time and could not be interrupted; File" in lines[2]["seen"]
+
+
+def test_a_whole_run_ends_with_0(run_apart):
+    """And its file says so."""
+    status, lines = run_apart(WORKS, CONFTEST.format(place=None, act="pass", workers=0))
+
+    check_books(lines, 0)
+    assert status == 0
+    assert (lines[-1]["ended"], lines[-1]["seen"]) == (3, None)
+
+
+def test_a_run_without_xdist_is_watched_as_well(run_apart):
+    """Nothing of it is needed where nobody asks for workers."""
+    status, lines = run_apart(
+        EXITS, CONFTEST.format(place="test", act="os._exit(0)", workers=0), "-pno:xdist.plugin"
+    )
+
+    check_books(lines, status)
+    assert status == 3
+
+
+def test_a_plugin_cannot_make_a_failure_good(run_apart):
+    """Not even by ending the process."""
+    conftest = CONFTEST.format(place="test", act="assert 1 == 2", workers=0)
+    conftest = conftest.replace(
+        "def pytest_sessionfinish():", "def pytest_unconfigure():\n    os._exit(0)\ndef f():"
+    )
+
+    status, lines = run_apart(EXITS, conftest)
+
+    check_books(lines, status)
+    assert status == 3
+    assert lines[2]["outcome"] == "error"
+
+
+def test_a_usage_error_leaves_the_earlier_file_alone(run_apart, pytester):
+    """What a run would write into is emptied only once it begins."""
+    pytester.path.joinpath("v.jsonl").write_text("{}\n")
+
+    status, lines = run_apart(WORKS, CONFTEST.format(place=None, act="pass", workers=0), "--require=nothing")
+
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert lines == [{}]
+    assert "unknown requirement 'nothing'" in output_of(pytester)
+
+
+RERUN = """
+import pytest
+from _pytest.runner import runtestprotocol
+pytest_plugins = ["spec.harness.plugin"]
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    for number in range(2):
+        for report in runtestprotocol(item, nextitem=nextitem, log=False):
+            if report.failed and number == 0:
+                report.outcome = "rerun"
+            item.ihook.pytest_runtest_logreport(report=report)
+            if report.outcome == "rerun":
+                break
+        else:
+            return True
+    return True
+"""
+SOMETIMES = """
+seen = []
+
+@claim("nn.a", notes="3")
+def test_a():
+    "One is one."
+    seen.append(1)
+    assert len(seen) > 1
+
+@claim("nn.b", notes="3")
+def test_b():
+    "One is one."
+    assert 1 == 1
+"""
+
+
+def test_what_is_tried_again_until_it_passes_is_refuted(run_apart):
+    """The first try counts."""
+    status, lines = run_apart(SOMETIMES, RERUN)
+
+    check_books(lines, status)
+    assert status == 1
+    assert [line["outcome"] for line in lines[1:-1]] == ["refuted", "confirmed"]
+
+
+@pytest.mark.parametrize("option", ["--setup-only", "--setup-plan"])
+def test_what_is_set_up_and_never_called_is_not_green(run_apart, option):
+    """It is not checked, and the run did not finish."""
+    status, lines = run_apart(WORKS, CONFTEST.format(place=None, act="pass", workers=0), option)
+
+    check_books(lines, status)
+    assert status == 3
+    assert {line["reason"] for line in lines[1:-1]} == {"not-reached"}
+
+
+SENT = {
+    "Ctrl-C, by another process": (signal.SIGINT, 2),
+    "the end of a job": (signal.SIGTERM, 3),
+}
+
+
+@pytest.mark.parametrize(("sent", "expected"), SENT.values(), ids=SENT)
+def test_a_signal_to_the_process_that_was_started_reaches_the_one_that_works(run_apart, sent, expected):
+    """That one ends, and the books are closed."""
+    act = f"os.kill(os.getppid(), {int(sent)}); [None for _ in iter(int, 1)]"
+
+    status, lines = run_apart(EXITS, CONFTEST.format(place="test", act=act, workers=0))
+
+    check_books(lines, status)
+    assert status == expected
+
+
+def test_the_process_that_works_ends_with_the_one_that_watches(run_apart, pytester):
+    """A job that is killed leaves nothing behind that holds a device."""
+    act = "open('pid', 'w').write(str(os.getpid())); os.kill(os.getppid(), 9); [None for _ in iter(int, 1)]"
+
+    status, _ = run_apart(EXITS, CONFTEST.format(place="test", act=act, workers=0))
+
+    assert status == -signal.SIGKILL
+    worker = int(pytester.path.joinpath("pid").read_text())
+    end = time.monotonic() + 10
+    while os.path.exists(f"/proc/{worker}") and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not os.path.exists(f"/proc/{worker}")
