@@ -7,7 +7,12 @@ from spec.harness.accelerator.rungs import DIED, HUNG, NAMES, RUNGS
 from spec.harness.statements.claims import SECTIONS
 from spec.harness.tests.accelerator.faulty_rungs import FAULTS
 
-CLIMB = "import sys\nfrom spec.harness.tests.accelerator import faulty_rungs\nsys.exit(faulty_rungs.main({!r}))"
+CLIMB = """
+import sys
+from spec.harness.tests.accelerator import faulty_rungs
+
+sys.exit(faulty_rungs.main({!r}))
+"""
 
 
 LIMITS = {"rung_that_hangs": 3}  # seconds a rung; the ones below it take less
