@@ -12,6 +12,8 @@ from blitz.errors import DataError
 
 GET_CIFAR10 = "fetch it with `blitz verify --download`, or name a copy with --data PATH or BLITZ_DATA"
 
+FORBIDDEN = pytest.StashKey[set[str]]()  # the reasons that no claim of a run may give
+
 REASONS = {
     "no-accelerator": "PyTorch sees no accelerator on this machine",
     "too-few-devices": "this machine has fewer CUDA devices than the claim needs",

@@ -1,0 +1,151 @@
+"""What becomes of a test: it starts from its own seed, has to check something, and leaves a record."""
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+import torch
+
+from blitz.cifar10 import data
+from spec.harness.accelerator.devices import accelerator, device, has_hardware, label, on_accelerator
+from spec.harness.places import specification
+from spec.harness.records.verdicts import plain
+from spec.harness.statements import outcomes, sabotage
+from spec.harness.statements.checks import tally
+from spec.harness.statements.claims import before, claim_of, why_too_old
+from spec.harness.statements.contract import FORBIDDEN, GET_CIFAR10, NotChecked, is_cifar10, not_checked
+from spec.harness.statements.outcomes import Record
+from spec.harness.statements.seeds import seed_from, seed_of, sow
+
+__all__ = ["cifar10", "device", "measured", "start_from_own_seed"]
+
+RECORD = pytest.StashKey[Record]()
+MEASURED = pytest.StashKey[dict[str, Any]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Prepare the record of a claim, and leave out what this machine cannot check."""
+    item.stash[MEASURED] = {}
+    claim = claim_of(item)
+    if claim is not None:
+        item.stash[RECORD] = outcomes.begin(claim, item)
+    since = claim.since if claim is not None else None
+    if since and before(torch.__version__, since) and not item.config.option.history:
+        not_checked("torch-too-old", why_too_old(torch.__version__, since))
+    if item.get_closest_marker("slow") and not item.config.option.slow:
+        not_checked("slow")
+    if item.get_closest_marker("cifar10") and data.find()[0] == "stand-in":
+        not_checked("no-cifar10")
+    _check_devices(item)
+
+
+def _check_devices(item: pytest.Item) -> None:
+    if on_accelerator(item):
+        device = accelerator()
+        if device is None:
+            not_checked("no-accelerator")
+        if RECORD in item.stash:
+            item.stash[RECORD]["device"] = label(device)
+    if item.get_closest_marker("timed") and not has_hardware():
+        not_checked("no-hardware")
+    several = item.get_closest_marker("multi_gpu")
+    if several and torch.cuda.device_count() < several.args[0]:
+        not_checked(
+            "too-few-devices", f"needs {several.args[0]}, this machine has {torch.cuda.device_count()}"
+        )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    """Start a fixture that several tests share from a seed of its own, whichever of them comes first."""
+    if fixturedef.scope != "function":
+        made_by = getattr(fixturedef.func, "__module__", "")
+        sow(seed_from(f"{made_by}::{fixturedef.argname}"))
+    return (yield)
+
+
+@pytest.fixture(autouse=True)
+def start_from_own_seed(request: pytest.FixtureRequest) -> None:
+    """Start every test from its own random state."""
+    sow(seed_of(request.node))
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Values that the claim puts on record: `measured["accuracy"] = 0.54`."""
+    return request.node.stash[MEASURED]
+
+
+@pytest.fixture(scope="session")
+def cifar10() -> data.Cifar10:
+    """Real CIFAR-10; without it the claim is not checked, and never confirmed on the stand-in."""
+    origin, folder = data.find()
+    if origin == "stand-in":
+        not_checked("no-cifar10")
+    found = data.load()
+    if not is_cifar10(found):
+        not_checked("no-cifar10", f"{folder} holds other images than CIFAR-10's 60,000: {GET_CIFAR10}")
+    return found
+
+
+def pytest_assertion_pass(item: pytest.Item, lineno: int, orig: str, expl: str) -> None:
+    """Count an executed assert."""
+    tally.note()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """Run a claim under its sabotage, if there is one; fail a test that ends without an executed check."""
+    if pyfuncitem.config.option.sabotage:
+        planted: Any = pyfuncitem.callspec.params["sabotage"]
+        return (yield from sabotage.under(pyfuncitem, planted))
+    try:
+        with tally.of_its_own(specification(pyfuncitem)) as mine:
+            result = yield
+    finally:
+        values: dict[str, Any] = pyfuncitem.stash[MEASURED]
+        taken = dict(values)
+        values.clear()
+        values.update(plain(taken))  # what cannot be written down fails the test here, and not the run later
+        if RECORD in pyfuncitem.stash:
+            record = pyfuncitem.stash[RECORD]
+            record["checks"], record["tolerance_used"] = mine.executed, mine.tolerance_used
+    if not mine.executed:
+        pytest.fail("vacuous: the test ended without one executed check", pytrace=False)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Turn what happened into the claim's outcome, and a forbidden "not checked" into a failure."""
+    report = yield
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, NotChecked) and error.reason in item.config.stash[FORBIDDEN]:
+        report.outcome = "failed"
+        report.longrepr = f"required, but not checked: {error}"
+    if claim_of(item) and (
+        hasattr(report, "wasxfail") or (report.skipped and not isinstance(error, NotChecked))
+    ):
+        report.__dict__.pop("wasxfail", None)
+        report.outcome = "failed"
+        report.longrepr = f"skipped without a reason from the closed list, use not_checked(...): {error}"
+    if sabotage.RESULT in item.stash:
+        report.sabotage = item.stash[sabotage.RESULT]
+    claim = claim_of(item)
+    if claim is None or item.config.option.sabotage:
+        return report
+    if RECORD not in item.stash:  # the hook of another plugin failed before ours could prepare it
+        item.stash[RECORD] = outcomes.begin(claim, item)
+    record: Record = item.stash[RECORD]
+    over = call.when == "teardown" and record["outcome"] not in (outcomes.CONFIRMED, outcomes.NOT_CHECKED)
+    if (call.when == "call" or error is not None) and not over:
+        outcome, reason, seen = outcomes.outcome_of(error, item, report)
+        record["outcome"], record["reason"], record["seen"] = outcome, reason, seen
+        record["detail"] = error.detail if isinstance(error, NotChecked) else None
+        record["measured"] = item.stash.get(MEASURED, {})
+        record["seconds"] = round(record["seconds"] + call.duration, 6)
+    report.record = plain(record)
+    return report
