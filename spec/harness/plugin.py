@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         run = config.stash[guard.RUN] = guard.begin(config)
         if guard.can_watch(config):
             return guard.watch(config, run)
+        config.add_cleanup(lambda: shutil.rmtree(run.folder, ignore_errors=True))
     named = config.option.device or os.environ.get(NAMED)
     if named:
         name_device(named)

@@ -108,6 +108,7 @@ def test_a_device_climbs_wherever_the_caller_stands(shadows):
     assert step["outcome"] == "passed"
 
 
+@pytest.mark.slow
 def test_workers_work_wherever_the_caller_stands(run_spec_on_workers, pytester):
     """What lies in the current folder is no module of a worker."""
     pytester.path.joinpath("queue.py").write_text("raise SystemExit('of the current folder')")

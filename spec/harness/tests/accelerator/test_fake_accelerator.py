@@ -80,6 +80,7 @@ class TestFakeAccelerator:
         assert seen["batches seen"] == 5
 
 
+@pytest.mark.slow
 def test_without_a_compiler_it_says_so_in_a_sentence(tmp_path):
     """A machine that cannot compile it is told what to do."""
     environment = {

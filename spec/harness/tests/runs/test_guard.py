@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import time
 import traceback
 
@@ -190,6 +191,16 @@ def test_a_whole_run_ends_with_0(run_apart):
     check_books(lines, 0)
     assert status == 0
     assert (lines[-1]["ended"], lines[-1]["seen"]) == (3, None)
+
+
+def test_a_run_that_is_refused_leaves_no_folder(run_spec, tmp_path, monkeypatch):
+    """Nobody watches this one, and it ends before it could close its books."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    result = run_spec("", "--require=rain")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert list(tmp_path.glob("blitz-*")) == []
 
 
 def test_a_run_without_xdist_is_watched_as_well(run_apart):
