@@ -192,7 +192,7 @@ def _pair(
 
 
 class Worker:
-    """A process of one side; see perf_worker.py."""
+    """A process of one side; see worker.py."""
 
     def __init__(self, side: Side, patience: float) -> None:
         self.side = side
