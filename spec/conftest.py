@@ -8,8 +8,14 @@ import torch
 
 from spec import ranks as processes
 from spec.harness.accelerator.devices import accelerator, on_accelerator
-from spec.harness.statements.claims import Sabotage
 from spec.harness.statements.contract import not_checked
+from spec.harness.statements.statement import Fault, statement_of
+from spec.notes import HEADINGS
+
+
+def pytest_headings():
+    """Hand the headings of the notes to the harness."""
+    return HEADINGS
 
 
 def pytest_collection_finish(session):
@@ -43,11 +49,11 @@ def moved_in_place(request):
 def ranks(request, tmp_path):
     """`ranks(size, work, *arguments)`: what `work` gives in each of so many processes, by rank.
 
-    A sabotage is planted in them, too.
+    A fault is planted in them, too.
     """
     sabotage = getattr(request.node, "callspec", None) and request.node.callspec.params.get("sabotage")
     planted = None
-    if isinstance(sabotage, Sabotage):
-        test = request.function
-        planted = (test.__module__, test.__qualname__, test.sabotages.index(sabotage))
+    if isinstance(sabotage, Fault):
+        proof = statement_of(request.node).proof
+        planted = (proof.__module__, proof.__qualname__, proof.faults.index(sabotage))
     return functools.partial(processes.run, folder=tmp_path, planted=planted)

@@ -42,7 +42,7 @@ def run(size, work, *arguments, folder, planted=None, backend="gloo"):
         work: a function of a module, for the ranks to import.
         arguments: what can be pickled.
         folder: where the processes meet, in a file: no port has to be free.
-        planted: where the ranks find the fault to plant: module and name of a claim, number of its sabotage.
+        planted: where the ranks find the fault to plant: module and name of a statement, number of its fault.
         backend: how the processes talk.
     """
     prepare()
@@ -71,7 +71,7 @@ def _join(group, rank, planted, work, arguments):
     with pytest.MonkeyPatch.context() as patch:
         if planted:
             module, name, number = planted
-            claim = functools.reduce(getattr, name.split("."), importlib.import_module(module))
-            claim.sabotages[number].plant(patch)
+            proof = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+            proof.faults[number].plant(patch)
         dist.init_process_group(rank=rank, timeout=timedelta(minutes=1), **group)
         return pickle.dumps(work(*pickle.loads(arguments)))  # the process ends soon, and with it the group

@@ -1,4 +1,4 @@
-"""What turns a test into a claim: `from spec.harness import claim, broken_by`.
+"""What turns tests into a statement: `from spec.harness import statement, fault`.
 
 A name is imported when it is asked for: the command line lies in this package, and its help needs none.
 """
@@ -7,13 +7,40 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
-    from spec.harness.statements.claims import ANSWERED, HOLDS, OUTDATED, QUALIFIED, WRONG, broken_by, claim
+    from spec.harness.statements.statement import (
+        ANSWERED,
+        HOLDS,
+        OUTDATED,
+        QUALIFIED,
+        WRONG,
+        each_row,
+        fault,
+        since,
+        statement,
+    )
 
-__all__ = ["ANSWERED", "HOLDS", "OUTDATED", "QUALIFIED", "WRONG", "broken_by", "claim"]
+__all__ = [
+    "ANSWERED",
+    "HOLDS",
+    "OUTDATED",
+    "QUALIFIED",
+    "WRONG",
+    "broken_by",
+    "claim",
+    "each_row",
+    "fault",
+    "since",
+    "statement",
+]  # fmt: skip
 
 if not typing.TYPE_CHECKING:
 
     def __getattr__(name):
         if name in __all__:
-            return getattr(importlib.import_module("spec.harness.statements.claims"), name)
+            return getattr(
+                importlib.import_module(
+                    f"spec.harness.statements.{'claims' if name in ('claim', 'broken_by') else 'statement'}"
+                ),
+                name,
+            )
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

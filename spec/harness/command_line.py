@@ -95,8 +95,8 @@ def parser() -> argparse.ArgumentParser:
     )
     tell.set_defaults(run=_explain)
 
-    every = commands.add_parser("claims", help="print all claims as Markdown (docs/claims.md)")
-    every.set_defaults(run=_claims)
+    every = commands.add_parser("statements", help="print all statements as Markdown (docs/statements.md)")
+    every.set_defaults(run=_statements)
 
     perf.add_command(commands)
     add_commands(commands)
@@ -159,7 +159,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _claims(arguments: argparse.Namespace) -> int:
+def _statements(arguments: argparse.Namespace) -> int:
     from spec.harness.statements import catalogue
 
     print(catalogue.page(), end="")

@@ -12,8 +12,8 @@ from filelock import FileLock
 from spec.harness.accelerator import ladder
 from spec.harness.accelerator.devices import NAMED, SEAT, accelerator_kind, on_accelerator
 from spec.harness.runs.containment import climbed
-from spec.harness.statements.claims import claim_of
 from spec.harness.statements.contract import not_checked
+from spec.harness.statements.statement import statement_of
 
 OF_THE_LIBRARY = "cifar"  # what blitz itself promises on an accelerator is about training
 
@@ -54,8 +54,8 @@ class Climb:
         """Leave out a test that stands above a failed rung."""
         if not (self.steps and on_accelerator(item)):
             return
-        claim = claim_of(item)
-        rung = ladder.blocks(self.steps, claim.id.partition(".")[0] if claim else OF_THE_LIBRARY)
+        statement = statement_of(item)
+        rung = ladder.blocks(self.steps, statement.id.partition(".")[0] if statement else OF_THE_LIBRARY)
         if rung:
             not_checked("blocked", f"by the rung {rung}")
 

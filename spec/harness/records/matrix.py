@@ -12,8 +12,8 @@ from spec.harness.records import summary
 from spec.harness.records.escaping import printable
 from spec.harness.records.reading import Verdicts, read
 from spec.harness.statements import catalogue
-from spec.harness.statements.claims import before
 from spec.harness.statements.outcomes import CONFIRMED, NOT_CHECKED, REFUTED, Record
+from spec.harness.statements.statement import before
 
 NO_ENVIRONMENT = ("kind", "schema", "started")
 TOLD_FIRST = ("torch", "accelerator", "python")  # where several things tell two environments apart

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from spec.harness.accelerator import ladder
 from spec.harness.records.escaping import printable
 from spec.harness.records.reading import Verdicts
-from spec.harness.statements.claims import HOLDS, SECTIONS
 from spec.harness.statements.contract import REASONS
 from spec.harness.statements.outcomes import CONFIRMED, CRASHED, ERROR, NOT_CHECKED, REFUTED, TIMEOUT, Record
+from spec.harness.statements.statement import HOLDS
 
 BROKEN = (ERROR, TIMEOUT, CRASHED)
 WORST_FIRST = (REFUTED, *BROKEN, CONFIRMED, NOT_CHECKED)
@@ -65,13 +65,13 @@ def outcomes(records: Iterable[Record]) -> dict[str, Record]:
 
 
 def table(records: Iterable[Record]) -> list[str]:
-    """Return the table, a row a section in the order of the notes and one for all."""
+    """Return the table, a row a section, which begins with its number, and one for all."""
     decided = list(outcomes(records).values())
-    columns = ["claims", CONFIRMED, REFUTED, NOT_CHECKED]
+    columns = ["statements", CONFIRMED, REFUTED, NOT_CHECKED]
     if any(record["outcome"] in BROKEN for record in decided):
         columns.append("error")
     rows = [["section of the notes", *columns]]
-    for section in [*SECTIONS.values(), "in all"]:
+    for section in [*sorted({record["section"] for record in decided}), "in all"]:
         here = [r["outcome"] for r in decided if section in (r["section"], "in all")]
         if here:
             tally = Counter("error" if outcome in BROKEN else outcome for outcome in here)

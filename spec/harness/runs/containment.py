@@ -20,8 +20,8 @@ from spec.harness.accelerator.devices import NAMED, SEAT, accelerator, accelerat
 from spec.harness.records.verdicts import plain
 from spec.harness.runs.ledger import UNFINISHED, Ledger
 from spec.harness.runs.seats import devices_for
-from spec.harness.statements.claims import claim_of
 from spec.harness.statements.outcomes import CRASHED, TIMEOUT, Record, begin
+from spec.harness.statements.statement import statement_of
 
 PATIENCE = 15.0  # seconds for a test to end by itself after its timeout, before its process is ended
 COLLECTING = 300.0  # seconds to import all tests, PyTorch from a cold disk included
@@ -161,8 +161,8 @@ class Watched:
         """Write down which claims are to run, where there is a file for what comes of them."""
         faulthandler.cancel_dump_traceback_later()
         if session.config.option.verdicts and not (self.folder / PLAN).exists():
-            claims = [(claim_of(item), item) for item in session.items]
-            lines = [json.dumps(plain(begin(claim, item))) for claim, item in claims if claim]
+            checks = [(statement_of(item), item) for item in session.items]
+            lines = [json.dumps(plain(begin(statement, item))) for statement, item in checks if statement]
             part = self.folder / f"{PLAN} {os.getpid()}"
             part.write_text("".join(f"{line}\n" for line in lines))
             part.replace(self.folder / PLAN)
@@ -170,8 +170,8 @@ class Watched:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Write down what is about to run."""
-        claim = claim_of(item)
-        self.note_down(item.nodeid, plain(begin(claim, item)) if claim else None)
+        statement = statement_of(item)
+        self.note_down(item.nodeid, plain(begin(statement, item)) if statement else None)
         try:
             return (yield)
         finally:

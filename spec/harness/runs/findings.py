@@ -23,7 +23,9 @@ class Findings:
 
     def __init__(self, config: pytest.Config, run: Run) -> None:
         self.records: list[Record] = []
-        self.sabotages: Counter[str] = Counter()
+        self.cells: dict[str, sabotage.Cell] = {}  # of the matrix of sabotage
+        self.totals: Counter[str] = Counter()
+        self.unproven: list[str] = []
         self.open: dict[str, Record] = {}
         self.phases: dict[str, dict[str, str]] = {}  # of each test that runs
         self.tried_again: set[str] = set()
@@ -62,8 +64,8 @@ class Findings:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Note what became of a test; write it down once it is over."""
-        if report.when == "call" and hasattr(report, "sabotage"):
-            self.sabotages[report.sabotage] += 1
+        if hasattr(report, "sabotage"):
+            self.cells[report.nodeid] = sabotage.Cell(*report.sabotage)
         for rung in getattr(report, "rungs", []):
             self.rungs.append(rung)
             self.write(rung)
@@ -104,16 +106,19 @@ class Findings:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Have the run end as it deserves."""
+        self.totals, self.unproven = sabotage.judged(self.cells.values())
+        if self.unproven:
+            self.run.ledger.note(broken=True)
         self.run.ledger.note(finished=True)
         self.status = session.exitstatus = self.run.ledger.account().deserved(int(session.exitstatus))
 
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
         """Print the table, the refuted claims and what was not checked."""
         if config.option.sabotage:
-            kinds = [sabotage.CAUGHT, sabotage.SURVIVED, sabotage.ACCIDENT, sabotage.MISSING]
-            kinds += [sabotage.RED] if self.sabotages[sabotage.RED] else []
-            terminalreporter.section("sabotages")
-            terminalreporter.line(", ".join(f"{self.sabotages[kind]} {kind}" for kind in kinds))
+            terminalreporter.section("sabotage")
+            for sentence in self.unproven:
+                terminalreporter.line(sentence, red=True)
+            terminalreporter.line(", ".join(f"{count} {kind}" for kind, count in self.totals.items()))
         elif self.records:
             terminalreporter.section("the notes, held to this machine")
             for line in summary.report(self.records):

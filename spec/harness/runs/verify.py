@@ -17,9 +17,9 @@ from spec.harness.children import ROOT
 from spec.harness.records import summary
 from spec.harness.runs.findings import Findings
 from spec.harness.runs.ledger import UNFINISHED
-from spec.harness.statements.claims import VERDICTS
 from spec.harness.statements.contract import REASONS
 from spec.harness.statements.outcomes import CONFIRMED, REFUTED, Record
+from spec.harness.statements.statement import VERDICTS
 
 UNHEEDED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_TIMEOUT")  # a verify is whole, whatever they say
 COULD_NOT = 2  # begin

@@ -5,69 +5,89 @@ import importlib
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 from blitz.errors import BlitzError
 from blitz.explained.graph import outline
-from spec.harness.statements.claims import HOLDS, SECTIONS, VERDICTS, Claim
+from spec.harness.places import is_section
+from spec.harness.statements.statement import HOLDS, VERDICTS, Statement
+from spec.notes import HEADINGS
 
 SPEC = Path(__file__).parents[2]
 
 
-def claims() -> list[Claim]:
-    """Return every claim of spec/test_*.py, in the order of the notes."""
+def statements() -> list[Statement]:
+    """Return every statement, in the order of the notes: by heading, then as the files have them."""
+    order = [heading for its in HEADINGS.values() for heading in its]
     found = []
-    for path in sorted(SPEC.glob("test_*.py")):
-        module = importlib.import_module(f"spec.{path.stem}")
-        members = [module, *(member for member in vars(module).values() if inspect.isclass(member))]
-        tests = [test for member in members for test in vars(member).values()]
-        here = [test.claim for test in tests if isinstance(getattr(test, "claim", None), Claim)]
-        found += sorted(here, key=lambda claim: claim.test.__code__.co_firstlineno)
-    order = list(SECTIONS.values())
-    return sorted(found, key=lambda claim: order.index(claim.section))  # stable: file order within a section
+    for path in files():
+        name = ".".join(path.relative_to(SPEC.parent).with_suffix("").parts)
+        members = list(vars(importlib.import_module(name)).values())
+        members += [m for outer in members if inspect.isclass(outer) for m in vars(outer).values()]
+        here = {id(m): m.statement for m in members if isinstance(vars_of(m).get("statement"), Statement)}
+        found += sorted(here.values(), key=lambda statement: inspect.getsourcelines(statement.proof)[1])
+    return sorted(found, key=lambda statement: order.index(statement.notes.partition("; ")[0]))
+
+
+def vars_of(member: object) -> dict[str, Any]:
+    """Return the attributes of a class or a function."""
+    return getattr(member, "__dict__", {})
+
+
+def files() -> list[Path]:
+    """Return the files of the statements."""
+    return sorted(path for path in SPEC.rglob("test_*.py") if is_section(path))
 
 
 def ids() -> list[str]:
-    """Return the id of every claim, in the order of the files, from their text: nothing is imported."""
-    texts = [path.read_text(encoding="utf-8") for path in sorted(SPEC.glob("test_*.py"))]
-    return [found for text in texts for found in re.findall(r'^ *@claim\(\s*"([^"]+)"', text, re.MULTILINE)]
+    """Return the id of every statement, in the order of the files, from their text: nothing is imported."""
+    texts = [path.read_text(encoding="utf-8") for path in files()]
+    pattern = re.compile(r'^ *@(?:statement|claim)\(\s*"([^"]+)"', re.MULTILINE)
+    return [found for text in texts for found in pattern.findall(text)]
 
 
-def find(id: str) -> Claim:
-    """Return the claim of that id.
+def find(id: str) -> Statement:
+    """Return the statement of that id.
 
     Raises:
-        BlitzError: there is no such claim; the message names the nearest ones.
+        BlitzError: there is no such statement; the message names the nearest ones.
     """
-    catalogue = {claim.id: claim for claim in claims()}
+    catalogue = {statement.id: statement for statement in statements()}
     if id not in catalogue:
         near = difflib.get_close_matches(id, catalogue, n=3, cutoff=0.4)
-        hint = f"; did you mean {', '.join(near)}?" if near else "; `blitz claims` lists them all"
-        raise BlitzError(f"no claim is called {id!r}{hint}")
+        hint = f"; did you mean {', '.join(near)}?" if near else "; `blitz statements` lists them all"
+        raise BlitzError(f"no statement is called {id!r}{hint}")
     return catalogue[id]
 
 
-def explain(claim: Claim) -> str:
-    """Tell one claim: what is true, what the notes say, its test, its sabotages, its graph if it has one."""
+def section(statement: Statement) -> str:
+    """Return the section of the notes that a statement belongs to."""
+    heading = statement.notes.partition("; ")[0]
+    return next(section for section, its in HEADINGS.items() if heading in its)
+
+
+def explain(statement: Statement) -> str:
+    """Tell one statement: what is true, what the notes say, its faults, its checks, its graph."""
     lines = [
-        f"{claim.id}: {claim.sentence}",
+        f"{statement.id}: {statement.sentence}",
         "",
-        f"notes     {claim.section}, {claim.notes}",
-        f"verdict   {claim.verdict}: {VERDICTS[claim.verdict]}",
+        f"notes     {section(statement)}, {statement.notes}",
+        f"verdict   {statement.verdict}: {VERDICTS[statement.verdict]}",
     ]
-    if claim.says:
-        lines.append(f"they say  {claim.says}")
-    if claim.since:
-        lines.append(f"since     PyTorch {claim.since}")
-    lines.append(f"caught    {', '.join(claim.sabotage_names)}")
-    file = Path(inspect.getsourcefile(claim.test) or "").relative_to(SPEC.parent)
+    if statement.says:
+        lines.append(f"they say  {statement.says}")
+    if statement.since:
+        lines.append(f"since     PyTorch {statement.since}")
+    lines += [f"{'catches' if not i else '':9} {fault.name}" for i, fault in enumerate(statement.faults)]
+    file = Path(inspect.getsourcefile(statement.proof) or "").relative_to(SPEC.parent)
     lines += [
         "",
-        f"# {file}, line {inspect.getsourcelines(claim.test)[1]}",
+        f"# {file}, line {inspect.getsourcelines(statement.proof)[1]}",
         "",
-        inspect.getsource(claim.test).rstrip(),
+        inspect.getsource(statement.proof).rstrip(),
     ]
-    if claim.graph:
-        result, leaves = claim.graph()
+    if statement.graph:
+        result, leaves = statement.graph()
         lines += [
             "",
             "# its graph, from the result back to the leaves (●)",
@@ -77,48 +97,47 @@ def explain(claim: Claim) -> str:
     return "\n".join(lines)
 
 
-def picture(claim: Claim) -> str:
-    """Return the picture of a claim's graph, as the text of an SVG file.
+def picture(statement: Statement) -> str:
+    """Return the picture of a statement's graph, as the text of an SVG file.
 
     Raises:
-        BlitzError: the claim has no graph; the message names those that have.
+        BlitzError: the statement has no graph; the message names those that have.
     """
-    if claim.graph is None:
-        others = ", ".join(other.id for other in claims() if other.graph)
-        raise BlitzError(f"the claim {claim.id} has no graph to draw; these have: {others}")
+    if statement.graph is None:
+        others = ", ".join(other.id for other in statements() if other.graph)
+        raise BlitzError(f"the statement {statement.id} has no graph to draw; these have: {others}")
     from blitz.explained.graph_drawing import (
         draw,  # matplotlib takes half a second to import, and only this needs it
     )
 
-    result, leaves = claim.graph()
-    return draw(result, params=leaves, title=f"{claim.id}: {claim.sentence}")
+    result, leaves = statement.graph()
+    return draw(result, params=leaves, title=f"{statement.id}: {statement.sentence}")
 
 
 def page() -> str:
-    """Return docs/claims.md."""
-    catalogue = claims()
+    """Return docs/statements.md."""
+    catalogue = statements()
     lines = [
-        "# The claims",
+        "# The statements",
         "",
         "Every statement of the notes that is held to PyTorch, in their order. Generated from the tests by",
-        "`blitz claims > docs/claims.md`; `blitz explain CLAIM` shows a claim with its proof.",
+        "`blitz statements > docs/statements.md`; `blitz explain STATEMENT` shows one with its proof.",
         "",
-        "| verdict | the notes | claims |",
+        "| verdict | the notes | statements |",
         "| --- | --- | --- |",
-        *(f"| {v} | {text} | {sum(c.verdict == v for c in catalogue)} |" for v, text in VERDICTS.items()),
+        *(f"| {v} | {text} | {sum(s.verdict == v for s in catalogue)} |" for v, text in VERDICTS.items()),
     ]
-    for section in SECTIONS.values():
-        here = [claim for claim in catalogue if claim.section == section]
+    for name in HEADINGS:
+        here = [statement for statement in catalogue if section(statement) == name]
         if here:
-            lines += ["", f"## {section}", ""]
-            lines += [_entry(claim) for claim in here]
+            lines += ["", f"## {name}", ""]
+            lines += [_entry(statement) for statement in here]
     return "\n".join(lines) + "\n"
 
 
-def _entry(claim: Claim) -> str:
-    since = f", true since PyTorch {claim.since}" if claim.since else ""
-    says = f" *The notes say: {(claim.says or '').rstrip('.')}.*" if claim.verdict != HOLDS else ""
-    broken = ", ".join(f"`{name}`" for name in dict.fromkeys(map(str, claim.sabotages)))
-    faults = f"{len(claim.sabotages)} {'fault' if len(claim.sabotages) == 1 else 'faults'} in {broken}"
-    head = f"- **`{claim.id}`** ({claim.notes}; {claim.verdict}{since}): {claim.sentence}"
-    return f"{head}{says} Seen to fail under {faults}."
+def _entry(statement: Statement) -> str:
+    since = f", true since PyTorch {statement.since}" if statement.since else ""
+    says = f" *The notes say: {(statement.says or '').rstrip('.')}.*" if statement.verdict != HOLDS else ""
+    faults = "; ".join(fault.name for fault in statement.faults)
+    head = f"- **`{statement.id}`** ({statement.notes}; {statement.verdict}{since}): {statement.sentence}"
+    return f"{head}{says} Seen to fail where {faults}."

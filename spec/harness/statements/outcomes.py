@@ -7,9 +7,9 @@ import pytest
 from spec.harness.accelerator.devices import on_accelerator
 from spec.harness.places import node_of, specification
 from spec.harness.statements.checks import is_own_check, raising_file
-from spec.harness.statements.claims import Claim
 from spec.harness.statements.contract import NotChecked
 from spec.harness.statements.seeds import cases, seed_of
+from spec.harness.statements.statement import Statement, since_of
 
 CONFIRMED = "confirmed"
 REFUTED = "refuted"
@@ -19,21 +19,24 @@ TIMEOUT = "timeout"
 CRASHED = "crashed"
 OUTCOMES = [CONFIRMED, REFUTED, NOT_CHECKED, ERROR, TIMEOUT, CRASHED]
 
+HEADINGS = pytest.StashKey[dict[str, str]]()  # the section of each heading of the notes
+
 Record = dict[str, Any]
 
 
-def begin(claim: Claim, item: pytest.Item) -> Record:
-    """Return the record of a claim that is about to run; it counts as crashed until the test has ended."""
+def begin(statement: Statement, item: pytest.Item) -> Record:
+    """Return the record of a check that is about to run; it counts as crashed until the test has ended."""
     gpu = on_accelerator(item)
     return {
         "kind": "result",
-        "id": claim.id,
-        "section": claim.section,
-        "notes": claim.notes,
-        "verdict": claim.verdict,
-        "says": claim.says,
-        "since": claim.since,
-        "sentence": claim.sentence,
+        "id": statement.id,
+        "section": item.config.stash[HEADINGS][statement.notes.partition("; ")[0]],
+        "notes": statement.notes,
+        "verdict": statement.verdict,
+        "says": statement.says,
+        "since": since_of(item),
+        "sentence": statement.sentence,
+        "check": item.function.__name__,
         "node": node_of(item),
         "params": cases(item),
         "device": "accelerator" if gpu else "cpu",

@@ -12,10 +12,10 @@ from spec.harness.places import specification
 from spec.harness.records.verdicts import plain
 from spec.harness.statements import outcomes, sabotage
 from spec.harness.statements.checks import tally
-from spec.harness.statements.claims import before, claim_of, why_too_old
 from spec.harness.statements.contract import FORBIDDEN, GET_CIFAR10, NotChecked, is_cifar10, not_checked
 from spec.harness.statements.outcomes import Record
 from spec.harness.statements.seeds import seed_from, seed_of, sow
+from spec.harness.statements.statement import before, since_of, statement_of, why_too_old
 
 __all__ = ["cifar10", "device", "measured", "start_from_own_seed"]
 
@@ -27,10 +27,10 @@ MEASURED = pytest.StashKey[dict[str, Any]]()
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Prepare the record of a claim, and leave out what this machine cannot check."""
     item.stash[MEASURED] = {}
-    claim = claim_of(item)
-    if claim is not None:
-        item.stash[RECORD] = outcomes.begin(claim, item)
-    since = claim.since if claim is not None else None
+    statement = statement_of(item)
+    if statement is not None:
+        item.stash[RECORD] = outcomes.begin(statement, item)
+    since = since_of(item)
     if since and before(torch.__version__, since) and not item.config.option.history:
         not_checked("torch-too-old", why_too_old(torch.__version__, since))
     if item.get_closest_marker("slow") and not item.config.option.slow:
@@ -126,19 +126,23 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if isinstance(error, NotChecked) and error.reason in item.config.stash[FORBIDDEN]:
         report.outcome = "failed"
         report.longrepr = f"required, but not checked: {error}"
-    if claim_of(item) and (
+    if statement_of(item) and (
         hasattr(report, "wasxfail") or (report.skipped and not isinstance(error, NotChecked))
     ):
         report.__dict__.pop("wasxfail", None)
         report.outcome = "failed"
         report.longrepr = f"skipped without a reason from the closed list, use not_checked(...): {error}"
-    if sabotage.RESULT in item.stash:
-        report.sabotage = item.stash[sabotage.RESULT]
-    claim = claim_of(item)
-    if claim is None or item.config.option.sabotage:
+    if item.config.option.sabotage:
+        if isinstance(error, NotChecked):
+            sabotage.left_out(item)
+        if sabotage.CELL in item.stash:
+            report.sabotage = list(item.stash[sabotage.CELL])
+        return report
+    statement = statement_of(item)
+    if statement is None:
         return report
     if RECORD not in item.stash:  # the hook of another plugin failed before ours could prepare it
-        item.stash[RECORD] = outcomes.begin(claim, item)
+        item.stash[RECORD] = outcomes.begin(statement, item)
     record: Record = item.stash[RECORD]
     over = call.when == "teardown" and record["outcome"] not in (outcomes.CONFIRMED, outcomes.NOT_CHECKED)
     if (call.when == "call" or error is not None) and not over:

@@ -1,57 +1,69 @@
-"""Running a claim with a fault planted, to see that its own check catches it."""
+"""The matrix of sabotage: each check of a statement under each of its faults, and what the whole comes to.
 
-from collections.abc import Callable, Generator, Iterator
+Every fault has to be caught by an assertion of at least one check, and every check has to catch a fault.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator
 from types import CodeType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple
 
 import pytest
 
-from spec.harness.places import specification
+from spec.harness.places import node_of, specification
 from spec.harness.statements.checks import is_own_check
-from spec.harness.statements.claims import Claim, Sabotage
 from spec.harness.statements.contract import NotChecked
+from spec.harness.statements.statement import Fault, Statement, statement_of
 
 CAUGHT = "caught"
 SURVIVED = "survived"
 ACCIDENT = "caught by accident"
 MISSING = "missing"
-WHOLE = "whole"  # the run without a fault, after all others: a claim that is red anyway catches nothing
+IDLE = "idle"
+WHOLE = "whole"  # the run without a fault, after all others: a check that fails anyway catches nothing
 RED = "red without a fault"
+LEFT_OUT = "not checked"
 
-RESULT = pytest.StashKey[str]()
+CELL = pytest.StashKey["Cell"]()
 
 
-def parametrize(metafunc: pytest.Metafunc, claim: Claim) -> None:
-    """Make one run of the claim for each of its sabotages, and a last one without."""
+class Cell(NamedTuple):
+    """What one row of a check came to under one fault."""
+
+    statement: str
+    checks: list[str]  # of the statement, those that were left out included
+    fault: str
+    check: str
+    row: str  # the test's name without the fault
+    each_row: bool
+    result: str
+    seen: str
+
+
+def parametrize(metafunc: pytest.Metafunc, statement: Statement) -> None:
+    """Make one run of the check for each fault of its statement, and a last one without."""
     metafunc.fixturenames.append("sabotage")
-    planted = [*claim.sabotages, WHOLE] if claim.sabotages else [MISSING]
-    metafunc.parametrize("sabotage", planted, ids=[*claim.sabotage_names, planted[-1]])
+    planted = [*statement.faults, WHOLE] if statement.faults else [MISSING]
+    metafunc.parametrize("sabotage", planted, ids=map(str, planted))
 
 
-def under(item: pytest.Function, sabotage: Sabotage | str) -> Generator[None, Any, Any]:
-    """Run the claim `item` under `sabotage`; pass only if a check of its own fails."""
-    if sabotage == WHOLE:
-        try:
-            result = yield
-        except NotChecked:
-            raise
-        except BaseException:
-            item.stash[RESULT] = RED
-            raise
-        item.stash[RESULT] = WHOLE
+def under(item: pytest.Function, sabotage: Fault | str) -> Generator[None, Any, Any]:
+    """Run the check `item` under `sabotage`, and note what it comes to; it fails only without a fault."""
+    if sabotage == MISSING:
+        _note(item, sabotage, MISSING)
+        pytest.fail("no fault: plant one that the statement catches with @fault(...)", pytrace=False)
+    if not isinstance(sabotage, Fault):
+        _note(item, sabotage, RED)
+        result = yield
+        _note(item, sabotage, WHOLE)
         return result
-    if not isinstance(sabotage, Sabotage):
-        _fail(item, MISSING, "no sabotage: plant a fault that this claim catches with @broken_by(...)")
     error: BaseException | None = None
     with pytest.MonkeyPatch.context() as patch:
         try:
             sabotage.plant(patch)
         except Exception as raised:
-            _fail(
-                item,
-                ACCIDENT,
-                f"{ACCIDENT}: {sabotage} could not be broken: {type(raised).__name__}: {raised}",
-            )
+            _note(item, sabotage, ACCIDENT, f"could not be planted: {type(raised).__name__}: {raised}")
+            return True
         try:
             yield
         except (KeyboardInterrupt, pytest.exit.Exception):
@@ -61,25 +73,84 @@ def under(item: pytest.Function, sabotage: Sabotage | str) -> Generator[None, An
     if isinstance(error, NotChecked) and error.reason == "not-implemented":
         raise error  # by the accelerator, fault or not
     if error is None:
-        _fail(item, SURVIVED, f"survived: with {sabotage} broken, every check of the claim still passed")
-    if not is_own_check(error, specification(item)) or raised_through(error, sabotage.replace):
-        _fail(
-            item,
-            ACCIDENT,
-            f"{ACCIDENT}: with {sabotage} broken, no check of the claim failed; "
-            f"it ended with {type(error).__name__}: {error}",
-        )
-    item.stash[RESULT] = CAUGHT
+        _note(item, sabotage, SURVIVED)
+    elif not is_own_check(error, specification(item)) or raised_through(error, sabotage.replace):
+        _note(item, sabotage, ACCIDENT, f"ended with {type(error).__name__}: {error}")
+    else:
+        _note(item, sabotage, CAUGHT)
     return True
 
 
-def _fail(item: pytest.Function, result: str, message: str) -> NoReturn:
-    item.stash[RESULT] = result
-    pytest.fail(message, pytrace=False)
+def left_out(item: pytest.Function) -> None:
+    """Note that this machine or this run leaves the check out."""
+    if CELL not in item.stash:
+        _note(item, item.callspec.params["sabotage"], LEFT_OUT)
+
+
+def _note(item: pytest.Function, sabotage: Fault | str, result: str, seen: str = "") -> None:
+    statement = statement_of(item)
+    assert statement is not None
+    row = node_of(item).removesuffix(f"{sabotage}]").rstrip("-")
+    row = row.removesuffix("[") if row.endswith("[") else f"{row}]"
+    each = item.get_closest_marker("each_row") is not None
+    check = item.function.__name__
+    item.stash[CELL] = Cell(
+        statement.id, statement.checks, str(sabotage), check, row, each, result, " ".join(seen.split())
+    )
+
+
+def judged(cells: Iterable[Cell]) -> tuple[Counter[str], list[str]]:
+    """Return how many faults came to what, and a sentence for each fault and check that is amiss."""
+    totals: Counter[str] = Counter({CAUGHT: 0, SURVIVED: 0, ACCIDENT: 0, MISSING: 0, IDLE: 0})
+    found = []
+    by_statement = defaultdict(list)
+    for cell in cells:
+        by_statement[cell.statement].append(cell)
+    for name_of_statement, its in by_statement.items():
+        planted = [cell for cell in its if cell.fault not in (WHOLE, MISSING)]
+        kinds = {cell.result for cell in its}
+        totals.update([MISSING] * (MISSING in kinds) + [RED] * (RED in kinds))
+        for name in dict.fromkeys(cell.fault for cell in planted):
+            column = [cell for cell in planted if cell.fault == name]
+            result = _of_fault(column)
+            totals[result] += 1
+            if result == SURVIVED:
+                found.append(
+                    f"{name_of_statement}: {name!r} survived: every check passed with the fault planted"
+                )
+            if result == ACCIDENT:
+                cell = next(cell for cell in column if cell.result == ACCIDENT)
+                found.append(
+                    f"{name_of_statement}: {name!r} was caught by accident: no assertion failed; "
+                    f"{cell.row} {cell.seen}"
+                )
+        for row, wanted in _rows(planted).items():
+            if not any(cell.result in (CAUGHT, LEFT_OUT) for cell in wanted):
+                totals[IDLE] += 1
+                found.append(f"{name_of_statement}: {row} is idle: it catches no fault of the statement")
+    return totals, found
+
+
+def _of_fault(column: list[Cell]) -> str:
+    results = {cell.result for cell in column}
+    if CAUGHT in results:
+        return CAUGHT
+    ran = {cell.check for cell in column if cell.result != LEFT_OUT}
+    if LEFT_OUT in results or set(column[0].checks) - ran:
+        return LEFT_OUT  # what was left out may be what catches it
+    return ACCIDENT if ACCIDENT in results else SURVIVED
+
+
+def _rows(planted: list[Cell]) -> dict[str, list[Cell]]:
+    """Return the cells of each check, or of each of its rows where it asks for that."""
+    rows = defaultdict(list)
+    for cell in planted:
+        rows[cell.row if cell.each_row else cell.row.partition("[")[0]].append(cell)
+    return rows
 
 
 def raised_through(error: BaseException, fault: Callable[..., Any]) -> bool:
-    """Tell whether `error` came up through the fault itself, whose own assert is no check of the claim."""
+    """Tell whether `error` came up through the fault itself, whose own assert is no check."""
     own = set(_codes(fault.__code__)) if hasattr(fault, "__code__") else set()
     frame = error.__traceback__
     while frame is not None:

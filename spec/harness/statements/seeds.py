@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from spec.harness.places import node_of
+from spec.harness.statements.statement import statement_of
 
 
 def seed_of(item: pytest.Item) -> int:
-    """Return a seed in [0, 2**32) from the test's name, the same on every device and under every sabotage."""
+    """Return a seed in [0, 2**32) from statement and case, the same on every device and under every fault."""
     case = sorted((key, value) for key, value in cases(item).items() if key != "device")
-    name = f"{node_of(item).split('[')[0]}{case}"
-    return seed_from(name)
+    statement = statement_of(item)
+    name = statement.id if statement else node_of(item).split("[")[0]
+    return seed_from(f"{name}{case}")
 
 
 def seed_from(name: str) -> int:

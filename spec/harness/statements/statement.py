@@ -1,0 +1,199 @@
+"""Statements and their faults: the decorators, and the rules that collection enforces."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, TypeVar
+
+import pytest
+from packaging.version import Version
+from torch import Tensor
+
+HOLDS = "holds"
+QUALIFIED = "qualified"
+OUTDATED = "outdated"
+WRONG = "wrong"
+ANSWERED = "answered"
+
+VERDICTS = {
+    HOLDS: "they are right",
+    QUALIFIED: "right under conditions that the notes leave out",
+    OUTDATED: "right once, not any more",
+    WRONG: "not right on any release",
+    ANSWERED: "they left it open; it is settled here",
+}
+
+since = pytest.mark.since  # @since("2.3"): the check, or a whole statement, is true from that release on
+each_row = pytest.mark.each_row  # each row of the check has to catch a fault, not just one of them
+
+Proof = TypeVar("Proof", bound=Callable[..., Any])  # a class, or a single test function
+Graph = Callable[[], tuple[Tensor, Mapping[str, Tensor]]]  # a result, and the leaves behind it by name
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A planted mistake: `owner.attribute` becomes `replace(what it really is)`."""
+
+    name: str
+    owner: Any
+    attribute: str
+    replace: Callable[[Any], Any]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def plant(self, patch: pytest.MonkeyPatch) -> None:
+        """Put the fault in place until `patch` is undone."""
+        patch.setattr(self.owner, self.attribute, self.replace(getattr(self.owner, self.attribute)))
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What the notes say in one place, with the class or function whose checks prove what is true of it."""
+
+    id: str
+    notes: str
+    verdict: str
+    says: str | None
+    graph: Graph | None
+    proof: Any
+
+    @property
+    def sentence(self) -> str:
+        """What is true: the first paragraph of the docstring, in one line."""
+        return " ".join((inspect.getdoc(self.proof) or "").split("\n\n")[0].split())
+
+    @property
+    def since(self) -> str | None:
+        """The first PyTorch release on which the whole statement is true, None for all that are supported."""
+        marks = getattr(self.proof, "pytestmark", [])
+        return next((mark.args[0] for mark in marks if mark.name == "since"), None)
+
+    @property
+    def faults(self) -> list[Fault]:
+        """The planted mistakes that the checks have to catch."""
+        return vars(self.proof).get("faults", [])
+
+    @property
+    def checks(self) -> list[str]:
+        """The names of its test functions."""
+        if not inspect.isclass(self.proof):
+            return [self.proof.__name__]
+        return [name for name in dir(self.proof) if name.startswith("test")]
+
+
+def statement(
+    id: str, *, notes: str, verdict: str = HOLDS, says: str | None = None, graph: Graph | None = None
+) -> Callable[[Proof], Proof]:
+    """Make a class of tests, or a single test, the proof of a statement; its docstring is what is true.
+
+    Args:
+        id: "section.what-it-is-about".
+        notes: the heading of the notes that says it; further ones after a semicolon.
+        verdict: one of VERDICTS.
+        says: what the notes say, where the verdict is not "holds".
+        graph: computes what the statement is about, for an outline and a picture of its autograd graph.
+    """
+
+    def attach(proof: Proof) -> Proof:
+        proof.statement = Statement(id, notes, verdict, says, graph, proof)  # type: ignore[attr-defined]
+        return proof
+
+    return attach
+
+
+def fault(name: str, owner: Any, attribute: str, replace: Callable[[Any], Any]) -> Callable[[Proof], Proof]:
+    """Plant a mistake that at least one check of the statement has to catch by its own assertion.
+
+    Args:
+        name: the mistake in words, such as "from_numpy copies its array".
+        owner: the module, class or object that the mistake is made in.
+        attribute: what is replaced there.
+        replace: takes the real thing, and returns the faulty one.
+    """
+
+    def attach(proof: Proof) -> Proof:
+        below = vars(proof).get("faults", [])
+        proof.faults = [Fault(name, owner, attribute, replace), *below]  # type: ignore[attr-defined]
+        return proof
+
+    return attach
+
+
+def before(release: str, since: str) -> bool:
+    """Tell whether a PyTorch comes before the release `since`; a pre-release of it does.
+
+    >>> before("2.9.0a0+git", "2.9"), before("2.9.0+cu128", "2.9"), before("2.13.0", "2.9")
+    (True, False, False)
+    """
+    return Version(release) < Version(since)
+
+
+def why_too_old(release: str, since: str) -> str:
+    """Say why a check that passes since another release is not run.
+
+    >>> why_too_old("2.9.0a0+git", "2.9")
+    'true since PyTorch 2.9, this is 2.9.0a0+git, which counts as before 2.9'
+    """
+    early = before(release, since) and not before(Version(release).base_version, since)
+    return f"true since PyTorch {since}, this is {release}" + (f", which counts as before {since}" * early)
+
+
+def statement_of(item: Any) -> Statement | None:
+    """Return the statement that a collected test checks, if it checks one."""
+    own = getattr(getattr(item, "function", None), "statement", None)
+    return own or getattr(getattr(item, "cls", None), "statement", None)
+
+
+def since_of(item: Any) -> str | None:
+    """Return the first PyTorch release on which a collected test passes, None for all that are supported."""
+    releases = [mark.args[0] for mark in item.iter_markers("since")]
+    return max(releases, key=Version, default=None)
+
+
+def uncollected(module: ModuleType) -> Iterable[str]:
+    """Name the statements of a module that pytest does not collect, by the names of function and class."""
+    for name, value in vars(module).items():
+        if inspect.isclass(value) and value.__module__ == module.__name__:
+            tests = [test for test in vars(value) if hasattr(vars(value)[test], "statement")]
+            lost = tests if not name.startswith("Test") else [t for t in tests if not t.startswith("test")]
+            yield from (f"{name}.{test}" for test in lost)
+            if "statement" in vars(value) and not (name.startswith("Test") and value.statement.checks):
+                yield name
+        elif hasattr(value, "statement") and not inspect.isclass(value) and not name.startswith("test"):
+            yield name
+
+
+def problems(
+    name: str, statement: Statement | None, seen: dict[str, str], headings: Mapping[str, str]
+) -> Iterable[str]:
+    """Say what keeps the test `name` from being a check of a statement.
+
+    Args:
+        name: of the test, with its file.
+        statement: what it checks.
+        seen: maps each id so far to the name of its class or function; this adds to it.
+        headings: the section of each heading of the notes.
+    """
+    if statement is None:
+        yield f"{name} checks no statement: put it into a class below @statement(...)"
+        return
+    if not statement.sentence:
+        yield f"{name}: the statement {statement.id} has no docstring; its first paragraph is what is true"
+    if statement.verdict not in VERDICTS:
+        yield f"{name}: unknown verdict {statement.verdict!r}; expected one of {', '.join(VERDICTS)}"
+    elif statement.verdict != HOLDS and not statement.says:
+        yield f"{name}: the verdict is {statement.verdict!r}, so says= must tell what the notes say"
+    for heading in statement.notes.split("; "):
+        if heading not in headings:
+            yield f"{name}: the notes have no heading {heading!r}; expected one of {', '.join(headings)}"
+    names = [fault.name for fault in statement.faults]
+    for name_of_fault in names:
+        if not name_of_fault.isascii():
+            yield f"{name}: {name_of_fault!r} cannot be typed after -k: use ASCII in the names of faults"
+    for twice in {fault for fault in names if names.count(fault) > 1}:
+        yield f"{name}: two faults of {statement.id} are called {twice!r}"
+    place = f"{name.rpartition('::')[0]}::{statement.proof.__qualname__}"
+    if seen.setdefault(statement.id, place) != place:
+        yield f"{name}: the id {statement.id} is taken by {seen[statement.id]}"
