@@ -18,8 +18,8 @@ if typing.TYPE_CHECKING:
     from blitz.training.evaluation import Evaluation, evaluate
     from blitz.training.fit import Training, fit
     from blitz.training.muon import Muon
-    from blitz.training.nets import CifarNet, Net, WhitenedNet, net_for, shapes
-    from blitz.training.recipes import RECIPES, Recipe
+    from blitz.training.nets import CifarNet, Net, WhitenedNet, shapes
+    from blitz.training.recipes import RECIPES, Recipe, net_for
 
 __all__ = [
     "RECIPES",
@@ -59,10 +59,10 @@ _HOMES = {
     "errors": {"BlitzError", "CheckpointError", "DataError"},
     "training.evaluation": {"Evaluation", "evaluate"},
     "explained.gradients": {"freeze", "jacobian", "unfreeze", "vjp"},
-    "training.nets": {"CifarNet", "Net", "WhitenedNet", "net_for", "shapes"},
+    "training.nets": {"CifarNet", "Net", "WhitenedNet", "shapes"},
     "training.muon": {"Muon"},
     "explained.sgd": {"sgd_step"},
-    "training.recipes": {"RECIPES", "Recipe"},
+    "training.recipes": {"RECIPES", "Recipe", "net_for"},
     "training.fit": {"Training", "fit"},
 }
 

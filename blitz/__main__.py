@@ -14,7 +14,7 @@ def main() -> int:
     """Run the command line."""
     if SPECIFICATION.is_dir():
         sys.path.insert(0, str(SPECIFICATION))
-    from spec.harness.command_line import main
+    from spec.command_line import main
 
     return main()
 

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from blitz.errors import BlitzError, CheckpointError
 from blitz.training import checkpoint
-from blitz.training.fit import Record
+from blitz.training.fit import Progress
 
 FILES = (
     "checkpoint.pt",
@@ -94,7 +94,7 @@ def claimed(out: Path, start: Path | None) -> Iterator[None]:
         raise BlitzError(f"another training is writing to {out}: choose another --out") from None
 
 
-def save_history(history: list[Record], out: Path) -> None:
+def save_history(history: list[Progress], out: Path) -> None:
     """Write the history, a line of JSON for each of its records."""
     lines = "".join(f"{json.dumps(record)}\n" for record in history)
     checkpoint.write(lines.encode(), out / "history.jsonl")

@@ -7,13 +7,13 @@ from matplotlib.figure import Figure  # without pyplot: no window, no backend to
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
-from blitz.training.fit import Record
+from blitz.training.fit import Progress
 
 # two of Okabe and Ito's colours, which differ for every kind of colour vision, and in brightness
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 
 
-def training_curves(history: Sequence[Record], *, title: str) -> bytes:
+def training_curves(history: Sequence[Progress], *, title: str) -> bytes:
     """Draw the running loss and the test accuracy over the epochs.
 
     Args:

@@ -11,8 +11,9 @@ from blitz.cifar10.data import Cifar10, Split, find, load
 from blitz.errors import CheckpointError
 from blitz.training import checkpoint
 from blitz.training.evaluation import Evaluation, evaluate
-from blitz.training.nets import net_for
-from blitz.training.recipes import RECIPES, Recipe
+from blitz.training.recipes import RECIPES, Recipe, net_for
+from blitz.training.weights import find as find_weights
+from blitz.training.weights import remembered_recipe
 
 
 def load_data(arguments: argparse.Namespace) -> Cifar10:
@@ -31,24 +32,32 @@ def load_data(arguments: argparse.Namespace) -> Cifar10:
 
 
 def load_net(path: Path) -> tuple[nn.Module, Recipe, tuple[str, ...] | None]:
-    """Return the net that weights are of, the first recipe that trains it, and the classes if they are told.
+    """Return the net that weights are of, the recipe that trains it, and the classes if they are told.
 
-    Prints what the weights were taken out of.
+    Weights of ours name their recipe; of others it is the first one whose net they fit. Prints what the
+    weights were taken out of.
 
     Raises:
-        CheckpointError: the file cannot be used, or has weights of none of the recipes' nets.
+        CheckpointError: the file cannot be used, or has weights of none of these nets.
     """
-    recipes = list(RECIPES.values())
-    nets = [net_for(recipe) for recipe in recipes]
-    number, weights = checkpoint.find_weights(nets, path)
-    nets[number].load_state_dict(weights.tensors)
+    content = checkpoint.read(path)
+    try:
+        named = remembered_recipe(content)
+        recipes = [named] if named else list(RECIPES.values())
+        with torch.device("meta"):  # names and shapes alone, whatever a file calls for
+            nets = [net_for(recipe) for recipe in recipes]
+        number, weights = find_weights(content, nets)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{path} {error}") from error
+    net = nets[number].to_empty(device="cpu")
+    net.load_state_dict(weights.tensors)
     if weights.wrapping:
         print(f"Weights: found {weights.wrapping}")
     if weights.classes is not None and len(set(weights.classes)) != 10:
         raise CheckpointError(
             f"expected ten classes in {path}, it names {', '.join(weights.classes) or 'none'}"
         )
-    return nets[number], recipes[number], weights.classes
+    return net, recipes[number], weights.classes
 
 
 def labelled_as(data: Cifar10, classes: Sequence[str] | None, path: Path) -> Cifar10:

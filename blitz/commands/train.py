@@ -18,9 +18,8 @@ from blitz.training import checkpoint, distributed
 from blitz.training.devices import has_bfloat16
 from blitz.training.evaluation import Evaluation, evaluating
 from blitz.training.fit import Training
-from blitz.training.nets import net_for
-from blitz.training.recipes import RECIPES, Recipe
-from blitz.training.weights import remember_classes, remembered_classes
+from blitz.training.recipes import RECIPES, Recipe, net_for
+from blitz.training.weights import remember, remembered_classes
 
 _STOPPED = 130  # what a shell reports of a program that Ctrl-C ended
 
@@ -106,7 +105,7 @@ def _train_in_group(
         raise KeyboardInterrupt(f" after {training.step} of {training.total_steps} mini-batches")
     if distributed.rank() == 0:
         evaluation = evaluation or evaluate_test(training.net, data, recipe, device)
-        checkpoint.save_weights(training.net, out / "cifar_net.pth", data.classes)
+        checkpoint.save_weights(training.net, out / "cifar_net.pth", data.classes, recipe)
         _draw(training, evaluation, data, out)
         print_accuracy(evaluation, data)
         print(f"Saved in {out}: {', '.join(folder.FILES)}")
@@ -170,7 +169,7 @@ def _train(
 
 def _save(training: Training, data: Cifar10, out: Path, runs: set[str]) -> None:
     state = training.state_dict()
-    remember_classes(state["model"], data.classes)
+    remember(state["model"], classes=data.classes)
     distributed.by_first(lambda: folder.save(state, out, runs))
 
 

@@ -22,7 +22,8 @@ import torch
 from torch import nn
 
 from blitz.errors import CheckpointError
-from blitz.training.weights import Weights, find, remember_classes
+from blitz.training.recipes import Recipe
+from blitz.training.weights import find, remember
 
 _SEAL = 64  # hexadecimal digits of a SHA-256
 _ZIP = b"PK\x03\x04"
@@ -31,13 +32,19 @@ _DAMAGED = "is damaged: it was cut off or changed since it was saved"
 _END = b"PK\x05\x06"  # begins the 22 bytes that close a zip archive; the last two are the comment's length
 
 
-def save_weights(net: nn.Module, path: str | Path, classes: Sequence[str] | None = None) -> None:
+def save_weights(
+    net: nn.Module,
+    path: str | Path,
+    classes: Sequence[str] | None = None,
+    recipe: Recipe | None = None,
+) -> None:
     """Save the weights as the notes do, `torch.save(net.state_dict(), PATH)`, but whole or not at all.
 
     Args:
         net: what to save the weights of.
         path: the file.
         classes: the names of its classes, which plain `torch.load` keeps beside the weights, unseen.
+        recipe: what it was trained by, which is kept there as well.
 
     Raises:
         CheckpointError: the file cannot be written; what was there before still is.
@@ -45,8 +52,7 @@ def save_weights(net: nn.Module, path: str | Path, classes: Sequence[str] | None
     Source: notes 4, step 4.
     """
     weights = net.state_dict()
-    if classes is not None:
-        remember_classes(weights, classes)
+    remember(weights, classes=classes, recipe=recipe)
     write(_sealed(weights), path)
 
 
@@ -58,23 +64,11 @@ def load_weights(net: nn.Module, path: str | Path) -> None:
 
     Source: notes 4, step 5.
     """
-    net.load_state_dict(find_weights([net], path)[1].tensors)
-
-
-def find_weights(nets: Sequence[nn.Module], path: str | Path) -> tuple[int, Weights]:
-    """Return which of `nets` the weights in `path` are of, and these, on the CPU; see blitz.training.weights.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, of another kind or of another net.
-    """
-    path = Path(path)
-    content = _read(path)
-    if isinstance(content, Mapping) and _is_training(content):
-        content = content["model"]
     try:
-        return find(content, nets)
+        _, weights = find(read(path), [net])
     except ValueError as error:
         raise CheckpointError(f"{path} {error}") from error
+    net.load_state_dict(weights.tensors)
 
 
 def save(state: Mapping[str, Any], path: str | Path) -> None:
@@ -105,7 +99,7 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        state = _read(path)
+        state = read(path)
         if not isinstance(state, dict) or not _is_training(state):
             what = "weights only" if isinstance(state, Mapping) else f"a {type(state).__name__}"
             raise CheckpointError(f"{path} holds {what}, not the state of a training that could go on")
@@ -172,8 +166,13 @@ def _sealed(state: Mapping[str, Any]) -> bytes:
     return body + hashlib.sha256(body).hexdigest().encode()
 
 
-def _read(path: Path) -> Any:
-    """Return what the file holds, once it is known to be whole."""
+def read(path: str | Path) -> Any:
+    """Return what a file holds, tensors on the CPU, once it is known to be whole.
+
+    Raises:
+        CheckpointError: it is missing, damaged or of another kind.
+    """
+    path = Path(path)
     try:
         data = path.read_bytes()
     except FileNotFoundError:

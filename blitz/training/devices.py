@@ -86,3 +86,16 @@ def has_bfloat16(device: torch.device) -> bool:
         questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, question, lambda: False)() for question in questions)
     return False
+
+
+def half_precision(device: torch.device, wanted: bool = True) -> torch.autocast:
+    """Return a context in which products and convolutions are computed in bfloat16, if `device` has it.
+
+    Weights stay in float32: a step that is small beside its weight would be lost in bfloat16.
+
+    >>> with half_precision(torch.device("cpu"), False):
+    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    torch.float32
+    """
+    kind = device.type if torch.amp.is_autocast_available(device.type) else "cpu"
+    return torch.autocast(kind, torch.bfloat16, enabled=wanted and has_bfloat16(device))

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from blitz.cifar10.data import Split, batches, normalize
 from blitz.errors import BlitzError
-from blitz.training.precision import half_precision
+from blitz.training.devices import half_precision
 
 
 class Evaluation(NamedTuple):

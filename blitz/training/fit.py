@@ -14,14 +14,12 @@ from blitz.cifar10.data import Split, batches, normalize
 from blitz.errors import BlitzError
 from blitz.randomness import epoch_order, random_states, restore_random_states
 from blitz.training import distributed
-from blitz.training.evaluation import Evaluation, checked, evaluate
+from blitz.training.devices import half_precision
+from blitz.training.evaluation import checked
 from blitz.training.muon import Muon
-from blitz.training.precision import half_precision
-from blitz.training.recipes import RECIPES, Recipe, learning_rate
+from blitz.training.recipes import Recipe, one_cycle
 
-__all__ = ["RECIPES", "Evaluation", "Recipe", "Record", "Training", "check_weights", "evaluate", "fit"]
-
-Record = dict[str, float]
+Progress = dict[str, float]
 """A line of a history: "epoch" and "step" (the mini-batch in its epoch), from 1, and what was measured."""
 
 
@@ -74,10 +72,12 @@ class Training:
         self.seed = seed
         self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         weights = [weight for weight in net.parameters() if weight.requires_grad]
-        matrices = [weight for weight in weights if weight.dim() > 1] if recipe.muon else []
-        self.muon = Muon(matrices, lr=recipe.muon, momentum=recipe.momentum) if matrices else None
+        matrices = [weight for weight in weights if weight.dim() > 1] if recipe.muon_learning_rate else []
+        self.muon: Muon | None = None
+        if matrices:
+            self.muon = Muon(matrices, lr=recipe.muon_learning_rate, momentum=recipe.muon_momentum)
         self.optimizer = torch.optim.SGD(
-            [weight for weight in weights if weight.dim() == 1] if recipe.muon else net.parameters(),
+            [weight for weight in weights if weight.dim() == 1] if matrices else net.parameters(),
             lr=recipe.learning_rate,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
@@ -86,7 +86,7 @@ class Training:
         )
         self.running_loss = torch.zeros((), device=self.device)
         self.step = 0
-        self.history: list[Record] = []
+        self.history: list[Progress] = []
         if distributed.rank():  # the first process draws on as it would alone, and the others otherwise
             torch.manual_seed(torch.initial_seed() + 1_000_003 * distributed.rank())
 
@@ -110,7 +110,7 @@ class Training:
         """Whether no mini-batch is left."""
         return self.step >= self.total_steps
 
-    def steps(self) -> Iterator[Record | None]:
+    def steps(self) -> Iterator[Progress | None]:
         """Train on what is left, and pause after each mini-batch: for its report, if one is due, or None.
 
         Raises:
@@ -132,7 +132,7 @@ class Training:
                 self._learn(inputs, labels)
                 yield self._report()
 
-    def record(self, **measured: float) -> Record:
+    def record(self, **measured: float) -> Progress:
         """Add what was measured after the last mini-batch to the history."""
         epoch, before = self._place
         self.history.append({"epoch": epoch, "step": before, **measured})
@@ -163,9 +163,12 @@ class Training:
             ValueError: `state` comes from another recipe, seed, data set or net, or has done more epochs than
                 are asked for; nothing has changed then.
         """
+        # a setting that a recipe did not have yet was what is now its default, and Muon's were called so
+        told = state.get("settings", {})
+        muons = {"muon_learning_rate": told.get("muon", 0.0), "muon_momentum": told.get("momentum")}
+        before = {**Recipe._field_defaults, **(muons if "muon" in told else {})}
         for setting, value in self._settings.items() if "settings" in state else ():
-            # a setting that a recipe did not have yet was what is now its default
-            other = state["settings"].get(setting, Recipe._field_defaults.get(setting))
+            other = state["settings"].get(setting, before.get(setting))
             if other == value:
                 continue
             if setting != "epochs":
@@ -222,12 +225,10 @@ class Training:
     def _learn(self, inputs: Tensor, labels: Tensor) -> None:
         for optimizer, highest in (
             (self.optimizer, self.recipe.learning_rate),
-            (self.muon, self.recipe.muon),
+            (self.muon, self.recipe.muon_learning_rate),
         ):
-            for group in optimizer.param_groups if optimizer else ():
-                group["lr"] = learning_rate(
-                    self.recipe._replace(learning_rate=highest), self.step, self.total_steps
-                )
+            for group in optimizer.param_groups if optimizer and self.recipe.one_cycle else ():
+                group["lr"] = one_cycle(highest, self.step, self.total_steps)
         self.net.zero_grad()
         with half_precision(self.device, self.recipe.half):
             loss = self.criterion(self.forward(inputs), labels)
@@ -239,7 +240,7 @@ class Training:
         self.running_loss += loss.detach()  # stays on the device: an .item() here would wait for it each step
         self.step += 1
 
-    def _report(self) -> Record | None:
+    def _report(self) -> Progress | None:
         # an epoch shorter than the interval (the stand-in's) reports once, at its end
         every = min(self.recipe.report_every, self.steps_per_epoch)
         epoch, before = self._place
@@ -258,7 +259,7 @@ class Training:
 
 def fit(
     net: nn.Module, split: Split, recipe: Recipe, *, seed: int = 0, device: torch.device | str = "cpu"
-) -> list[Record]:
+) -> list[Progress]:
     """Train `net` from beginning to end and return the history of its running loss (see Training)."""
     training = Training(net, split, recipe, seed=seed, device=device)
     for _ in training.steps():

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, relu
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from blitz.training.recipes import Recipe
-
 
 class Net(nn.Module):
     """The Net of section 3: one grey channel, 3x3 kernels, 81,194 parameters.
@@ -160,24 +158,6 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = relu(self.norm1(self.pool(self.conv1(x))))  # (N, channels, h, h), h = H // 2
         return relu(self.norm2(self.conv2(x)))  # (N, channels, h, h)
-
-
-def net_for(recipe: Recipe, images: Tensor | None = None) -> nn.Module:
-    """Return the net that a recipe trains, its weights drawn by the global generator.
-
-    Args:
-        recipe: one of RECIPES, or one of your own.
-        images: the training's, uint8 (N, 3, 32, 32), from which a WhitenedNet takes its first layer; not
-            needed where weights are loaded afterwards.
-
-    >>> from blitz.training.recipes import RECIPES
-    >>> type(net_for(RECIPES["tutorial"])).__name__
-    'CifarNet'
-    """
-    if not recipe.widths:
-        return CifarNet()
-    filters, patch, stride = recipe.first_layer
-    return WhitenedNet(images, widths=recipe.widths, filters=filters, patch=patch, stride=stride)
 
 
 def whitening_filters(images: Tensor, patch: int, filters: int) -> Tensor:

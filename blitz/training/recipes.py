@@ -1,7 +1,11 @@
 """Recipes: what a training depends on besides data and seed."""
 
 import math
+import typing
 from typing import NamedTuple
+
+if typing.TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Recipe(NamedTuple):
@@ -11,14 +15,15 @@ class Recipe(NamedTuple):
         name: what it is called in RECIPES.
         batch_size: images a step.
         epochs: how often each image is seen.
-        learning_rate: of SGD; where `one_cycle` changes it (see the function learning_rate), the highest.
-        momentum: of SGD, and of Muon.
+        learning_rate: of SGD; where it changes (see `one_cycle`), the highest.
+        momentum: of SGD.
         nesterov: whether SGD looks ahead.
         weight_decay: of SGD.
-        one_cycle: whether learning rates rise and fall.
+        one_cycle: whether learning rates rise and fall, as the function one_cycle says.
         report_every: the running loss is reported so often, in mini-batches, as its mean over them.
-        muon: the highest learning rate of Muon, which takes the weights of two dimensions and more, and
+        muon_learning_rate: the highest of Muon, which takes the weights of two dimensions and more, and
             leaves the biases to SGD; 0 leaves all to SGD.
+        muon_momentum: of Muon.
         label_smoothing: share of each label that is spread over all classes.
         shift: by how many pixels images move at most (see blitz.cifar10.augmentation).
         flip: whether images are mirrored in every other epoch.
@@ -38,7 +43,8 @@ class Recipe(NamedTuple):
     weight_decay: float = 0.0
     one_cycle: bool = False
     report_every: int = 2000
-    muon: float = 0.0
+    muon_learning_rate: float = 0.0
+    muon_momentum: float = 0.9
     label_smoothing: float = 0.0
     shift: int = 0
     flip: bool = False
@@ -63,7 +69,7 @@ RECIPES = {
             weight_decay=5e-4,
             one_cycle=True,
             report_every=100,
-            muon=0.07,
+            muon_learning_rate=0.07,
         ),
         Recipe(
             "strong",
@@ -75,7 +81,7 @@ RECIPES = {
             weight_decay=5e-5,
             one_cycle=True,
             report_every=50,
-            muon=0.05,
+            muon_learning_rate=0.05,
             label_smoothing=0.2,
             shift=2,
             flip=True,
@@ -93,7 +99,8 @@ RECIPES = {
             weight_decay=5e-5,
             one_cycle=True,
             report_every=25,
-            muon=0.24,
+            muon_learning_rate=0.24,
+            muon_momentum=0.85,
             label_smoothing=0.2,
             shift=2,
             flip=True,
@@ -107,24 +114,38 @@ RECIPES = {
 }
 
 
-def learning_rate(recipe: Recipe, step: int, total_steps: int) -> float:
+def one_cycle(highest: float, step: int, total_steps: int) -> float:
     """Return the learning rate of mini-batch `step`, counted from 0 over all epochs.
 
-    With `one_cycle` it climbs along half a cosine from 1/25 of the highest, for 30 % of the steps, and
-    falls to 1/250,000 of it: torch's OneCycleLR as a function of the step, so that a resume needs no
-    scheduler state and one release of PyTorch reads what another wrote. Otherwise it stays the same.
+    It climbs along half a cosine from 1/25 of the highest, for 30 % of the steps, and falls to 1/250,000 of
+    it: torch's OneCycleLR as a function of the step, so that a resume needs no scheduler state and one
+    release of PyTorch reads what another wrote.
 
-    >>> learning_rate(RECIPES["tutorial"], 0, 25_000)
-    0.001
-    >>> [round(learning_rate(RECIPES["fast"], step, 11), 4) for step in (0, 2, 3, 10)]
+    >>> [round(one_cycle(0.05, step, 11), 4) for step in (0, 2, 3, 10)]
     [0.002, 0.048, 0.049, 0.0]
     """
-    if not recipe.one_cycle:
-        return recipe.learning_rate
-    top, first, last = recipe.learning_rate, recipe.learning_rate / 25, recipe.learning_rate / 250_000
     turn = 0.3 * total_steps - 1
     if step <= turn:
-        start, end, share = first, top, step / turn
+        start, end, share = highest / 25, highest, step / turn
     else:
-        start, end, share = top, last, (step - turn) / (total_steps - 1 - turn)
+        start, end, share = highest, highest / 250_000, (step - turn) / (total_steps - 1 - turn)
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+def net_for(recipe: Recipe, images: "Tensor | None" = None) -> "nn.Module":
+    """Return the net that a recipe trains, its weights drawn by the global generator.
+
+    Args:
+        recipe: one of RECIPES, or one of your own.
+        images: the training's, uint8 (N, 3, 32, 32), from which a WhitenedNet takes its first layer; not
+            needed where weights are loaded afterwards.
+
+    >>> type(net_for(RECIPES["tutorial"])).__name__
+    'CifarNet'
+    """
+    from blitz.training.nets import CifarNet, WhitenedNet  # PyTorch takes seconds, and the help does without
+
+    if not recipe.widths:
+        return CifarNet()
+    filters, patch, stride = recipe.first_layer
+    return WhitenedNet(images, widths=recipe.widths, filters=filters, patch=patch, stride=stride)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from blitz.cifar10.classes import CLASSES, official_name
+from blitz.training.recipes import Recipe
 
 
 class Weights(NamedTuple):
@@ -31,6 +32,8 @@ def find(content: Any, nets: Sequence[nn.Module]) -> tuple[int, Weights]:
     Raises:
         ValueError: there are none, or several; the message says what there is instead.
     """
+    if isinstance(content, Mapping) and {"model", "optimizer", "settings"} <= content.keys():
+        content = content["model"]  # of a training of ours, whose optimizers are not to be searched
     found: dict[str, tuple[int, Weights]] = {}
     for entry, place, classes in _dicts(content):
         for number, net in enumerate(nets):
@@ -46,20 +49,50 @@ def find(content: Any, nets: Sequence[nn.Module]) -> tuple[int, Weights]:
     return found.popitem()[1]
 
 
-def remember_classes(weights: Mapping[str, Any], classes: Sequence[str]) -> None:
-    """Note the classes in a state_dict beside the versions of its modules, where no net looks for weights."""
-    weights._metadata[""]["classes"] = tuple(classes)  # type: ignore[attr-defined]
+def remember(
+    weights: Mapping[str, Any], *, classes: Sequence[str] | None = None, recipe: Recipe | None = None
+) -> None:
+    """Note classes and recipe in a state_dict, beside the versions of its modules, where no net looks."""
+    root = weights._metadata[""]  # type: ignore[attr-defined]
+    if classes is not None:
+        root["classes"] = tuple(classes)
+    if recipe is not None:
+        root["recipe"] = recipe._asdict()
+
+
+def remembered_recipe(content: Any) -> Recipe | None:
+    """Return the recipe that remember() noted, or that a training's checkpoint has; None where neither is.
+
+    Raises:
+        ValueError: what is noted is no recipe.
+    """
+    if not isinstance(content, Mapping):
+        return None
+    settings = content.get("settings")
+    if isinstance(settings, Mapping) and "recipe" in settings:
+        noted: Any = {**settings, "name": settings["recipe"]}
+    elif (noted := _root(content).get("recipe")) is None:
+        return None
+    try:
+        return Recipe(**{field: noted[field] for field in Recipe._fields if field in noted})
+    except TypeError:
+        raise ValueError("notes a recipe that is none") from None
+
+
+def _root(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Return what a state_dict keeps beside its weights."""
+    metadata = getattr(content, "_metadata", None)
+    root = metadata.get("") if isinstance(metadata, Mapping) else None
+    return root if isinstance(root, Mapping) else {}
 
 
 def remembered_classes(content: Mapping[Any, Any]) -> tuple[str, ...] | None:
-    """Return the classes that remember_classes() noted, or an entry "classes"; None where neither is.
+    """Return the classes that remember() noted, or an entry "classes"; None where neither is.
 
     Where all are names for CIFAR-10's classes they get its names, as blitz.load does with folders.
     """
-    metadata = getattr(content, "_metadata", None)
-    root = metadata.get("") if isinstance(metadata, Mapping) else None
-    for holder in (root, content):
-        names = holder.get("classes") if isinstance(holder, Mapping) else None
+    for holder in (_root(content), content):
+        names = holder.get("classes")
         if isinstance(names, list | tuple) and all(map(_is_name, names)):
             official = tuple(map(official_name, names))
             return official if sorted(official) == sorted(CLASSES) else tuple(names)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from blitz.training.precision import precision_flags
 from spec.harness.accelerator import machine
+from spec.harness.accelerator.precision import precision_flags
 
 
 @pytest.hookimpl(wrapper=True)  # before the harness and pytest-xdist hand tests to worker processes

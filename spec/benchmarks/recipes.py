@@ -19,8 +19,7 @@ from blitz.commands.train import choose_threads
 from blitz.training.devices import find_device
 from blitz.training.evaluation import evaluate
 from blitz.training.fit import fit
-from blitz.training.nets import net_for
-from blitz.training.recipes import RECIPES
+from blitz.training.recipes import RECIPES, net_for
 from spec.benchmarks import tutorial
 from spec.benchmarks.measuring import memory, now
 from spec.harness.accelerator import machine

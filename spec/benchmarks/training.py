@@ -4,9 +4,9 @@ import itertools
 
 import torch
 
-from blitz.training.fit import Training, evaluate
-from blitz.training.nets import net_for
-from blitz.training.recipes import RECIPES, Recipe
+from blitz.training.evaluation import evaluate
+from blitz.training.fit import Training
+from blitz.training.recipes import RECIPES, Recipe, net_for
 from spec.benchmarks.builders import Builder, Operation, cifar_net, drawn, named, synchronised
 
 FOR_EVER = 10**6  # epochs

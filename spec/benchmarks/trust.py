@@ -21,8 +21,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from blitz.errors import BlitzError
 from blitz.training import checkpoint
+from spec.harness.errors import HarnessError
 from spec.harness.perf import compare as perf
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +88,7 @@ def compare(number, names, rounds):
         seconds = time.monotonic() - begin
     found = {finding.name: [finding.verdict, *finding.ratio] for finding in findings if finding.ratio}
     if sorted(found) != sorted(names):
-        raise BlitzError(f"expected the benchmarks {', '.join(names)}, got {', '.join(found) or 'none'}")
+        raise HarnessError(f"expected the benchmarks {', '.join(names)}, got {', '.join(found) or 'none'}")
     return {
         "number": number,
         "rounds": rounds,
@@ -111,7 +111,7 @@ def read(path, names, rounds):
             break
     for record in records:
         if (sorted(record["found"]), record["rounds"]) != (sorted(names), rounds):
-            raise BlitzError(
+            raise HarnessError(
                 f"{path} is of other benchmarks or rounds: name a new file, or say the same again"
             )
     return records
@@ -202,7 +202,7 @@ def main():
         print(report(records), end="")
         if arguments.report:
             checkpoint.write(report(records).encode(), arguments.report)
-    except BlitzError as error:
+    except HarnessError as error:
         sys.exit(f"trust: {error}")
 
 

@@ -23,8 +23,9 @@ from blitz.cifar10.data import Split
 from blitz.commands import shared
 from blitz.commands import train as command
 from blitz.training import checkpoint
-from blitz.training.fit import Recipe, Training
-from spec.harness.command_line import main as blitz
+from blitz.training.fit import Training
+from blitz.training.recipes import Recipe
+from spec.command_line import main as blitz
 
 RECIPE = Recipe("killed", batch_size=4, epochs=1, learning_rate=0.01, momentum=0.9, one_cycle=True)
 

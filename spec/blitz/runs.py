@@ -4,8 +4,9 @@ import torch
 from torch import nn
 
 from blitz.cifar10.data import Split
-from blitz.training.fit import Recipe, Training
-from spec.harness.command_line import main
+from blitz.training.fit import Training
+from blitz.training.recipes import Recipe
+from spec.command_line import main
 
 SHORT = Recipe(
     "short", batch_size=4, epochs=2, learning_rate=0.01, momentum=0.9, one_cycle=True, report_every=3

@@ -14,7 +14,7 @@ from blitz.commands import train as command
 from blitz.training import distributed
 from blitz.training.fit import Training
 from blitz.training.recipes import RECIPES
-from spec.harness.command_line import main
+from spec.command_line import main
 
 
 def die(rank, step):

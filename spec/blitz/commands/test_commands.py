@@ -14,7 +14,7 @@ from blitz.commands import train as command
 from blitz.training import checkpoint
 from blitz.training.nets import CifarNet
 from spec.blitz.runs import train, weights
-from spec.harness.command_line import main, parser
+from spec.command_line import main, parser
 
 pytestmark = pytest.mark.usefixtures("same_threads")
 

@@ -13,10 +13,10 @@ from torch import nn
 from blitz.cifar10.data import Cifar10, Split, load
 from blitz.commands import folder, pictures, shared
 from blitz.commands import train as command
-from blitz.training.fit import Evaluation
+from blitz.training.evaluation import Evaluation
 from blitz.training.recipes import RECIPES
 from spec.blitz.runs import train
-from spec.harness.command_line import main
+from spec.command_line import main
 
 pytestmark = pytest.mark.usefixtures("same_threads")
 

@@ -11,7 +11,7 @@ from blitz.commands import shared, signals
 from blitz.commands import train as command
 from blitz.training import checkpoint
 from spec.blitz.runs import train, weights
-from spec.harness.command_line import main, parser
+from spec.command_line import main, parser
 
 pytestmark = pytest.mark.usefixtures("same_threads")
 

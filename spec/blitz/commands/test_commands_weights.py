@@ -8,9 +8,12 @@ from blitz.cifar10.data import Cifar10, Split
 from blitz.commands import predict, shared
 from blitz.commands import train as command
 from blitz.training import checkpoint
+from blitz.training.fit import Training
 from blitz.training.nets import CifarNet, WhitenedNet
+from blitz.training.recipes import RECIPES, net_for
+from blitz.training.weights import remember
 from spec.blitz.runs import train, weights
-from spec.harness.command_line import main
+from spec.command_line import main
 
 pytestmark = pytest.mark.usefixtures("same_threads")
 
@@ -257,6 +260,41 @@ class TestPredict:
         self.predict(tmp_path / "strong.pth", photos / "1.jpg")
 
         assert asked == [{"device": torch.device("cpu"), "half": True, "views": 6}]
+
+    @pytest.mark.parametrize("name", ["cifar_net.pth", "checkpoint.pt"])
+    def test_the_net_is_the_one_that_the_file_names(self, tmp_path, monkeypatch, photos, name):
+        """Weights and checkpoint of a recipe of one's own say how wide its net is, and how it is used."""
+        asked, real = [], predict.probabilities
+        monkeypatch.setattr(
+            predict, "probabilities", lambda *a, **o: asked.append(o["views"]) or real(*a, **o)
+        )
+        own = RECIPES["strong"]._replace(name="own", widths=(8, 16), views=2)
+        checkpoint.save_weights(net_for(own), tmp_path / "cifar_net.pth", NAMES, own)
+        split = Split(torch.zeros(8, 3, 32, 32, dtype=torch.uint8), torch.arange(8))
+        checkpoint.save(Training(net_for(own), split, own).state_dict(), tmp_path / "checkpoint.pt")
+
+        assert self.predict(tmp_path / name, photos / "1.jpg") == 0
+
+        assert [each["views"] for each in asked] == [2]
+
+    @pytest.mark.parametrize(
+        "noted",
+        [{"batch_size": 4}, {"widths": "wide"}, {"widths": [8, -1]}, {"widths": [10**12]}],
+        ids=["not whole", "text", "negative", "huge"],
+    )
+    def test_a_recipe_that_is_none_is_refused(self, tmp_path, capsys, net, photos, noted):
+        """Whatever a file calls for is one sentence, and takes no memory."""
+        weights = net.state_dict()
+        remember(weights, recipe=RECIPES["tutorial"])
+        recipe = weights._metadata[""]["recipe"]
+        weights._metadata[""]["recipe"] = noted if "batch_size" in noted else {**recipe, **noted}
+        torch.save(weights, tmp_path / "net.pth")
+
+        assert self.predict(tmp_path / "net.pth", photos / "1.jpg") == 2
+
+        error = capsys.readouterr().err
+        assert error.startswith(f"blitz: {tmp_path / 'net.pth'} ")
+        assert error.count("\n") == 1
 
     def test_scores_that_are_no_numbers_are_refused(self, tmp_path, capsys, net, photos):
         """No class is named."""

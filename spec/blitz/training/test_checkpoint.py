@@ -15,8 +15,10 @@ from torch import nn
 from blitz.cifar10.data import Split
 from blitz.errors import CheckpointError
 from blitz.training import checkpoint
-from blitz.training.fit import Recipe, Training
+from blitz.training.fit import Training
 from blitz.training.nets import CifarNet, Net
+from blitz.training.recipes import Recipe
+from blitz.training.weights import find
 
 RECIPE = Recipe("short", batch_size=2, epochs=1, learning_rate=0.01, momentum=0.9)
 
@@ -142,7 +144,7 @@ class TestWeights:
 
         CifarNet().load_state_dict(torch.load(tmp_path / "cifar_net.pth"), strict=True)
 
-        assert checkpoint.find_weights([CifarNet()], tmp_path / "cifar_net.pth")[1].classes == tuple(names)
+        assert find(checkpoint.read(tmp_path / "cifar_net.pth"), [CifarNet()])[1].classes == tuple(names)
 
     def test_saving_weights_leaves_no_classes_in_the_net(self, tmp_path):
         """Another save of the same net, on other data, does not inherit them."""
@@ -151,7 +153,7 @@ class TestWeights:
         checkpoint.save_weights(net, tmp_path / "one.pth", ["a", "b"])
         checkpoint.save_weights(net, tmp_path / "other.pth")
 
-        assert checkpoint.find_weights([net], tmp_path / "other.pth")[1].classes is None
+        assert find(checkpoint.read(tmp_path / "other.pth"), [net])[1].classes is None
 
 
 class TestState:

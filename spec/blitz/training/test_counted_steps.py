@@ -13,10 +13,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
 from blitz.cifar10.data import Split
+from blitz.training import devices
 from blitz.training import fit as training
-from blitz.training import precision
-from blitz.training.nets import net_for
-from blitz.training.recipes import RECIPES
+from blitz.training.recipes import RECIPES, net_for
 from spec.blitz.runs import make_split
 from spec.counters import copied_bytes, flops, operators
 
@@ -59,7 +58,7 @@ def trained(name):
     with FakeCopyMode(fake):
         net, images, labels = copy.deepcopy((net, *split))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(precision, "has_bfloat16", lambda device: True)  # on every machine the same
+        patch.setattr(devices, "has_bfloat16", lambda device: True)  # on every machine the same
         patch.setattr(training, "checked", lambda net, split, device: split)  # asks for the labels' values
         patch.setattr(net, "to", lambda device: net)  # cannot move fake weights
         with fake:

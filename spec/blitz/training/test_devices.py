@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from blitz.errors import BlitzError
-from blitz.training.devices import find_device, has_bfloat16, take_own_accelerator
+from blitz.training import devices
+from blitz.training.devices import find_device, half_precision, has_bfloat16, take_own_accelerator
 
 
 @pytest.mark.parametrize(("available", "expected"), [(True, "mps"), (False, "cpu")])
@@ -119,3 +120,26 @@ class TestHasBfloat16:
     def test_other_devices_are_not_known_to(self):
         """They compute in float32, which all have."""
         assert not has_bfloat16(torch.device("mps"))
+
+
+class TestHalfPrecision:
+    """half_precision(device, wanted)."""
+
+    @pytest.mark.parametrize(("there", "wanted"), [(True, True), (True, False), (False, True)])
+    def test_products_are_in_bfloat16_where_it_is_wanted_and_there(self, monkeypatch, there, wanted):
+        """Otherwise nothing changes."""
+        monkeypatch.setattr(devices, "has_bfloat16", lambda device: there)
+        x = torch.ones(2, 2)
+
+        with half_precision(torch.device("cpu"), wanted):
+            product = x @ x
+
+        assert product.dtype == (torch.bfloat16 if there and wanted else torch.float32)
+        assert (x @ x).dtype == torch.float32
+
+    def test_a_device_that_autocast_does_not_know_computes_as_it_does(self):
+        """Nothing is refused, and nothing changes."""
+        with half_precision(torch.device("meta")):
+            product = torch.ones(2, 2, device="meta") @ torch.ones(2, 2, device="meta")
+
+        assert product.dtype == torch.float32

@@ -13,7 +13,7 @@ from blitz.training import checkpoint
 from blitz.training.fit import Training
 from blitz.training.nets import CifarNet
 from spec.blitz.runs import weights
-from spec.harness.command_line import main
+from spec.command_line import main
 
 
 def trained(folder, seed, stopped_at=None, words=()):

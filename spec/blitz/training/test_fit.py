@@ -11,11 +11,12 @@ from blitz.cifar10.augmentation import augmented
 from blitz.cifar10.data import batches, load, normalize
 from blitz.errors import BlitzError
 from blitz.randomness import epoch_order
-from blitz.training import precision
-from blitz.training.fit import RECIPES, Training, evaluate, fit
+from blitz.training import devices
+from blitz.training.evaluation import evaluate
+from blitz.training.fit import Training, fit
 from blitz.training.muon import Muon
-from blitz.training.nets import CifarNet, net_for
-from blitz.training.recipes import learning_rate
+from blitz.training.nets import CifarNet
+from blitz.training.recipes import RECIPES, net_for, one_cycle
 from spec.blitz.runs import REFUSED, SHORT, make_net, make_split, make_stopped
 from spec.counters import operators
 
@@ -47,7 +48,7 @@ class TestFit:
 
         rates = [training.optimizer.param_groups[0]["lr"] for _ in training.steps()]
 
-        assert rates == [learning_rate(SHORT, step, 4) for step in range(4)]
+        assert rates == [one_cycle(SHORT.learning_rate, step, 4) for step in range(4)]
 
     def test_running_loss_is_reported_every_so_many_mini_batches(self):
         """Of an epoch's 5 mini-batches, the 2nd and the 4th end in a report, and the rest is left out."""
@@ -169,7 +170,7 @@ class TestBorder:
 
 
 WHITENED = SHORT._replace(
-    batch_size=8, muon=0.1, label_smoothing=0.2, shift=2, flip=True, half=True, widths=(8, 16)
+    batch_size=8, muon_learning_rate=0.1, label_smoothing=0.2, shift=2, flip=True, half=True, widths=(8, 16)
 )
 
 
@@ -237,7 +238,7 @@ class TestWhatARecipeAdds:
     @pytest.mark.parametrize("half", [True, False])
     def test_half_precision_is_bfloat16_where_the_device_has_it(self, half, monkeypatch):
         """Convolutions see bfloat16, weights and loss stay float32; without `half` all is float32."""
-        monkeypatch.setattr(precision, "has_bfloat16", lambda device: True)
+        monkeypatch.setattr(devices, "has_bfloat16", lambda device: True)
         net = net_for(WHITENED)
         seen = []
         training = Training(net, make_split(8), WHITENED._replace(half=half, epochs=1))
@@ -250,7 +251,7 @@ class TestWhatARecipeAdds:
 
     def test_a_device_without_bfloat16_computes_in_float32(self, monkeypatch):
         """A recipe's `half` is for hardware that has it."""
-        monkeypatch.setattr(precision, "has_bfloat16", lambda device: False)
+        monkeypatch.setattr(devices, "has_bfloat16", lambda device: False)
         net = net_for(WHITENED)
         seen = []
         training = Training(net, make_split(8), WHITENED._replace(epochs=1))

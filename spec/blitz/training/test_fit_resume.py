@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from blitz.training.fit import Training, check_weights
-from blitz.training.nets import CifarNet, net_for
+from blitz.training.nets import CifarNet
+from blitz.training.recipes import net_for
 from spec.blitz.runs import SHORT, make_net, make_split, make_stopped
 
 
@@ -39,7 +40,9 @@ class TestResume:
     @pytest.mark.parametrize("stop", [1, 3, 5])
     def test_training_by_muon_on_moved_images_resumes_with_the_same_bits(self, stop):
         """Of six mini-batches: two optimizers, BatchNorm's means, and where each image has moved."""
-        recipe = SHORT._replace(batch_size=6, muon=0.1, shift=2, flip=True, half=True, widths=(8,))
+        recipe = SHORT._replace(
+            batch_size=6, muon_learning_rate=0.1, shift=2, flip=True, half=True, widths=(8,)
+        )
         split = make_split(18)
 
         def train(training, steps):
@@ -67,7 +70,7 @@ class TestResume:
     def test_a_state_from_before_a_setting_existed_is_of_its_default(self):
         """Trainings saved by an older version go on, unless the recipe sets what they did not know."""
         state = make_stopped(3).state_dict()
-        del state["settings"]["muon"], state["settings"]["widths"]
+        del state["settings"]["muon_learning_rate"], state["settings"]["widths"]
         training = Training(make_net(), make_split(18), SHORT)
 
         training.load_state_dict(state)
@@ -79,6 +82,19 @@ class TestResume:
             Training(make_net(), make_split(18), SHORT._replace(label_smoothing=0.1)).load_state_dict(
                 smoothed
             )
+
+    def test_a_state_that_calls_the_rate_of_muon_muon_goes_on(self):
+        """So it was called, and its momentum was that of SGD; another rate is still refused."""
+        recipe = SHORT._replace(muon_learning_rate=0.1, widths=(8,))
+        state = Training(net_for(recipe), make_split(18), recipe).state_dict()
+        state["settings"]["muon"] = state["settings"].pop("muon_learning_rate")
+        del state["settings"]["muon_momentum"]
+
+        Training(net_for(recipe), make_split(18), recipe).load_state_dict(state)
+
+        state["settings"]["muon"] = 0.2
+        with pytest.raises(ValueError, match=r"^it was trained with muon_learning_rate 0\.2, not 0\.1"):
+            Training(net_for(recipe), make_split(18), recipe).load_state_dict(state)
 
     @pytest.mark.parametrize("stop", [4, 10], ids=["stopped", "at its end"])
     def test_training_of_a_constant_rate_goes_on_for_more_epochs(self, stop):

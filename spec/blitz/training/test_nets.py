@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from blitz.cifar10.data import load, normalize
-from blitz.training.nets import CifarNet, Net, WhitenedNet, net_for, shapes, whitening_filters
-from blitz.training.recipes import RECIPES
+from blitz.training.nets import CifarNet, Net, WhitenedNet, shapes, whitening_filters
+from blitz.training.recipes import RECIPES, net_for
 
 SHAPES = {
     "Net": (

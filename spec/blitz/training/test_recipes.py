@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from blitz.cifar10.data import Split, load
-from blitz.training.fit import evaluate, fit
-from blitz.training.nets import net_for
-from blitz.training.recipes import RECIPES, Recipe, learning_rate
+from blitz.training.evaluation import evaluate
+from blitz.training.fit import fit
+from blitz.training.recipes import RECIPES, Recipe, net_for, one_cycle
 
 
 def test_tutorial_recipe_is_that_of_the_notes():
@@ -32,7 +32,7 @@ def test_one_cycle_is_that_of_pytorch():
         if len(expected) < 50:
             schedule.step()
 
-    actual = [learning_rate(recipe, step, 50) for step in range(50)]
+    actual = [one_cycle(recipe.learning_rate, step, 50) for step in range(50)]
 
     assert actual == pytest.approx(expected, rel=1e-12, abs=0)
 
@@ -40,7 +40,7 @@ def test_one_cycle_is_that_of_pytorch():
 @pytest.mark.parametrize("total", [1, 2, 3, 4])
 def test_one_cycle_fits_into_a_handful_of_steps(total):
     """However few the steps are, the rates are finite and positive, and the last is the lowest."""
-    rates = [learning_rate(RECIPES["fast"], step, total) for step in range(total)]
+    rates = [one_cycle(0.05, step, total) for step in range(total)]
 
     assert all(0 < rate <= 0.05 for rate in rates)
     assert rates[-1] == min(rates) == pytest.approx(0.05 / 250_000)

@@ -8,7 +8,7 @@ from torch import nn
 
 from blitz.cifar10.classes import CLASSES
 from blitz.training.nets import CifarNet, Net
-from blitz.training.weights import find, remember_classes
+from blitz.training.weights import find, remember
 
 NET = CifarNet()
 WEIGHTS = NET.state_dict()
@@ -126,7 +126,7 @@ def test_weights_of_two_nets_in_one_file_are_not_guessed_between():
 def test_remembered_classes_come_back(names, expected):
     """By the names that folders of the same names get when they are read."""
     weights = NET.state_dict()
-    remember_classes(weights, names)
+    remember(weights, classes=names)
 
     assert find(weights, [NET])[1].classes == expected
 

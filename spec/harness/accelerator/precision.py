@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from blitz.training.devices import has_bfloat16
-
 
 @contextmanager
 def float32_precision(precision: str) -> Iterator[None]:
@@ -160,16 +158,3 @@ def _quietly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
-
-
-def half_precision(device: torch.device, wanted: bool = True) -> torch.autocast:
-    """Return a context in which products and convolutions are computed in bfloat16, if `device` has it.
-
-    Weights stay in float32: a step that is small beside its weight would be lost in bfloat16.
-
-    >>> with half_precision(torch.device("cpu"), False):
-    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
-    torch.float32
-    """
-    kind = device.type if torch.amp.is_autocast_available(device.type) else "cpu"
-    return torch.autocast(kind, torch.bfloat16, enabled=wanted and has_bfloat16(device))
