@@ -71,7 +71,7 @@ def check(release: str) -> bool:
         "--slow",
         "--history",
         "--contain",
-        f"--verdicts={fresh(release)}",
+        f"--records={fresh(release)}",
     ]
     chosen = [] if release in SUPPORTED else ["-m", "dated", "--continue-on-collection-errors"]
     chosen += ["-k", "not Resnet18"] if release in WITHOUT_TORCHVISION else []

@@ -10,12 +10,12 @@ from spec import ranks as processes
 from spec.harness.accelerator.devices import accelerator, on_accelerator
 from spec.harness.statements.contract import not_checked
 from spec.harness.statements.statement import Fault, statement_of
-from spec.notes import HEADINGS
+from spec.notes import NOTES
 
 
-def pytest_headings():
-    """Hand the headings of the notes to the harness."""
-    return HEADINGS
+def pytest_notes():
+    """Tell the harness of the notes."""
+    return NOTES
 
 
 def pytest_collection_finish(session):

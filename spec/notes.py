@@ -1,5 +1,10 @@
 """The headings of the notes, in their order: where each statement says that it stands (`notes=`)."""
 
+from pathlib import Path
+
+from spec.harness.statements.notes import Notes
+
+SPEC = Path(__file__).parent
 HEADINGS = {
     "1 Tensor": [
         "1.1",  # what a tensor is
@@ -51,3 +56,13 @@ HEADINGS = {
     "6 Derived material": ["notebook Simple_Grad"],
     "Footnotes": ["footnote 1", "7", "footnote 2"],
 }
+RUNGS = {
+    "1 Tensor": "kernels",
+    "2 Autograd": "autograd",
+    "3 Neural networks": "autograd",
+    "4 CIFAR-10": "training",
+    "5 Data parallel": "parallel",
+    "6 Derived material": "autograd",
+    "Footnotes": "autograd",
+}
+NOTES = Notes((*sorted(SPEC.glob("section_*")), SPEC / "footnotes"), HEADINGS, RUNGS)

@@ -16,10 +16,10 @@ from torch.optim import SGD
 
 from blitz.training import precision
 from blitz.training.nets import CifarNet
-from blitz.training.precision import precision_flags
 from spec.faults import with_options
 from spec.harness import ANSWERED, broken_by, claim
 from spec.harness.accelerator.devices import accelerator
+from spec.harness.accelerator.precision import precision_flags
 from spec.harness.statements.contract import not_checked
 
 OPEN = "whether the net computes on a GPU what it computes on the CPU is not said"

@@ -8,13 +8,13 @@ import os
 import subprocess
 from pathlib import Path
 
-from blitz.errors import BlitzError
+from spec.harness.errors import HarnessError
 
 PACKAGES = ("blitz", "spec")
 PATIENCE = 600  # seconds; a partial clone fetches what a checkout lacks
 
 
-class GitError(BlitzError):
+class GitError(HarnessError):
     """Git could not do it; the sentence is git's own."""
 
 

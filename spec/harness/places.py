@@ -22,14 +22,3 @@ def node_of(item: Any) -> str:
     """Return the test's name beginning at its specification: "spec/test_1_tensor.py::test_a[case]"."""
     file = real(str(item.path)).relative_to(specification(item).parent).as_posix()
     return f"{file}::{item.nodeid.partition('::')[2]}"
-
-
-def is_section(path: Path | None) -> bool:
-    """Tell whether a file of tests belongs to a section of the notes, so that all in it checks statements."""
-    if path is None or not path.name.startswith("test_"):
-        return False
-    place = real(str(path))
-    if place.parent.name == "spec":
-        return True
-    folders = [folder.name for folder in place.parents if folder.parent.name == "spec"]
-    return any(name.startswith("section_") or name == "footnotes" for name in folders)

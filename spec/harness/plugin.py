@@ -4,14 +4,11 @@ import os
 import shlex
 import shutil
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from blitz.cifar10 import data
-from blitz.errors import DataError
 from spec.harness.accelerator.climbing import Climb
 from spec.harness.accelerator.devices import NAMED, OnAccelerator, name_device
 from spec.harness.children import python
@@ -34,9 +31,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the harness."""
     group = parser.getgroup("blitz")
     group.addoption(
-        "--data", metavar="PATH", help="CIFAR-10 to check on; else BLITZ_DATA, else the user's cache"
-    )
-    group.addoption(
         "--require",
         action="append",
         default=[],
@@ -55,14 +49,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run chosen tests in workers, too: one that takes its process down then costs nothing else",
     )
-    group.addoption("--slow", action="store_true", help="run the claims that train for longer, too")
+    group.addoption("--slow", action="store_true", help="run the checks that take longer, too")
     group.addoption(
         "--history",
         action="store_true",
-        help="run the claims that name a newer PyTorch, too: here each has to be refuted",
+        help="run the checks that need a newer PyTorch, too: here each has to be refuted",
     )
-    group.addoption("--sabotage", action="store_true", help="run each claim under each of its sabotages")
-    group.addoption("--verdicts", metavar="PATH", help="write a verdict file (JSON lines)")
+    group.addoption(
+        "--sabotage", action="store_true", help="run each check under each fault of its statement"
+    )
+    group.addoption("--records", metavar="PATH", help="write a verdict file (JSON lines)")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -99,19 +95,16 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getini("enable_assertion_pass_hook"):
         raise pytest.UsageError("set enable_assertion_pass_hook = true: executed checks are counted by it")
     if sys.flags.optimize > 1:
-        raise pytest.UsageError("leave out -OO and PYTHONOPTIMIZE=2: they take away what the claims state")
-    if config.option.sabotage and config.option.verdicts:
-        raise pytest.UsageError("--verdicts records what is true, --sabotage breaks it: give one of the two")
-    named = config.option.data
-    try:
-        data.find(named)
-    except DataError as error:
-        raise pytest.UsageError(str(error)) from None
-    if named:  # for every process that this run starts, workers among them
-        os.environ["BLITZ_DATA"] = named if named == "stand-in" else str(Path(named).resolve())
+        raise pytest.UsageError(
+            "leave out -OO and PYTHONOPTIMIZE=2: they take away the docstrings, which are the statements"
+        )
+    if config.option.sabotage and config.option.records:
+        raise pytest.UsageError("--records records what is true, --sabotage breaks it: give one of the two")
     required = [*config.option.require, *os.environ.get("BLITZ_REQUIRE", "").split()]
-    config.stash[FORBIDDEN] = check_requirements(required)
-    count_checks()
+    config.stash[FORBIDDEN] = check_requirements(config, required)
+    patch = pytest.MonkeyPatch()
+    count_checks(patch)
+    config.add_cleanup(patch.undo)
     draw_the_same_cases(shrink=not config.option.sabotage)
     torch.set_num_threads(1)  # at these sizes a second thread only waits for the first
     config.pluginmanager.register(OnAccelerator())

@@ -1,6 +1,6 @@
 """The rung of comparison: what a device takes for equal, larger, true or finite, held to the CPU exactly.
 
-No claim lets a device judge what it computed. Programs do, and take a wrong turn where it misjudges.
+No check lets a device judge what it computed. Programs do, and take a wrong turn where it misjudges.
 """
 
 from collections.abc import Callable

@@ -12,8 +12,8 @@ from torch import nn
 from torch.distributed import FileStore  # type: ignore[attr-defined]  # documented, but not exported
 from torch.nn.parallel import DistributedDataParallel
 
-from blitz.training.precision import float32_precision
 from spec.harness.accelerator.learning import check_gradients, gradients, smooth_net
+from spec.harness.accelerator.precision import float32_precision
 from spec.harness.accelerator.visibility import RungError
 
 TOLERANCE = 1e-4  # of gradients that float32 sums up in another order, as for the rung of autograd

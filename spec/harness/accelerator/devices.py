@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from blitz.errors import BlitzError
-from blitz.training.devices import one_cpu
-from blitz.training.precision import float32_precision
+from spec.harness.accelerator.precision import float32_precision
+from spec.harness.errors import HarnessError
 from spec.harness.statements.contract import lacks, not_checked
 from spec.harness.statements.judging import judged_on_the_cpu
 
@@ -30,7 +29,7 @@ def name_device(name: str) -> None:
     """
     try:
         name = one_cpu(name)
-    except BlitzError as error:
+    except HarnessError as error:
         raise pytest.UsageError(f"--device {name}: {error}") from None
     kind, _, index = name.partition(":")
     if kind != "cpu":
@@ -44,6 +43,20 @@ def name_device(name: str) -> None:
     os.environ[NAMED] = name
 
 
+def one_cpu(name: str) -> str:
+    """Return the name of a device as it is, but "cpu" for "cpu:0".
+
+    Raises:
+        HarnessError: it is another CPU, to which PyTorch would give the same one.
+    """
+    kind, colon, index = name.partition(":")
+    if kind != "cpu":
+        return name
+    if colon and index != "0":
+        raise HarnessError(f"there is no device {name}: PyTorch has one CPU, which is called cpu or cpu:0")
+    return kind
+
+
 def accelerator_kind() -> str | None:
     """Return the accelerator's kind, such as "cuda", None without one; leaves the device alone."""
     return None if os.environ.get(NAMED) in ("cpu", "cpu:0") else _current_kind()
@@ -51,7 +64,7 @@ def accelerator_kind() -> str | None:
 
 def _current_kind() -> str | None:
     if not hasattr(torch, "accelerator"):
-        return None  # before PyTorch 2.6, on which only claims with a history are run
+        return None  # before PyTorch 2.6, on which only checks with a history are run
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return device.type if device is not None else None
 

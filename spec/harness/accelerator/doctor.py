@@ -8,8 +8,8 @@ from threading import Thread
 
 import torch
 
-from blitz.training.devices import one_cpu
 from spec.harness.accelerator import ladder
+from spec.harness.accelerator.devices import one_cpu
 
 
 def doctor(name: str | None) -> int:
@@ -43,7 +43,7 @@ def devices_of(name: str | None) -> list[str]:
             accelerator that is there, or that this PyTorch is built for, or else CUDA.
 
     Raises:
-        BlitzError: it is a second CPU.
+        HarnessError: it is a second CPU.
     """
     if name is not None:
         name = one_cpu(name)

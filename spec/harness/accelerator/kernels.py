@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from blitz.training.precision import float32_precision
+from spec.harness.accelerator.precision import float32_precision
 from spec.harness.accelerator.visibility import RungError
 from spec.harness.statements.contract import lacks
 

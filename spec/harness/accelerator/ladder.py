@@ -21,16 +21,6 @@ from spec.harness.children import ROOT, environment, python
 
 START = 60.0  # seconds to import PyTorch, which a cold disk takes its time for
 LAST_WORDS = 3.0  # seconds for a process that hangs to say where
-STANDS_ON = {
-    "tensor": "kernels",
-    "autograd": "autograd",
-    "nn": "autograd",
-    "derived": "autograd",
-    "footnote": "autograd",
-    "cifar": "training",
-    "parallel": "parallel",
-}
-
 Outcome = Literal["passed", "failed", "crashed", "timeout", "blocked"]
 
 
@@ -208,19 +198,10 @@ def first_cause(steps: Iterable[Step]) -> Step | None:
     return next((step for step in steps if step["outcome"] not in ("passed", "blocked")), None)
 
 
-def stands_on(section_key: str) -> str:
-    """Return the rung that claims need whose id begins with `section_key`.
-
-    >>> stands_on("cifar")
-    'training'
-    """
-    return STANDS_ON[section_key]
-
-
-def blocks(steps: Iterable[Step], section_key: str) -> str | None:
-    """Return the rung that failed, if it is the one that these claims need or one below it."""
+def blocks(steps: Iterable[Step], needed: str) -> str | None:
+    """Return the rung that failed, if it is the one that is needed or one below it."""
     cause = first_cause(steps)
-    if cause is None or NAMES.index(cause["rung"]) > NAMES.index(stands_on(section_key)):
+    if cause is None or NAMES.index(cause["rung"]) > NAMES.index(needed):
         return None
     return cause["rung"]
 

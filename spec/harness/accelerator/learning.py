@@ -9,10 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from blitz.training import checkpoint
-from blitz.training.nets import CifarNet
-from blitz.training.precision import float32_precision
 from spec.harness.accelerator.kernels import largest_error
+from spec.harness.accelerator.precision import float32_precision
 from spec.harness.accelerator.visibility import RungError
 from spec.harness.statements.contract import lacks
 
@@ -60,6 +58,20 @@ def smooth_net() -> nn.Module:
     return nn.Sequential(*layers)
 
 
+def tutorials_net() -> nn.Module:
+    """Return a net of the tutorial's layers for images (N, 3, 32, 32)."""
+    convolutions = [
+        nn.Conv2d(3, 6, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    ]
+    linear = [nn.Linear(16 * 5 * 5, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)]
+    return nn.Sequential(*convolutions, nn.Flatten(), *linear)
+
+
 def gradients(net: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Return the gradient of each parameter for one batch, on the CPU."""
     net.zero_grad()
@@ -97,8 +109,8 @@ def a_batch_is_overfitted(device: torch.device) -> str:
 
 
 def _trained(device: torch.device, steps: int) -> tuple[nn.Module, torch.optim.Optimizer, float, float]:
-    """Return a CifarNet that learned one batch, its optimizer, and the losses of the first and last step."""
-    net = CifarNet().to(device)
+    """Return a net that learned one batch, its optimizer, and the losses of the first and last step."""
+    net = tutorials_net().to(device)
     images, labels = torch.randn(16, 3, 32, 32).to(device), (torch.arange(16) % 10).to(device)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9)
     losses = []
@@ -121,11 +133,11 @@ def checkpoint_is_the_same(device: torch.device) -> str:
     state = {"model": net.state_dict(), "optimizer": optimizer.state_dict(), "settings": {}, "step": 2}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.pt"
-        checkpoint.save(state, path)
-        loaded = checkpoint.load(path)
+        torch.save(state, path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
     saved, on_cpu = tensors(state), tensors(loaded)
     _check_bits(saved, on_cpu, "on the CPU")
-    again = CifarNet().to(device)
+    again = tutorials_net().to(device)
     again.load_state_dict(loaded["model"])
     resumed = torch.optim.SGD(again.parameters(), lr=0.1, momentum=0.9)
     resumed.load_state_dict(loaded["optimizer"])

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from blitz.training.precision import float32_precision
 from spec.harness.accelerator.devices import WITHOUT_HARDWARE
+from spec.harness.accelerator.precision import float32_precision
 from spec.harness.accelerator.visibility import RungError
 from spec.harness.statements.contract import lacks
 

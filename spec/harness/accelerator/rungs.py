@@ -1,4 +1,4 @@
-"""The rungs of the ladder: what a device has to do right, the simplest first, before claims mean a thing.
+"""The rungs of the ladder: what a device has to do right, the simplest first, before checks mean a thing.
 
 `python -m spec.harness.accelerator.rungs DEVICE [LAST]` climbs in this process, and prints a line of JSON
 when a rung begins, and one when it has ended. The ladder watches over such a process.
@@ -54,7 +54,7 @@ RUNGS = (
         "comparison",
         "does it take the same things for equal, larger or true as the CPU?",
         comparisons_are_right,
-        "no claim lets the device judge itself, but programs there take wrong turns: try another device, "
+        "no check lets the device judge itself, but programs there take wrong turns: try another device, "
         "then `pip install --force-reinstall torch`; where that does not help, report this line to PyTorch",
     ),
     Rung(

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blitz.errors import BlitzError
+from spec.harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from spec.harness.perf.report import Finding
@@ -84,10 +84,10 @@ def _run(arguments: argparse.Namespace) -> int:
     options = {name: value for name, value in vars(arguments).items() if name != "run"}
     try:
         return perf(**options)
-    except (BlitzError, OSError) as error:
+    except (HarnessError, OSError) as error:
         print(f"blitz: {error}", file=sys.stderr)
         if arguments.summary:
-            with suppress(BlitzError):
+            with suppress(HarnessError):
                 _append(f"## blitz perf: it could not be done\n\n{error}", arguments.summary)
     except Exception:  # Python would end with status 1, as if something were slower
         traceback.print_exc()
@@ -107,9 +107,8 @@ def perf(
     """Compare, print the report, and return 1 if something is slower, missing or failed, else 0.
 
     Raises:
-        BlitzError: it cannot be measured, or nothing could be compared, or the report cannot be written.
+        HarnessError: it cannot be measured, or nothing could be compared, or the report cannot be written.
     """
-    from blitz.training import checkpoint
     from spec.harness.perf import report
     from spec.harness.perf.ratios import FAILURES
 
@@ -120,9 +119,9 @@ def perf(
     if summary:
         _append(text, summary)
     if plot:
-        checkpoint.write(report.picture(found, threshold=threshold, suffix=plot.suffix[1:]), plot)
+        _write(report.picture(found, threshold=threshold, suffix=plot.suffix[1:]), plot)
     if not any(finding.ratio for finding in found):
-        raise BlitzError("nothing was compared: expected a benchmark that both sides have and can run")
+        raise HarnessError("nothing was compared: expected a benchmark that both sides have and can run")
     return int(any(finding.verdict in FAILURES for finding in found))
 
 
@@ -139,7 +138,7 @@ def compare(
         select: words of which the name of a benchmark has one.
 
     Raises:
-        BlitzError: it cannot be measured.
+        HarnessError: it cannot be measured.
     """
     from spec.harness.perf import interleaving, report
     from spec.harness.perf.sides import side
@@ -169,10 +168,10 @@ def _ended_in_order() -> Iterator[None]:
 def _check_writable(plot: Path | None, summary: Path | None) -> None:
     """Refuse before minutes are spent what could not be written after them."""
     if plot and plot.suffix not in (".svg", ".png"):
-        raise BlitzError(f"expected --plot FILE.svg or FILE.png, got {plot}")
+        raise HarnessError(f"expected --plot FILE.svg or FILE.png, got {plot}")
     for path in (plot, summary):
         if path and (path.is_dir() or not path.absolute().parent.is_dir()):
-            raise BlitzError(f"{path} cannot be written: expected a file in a folder that exists")
+            raise HarnessError(f"{path} cannot be written: expected a file in a folder that exists")
 
 
 def _print(text: str) -> None:
@@ -181,7 +180,18 @@ def _print(text: str) -> None:
     except OSError as error:
         # else Python tries once more as it ends, and fails with a status of its own
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise BlitzError(f"the report cannot be printed: {error.strerror}") from error
+        raise HarnessError(f"the report cannot be printed: {error.strerror}") from error
+
+
+def _write(data: bytes, path: Path) -> None:
+    """Write a file that is whole whenever it can be seen."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise HarnessError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _append(text: str, path: Path) -> None:
@@ -189,4 +199,4 @@ def _append(text: str, path: Path) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(f"{text}\n")
     except OSError as error:
-        raise BlitzError(f"{path} cannot be written: {error.strerror}") from error
+        raise HarnessError(f"{path} cannot be written: {error.strerror}") from error

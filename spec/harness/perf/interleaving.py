@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from blitz.errors import BlitzError
 from spec.harness import git
+from spec.harness.errors import HarnessError
 from spec.harness.perf.sides import Side
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -67,7 +67,7 @@ def measure(base: Side, head: Side, *, rounds: int, select: str = "", patience: 
         patience: seconds that a process may take for an answer.
 
     Raises:
-        BlitzError: a side does not start, or there is nothing to time.
+        HarnessError: a side does not start, or there is nothing to time.
     """
     with _pair(base, head, patience, head_first=False) as (_, about):
         both, missing, new = chosen(about[0]["names"], about[1]["names"], select)
@@ -83,7 +83,7 @@ def measure(base: Side, head: Side, *, rounds: int, select: str = "", patience: 
                         name = left.pop(0)
                         try:
                             seconds[name].append(_round(workers, name, shapes, number))
-                        except BlitzError as error:
+                        except HarnessError as error:
                             del seconds[name]
                             failed[name] = str(error)
                             bar.update(rounds - number)
@@ -103,11 +103,13 @@ def chosen(base: list[str], head: list[str], select: str) -> tuple[list[str], li
     strange = [word for word in words if not any(word in name for name in names)]
     taken = [name for name in names if not words or any(word in name for word in words)]
     if not names:
-        raise BlitzError(
+        raise HarnessError(
             "neither BASE nor HEAD has benchmarks: expected a list spec.benchmarks.operations.OPERATIONS"
         )
     if strange:
-        raise BlitzError(f"no benchmark has {' or '.join(strange)} in its name: there are {', '.join(names)}")
+        raise HarnessError(
+            f"no benchmark has {' or '.join(strange)} in its name: there are {', '.join(names)}"
+        )
     return (
         [name for name in taken if name in base and name in head],
         [name for name in taken if name not in head],
@@ -212,7 +214,7 @@ class Worker:
             )
         except OSError as error:
             self.errors.close()
-            raise BlitzError(f"cannot run {side}: {error}") from error
+            raise HarnessError(f"cannot run {side}: {error}") from error
 
     def order(self, name: str, **order: Any) -> None:
         """Have the process do something for the benchmark `name`."""
@@ -228,7 +230,7 @@ class Worker:
         """Return what the process says next.
 
         Raises:
-            BlitzError: it could not do it, died, or is silent for too long.
+            HarnessError: it could not do it, died, or is silent for too long.
         """
         assert self.process.stdout
         pipe = self.process.stdout.fileno()
@@ -243,11 +245,11 @@ class Worker:
             elif self.process.poll() is not None:
                 raise self._dead()
             elif time.monotonic() > end:
-                raise BlitzError(f"{self.side} gave no answer within {self.patience:g} s{self.doing}")
+                raise HarnessError(f"{self.side} gave no answer within {self.patience:g} s{self.doing}")
         line, self.unread = self.unread.split(b"\n", 1)
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise BlitzError(f"{self.side} failed{self.doing or ' to start'}: {answer['error']}")
+            raise HarnessError(f"{self.side} failed{self.doing or ' to start'}: {answer['error']}")
         return answer
 
     def end(self) -> None:
@@ -264,15 +266,15 @@ class Worker:
         with suppress(BrokenPipeError):
             self.process.stdin.close()
 
-    def _dead(self) -> BlitzError:
+    def _dead(self) -> HarnessError:
         try:
             status = self.process.wait(timeout=LAST_WORDS)
         except subprocess.TimeoutExpired:
-            return BlitzError(f"{self.side}: its process cannot be reached any more{self.doing}")
+            return HarnessError(f"{self.side}: its process cannot be reached any more{self.doing}")
         self.errors.seek(0)
         lines = self.errors.read().decode(errors="replace").strip().splitlines()
         how = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
-        return BlitzError(
+        return HarnessError(
             f"{self.side}: its process ended {how}{self.doing or ' before it could begin'}"
             f"{': ' + lines[-1] if lines else ''}"
         )

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from blitz.errors import BlitzError
 from spec.harness import git
+from spec.harness.errors import HarnessError
 
 
 class Side(NamedTuple):
@@ -34,7 +34,7 @@ def side(name: str, said: str) -> Iterator[Side]:
     """Find what a person means; a revision is checked out, and removed afterwards.
 
     Raises:
-        BlitzError: it is nothing of the three, or a name for two of them.
+        HarnessError: it is nothing of the three, or a name for two of them.
     """
     path = Path(said)
     if said and path.is_dir():  # an empty word, of a variable that is not set, is no folder
@@ -47,8 +47,8 @@ def side(name: str, said: str) -> Iterator[Side]:
     else:
         try:
             root, commit = _revision(said)
-        except BlitzError as error:
-            raise BlitzError(
+        except HarnessError as error:
+            raise HarnessError(
                 f"{name} is {said}: expected a folder, an interpreter or a revision: {error}"
             ) from error
         with _checked_out(root, commit) as tree:
@@ -59,19 +59,21 @@ def project() -> Path:
     """Return the project that the current folder lies in: the nearest folder with both packages.
 
     Raises:
-        BlitzError: it lies in none.
+        HarnessError: it lies in none.
     """
     here = Path.cwd()
     for folder in (here, *here.parents):
         if all((folder / package / "__init__.py").is_file() for package in git.PACKAGES):
             return folder
-    raise BlitzError(f"{here} lies in no clone of this project: none of its folders has both blitz and spec")
+    raise HarnessError(
+        f"{here} lies in no clone of this project: none of its folders has both blitz and spec"
+    )
 
 
 def _meant(path: Path) -> Path:
     """Return the folder itself; below the top of the project the current one stands for the whole."""
     if path.resolve() == Path.cwd():
-        with suppress(BlitzError):
+        with suppress(HarnessError):
             return project()
     return path.resolve()
 
@@ -83,9 +85,9 @@ def _as_it_is(name: str, said: str, tree: Path, python: str) -> Side:
 def _expect_no_revision(said: str) -> None:
     try:
         _, commit = _revision(said)
-    except BlitzError:
+    except HarnessError:
         return
-    raise BlitzError(
+    raise HarnessError(
         f"{said} is a path and a revision: write ./{said} for the path, {commit[:12]} for the other"
     )
 
@@ -94,18 +96,18 @@ def _revision(said: str) -> tuple[Path, str]:
     """Return the repository that the current folder belongs to, and the commit in it that is meant.
 
     Raises:
-        BlitzError: the repository is none, or not this project's, or has no such commit.
+        HarnessError: the repository is none, or not this project's, or has no such commit.
     """
     root = project()
     top = git.ask(root, "rev-parse", "--show-toplevel")
     if Path(top) != root:
-        raise BlitzError(f"{root} is no clone of this project, but lies in another repository, {top}")
+        raise HarnessError(f"{root} is no clone of this project, but lies in another repository, {top}")
     try:
         return root, git.ask(root, "rev-parse", "--verify", "--end-of-options", f"{said}^{{commit}}")
     except git.GitError as error:
         shallow = git.ask(root, "rev-parse", "--is-shallow-repository") == "true"
         hint = "; it is a shallow clone, of which `git fetch --unshallow` gets the rest" if shallow else ""
-        raise BlitzError(f"{root} has no commit of this name (git says: {error}){hint}") from error
+        raise HarnessError(f"{root} has no commit of this name (git says: {error}){hint}") from error
 
 
 @contextmanager
@@ -117,7 +119,7 @@ def _checked_out(root: Path, commit: str) -> Iterator[Path]:
         try:
             git.ask(root, "worktree", "add", "--quiet", "--detach", str(tree), commit)
         except git.GitError as error:
-            raise BlitzError(f"git cannot check out {commit} of {root} in {tree}: {error}") from error
+            raise HarnessError(f"git cannot check out {commit} of {root} in {tree}: {error}") from error
         yield tree
     finally:
         shutil.rmtree(folder, ignore_errors=True)

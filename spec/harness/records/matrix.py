@@ -1,17 +1,16 @@
-"""Claim by environment: what differs between verdict files, and whether it should."""
+"""Statement by environment: what differs between verdict files, and whether it should."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from packaging.version import Version
 
-from blitz.errors import BlitzError
+from spec.harness.errors import HarnessError
 from spec.harness.records import summary
 from spec.harness.records.escaping import printable
-from spec.harness.records.reading import Verdicts, read
-from spec.harness.statements import catalogue
+from spec.harness.records.reading import Records, read
 from spec.harness.statements.outcomes import CONFIRMED, NOT_CHECKED, REFUTED, Record
 from spec.harness.statements.statement import before
 
@@ -20,7 +19,7 @@ TOLD_FIRST = ("torch", "accelerator", "python")  # where several things tell two
 
 
 class Column(NamedTuple):
-    """One environment: what decided on each claim there, and what no claim tells of its runs."""
+    """One environment: what decided on each statement there, and what no statement tells of its runs."""
 
     heading: str
     torch: str
@@ -28,27 +27,28 @@ class Column(NamedTuple):
     troubles: list[str]
 
 
-def columns(paths: Iterable[Path]) -> list[Column]:
+def columns(paths: Iterable[Path], known: Sequence[str]) -> list[Column]:
     """Return what was found in each environment, the oldest release first.
 
-    Files of one environment are taken together: a claim that one of them refutes is refuted.
+    Files of one environment are taken together: a statement that one of them refutes is refuted.
 
     Raises:
-        BlitzError: a file cannot be trusted, its run did not finish, or nothing was checked in any.
+        HarnessError: a file cannot be trusted, its run did not finish, or nothing was checked in any.
     """
-    files: dict[str, list[Verdicts]] = {}
-    for found in map(read, paths):
+    files: dict[str, list[Records]] = {}
+    for path in paths:
+        found = read(path, known)
         files.setdefault(json.dumps(_environment(found.header)), []).append(found)
     environments = [json.loads(text) for text in files]
     environments.sort(key=lambda told: (Version(told["torch"]), json.dumps(told)))
     named = zip(_headings(environments), environments, strict=True)
     table = [_column(heading, told["torch"], files[json.dumps(told)]) for heading, told in named]
     if all(r["outcome"] == NOT_CHECKED for column in table for r in column.decided.values()):
-        raise BlitzError("no claim was checked in these files, so there is nothing to compare")
+        raise HarnessError("no statement was checked in these files, so there is nothing to compare")
     return table
 
 
-def _column(heading: str, torch: str, files: list[Verdicts]) -> Column:
+def _column(heading: str, torch: str, files: list[Records]) -> Column:
     # sorted, so that of two records that are equally bad the same one decides in any order of the files
     records = sorted((record for found in files for record in found.results), key=json.dumps)
     return Column(
@@ -83,32 +83,33 @@ def _headings(environments: list[dict[str, str]]) -> list[str]:
     return [printable(heading).replace("|", r"\|") for heading in headings]
 
 
-def report(found: list[Column]) -> tuple[list[str], bool]:
-    """Return the lines of the table and of what is wrong with it, and whether all is as the claims say."""
-    names = [name for name in catalogue.ids() if any(name in column.decided for column in found)]
+def report(found: list[Column], known: Sequence[str]) -> tuple[list[str], bool]:
+    """Return the lines of the table and of what is wrong with it, and whether all is as it should be."""
+    names = [name for name in known if any(name in column.decided for column in found)]
     rows = {name: [_cell(column.decided.get(name)) for column in found] for name in names}
     differing = {name: cells for name, cells in rows.items() if len({cell for cell in cells if cell}) > 1}
-    lines = [_row("claim", "true since", *(column.heading for column in found))]
+    lines = [_row("statement", "true since", *(column.heading for column in found))]
     lines += [_row(*["---"] * (len(found) + 2))]
     lines += [_row(f"`{name}`", _since(name, found) or "", *cells) for name, cells in differing.items()]
     agreeing = len(rows) - len(differing)
-    lines += ["", f"The other {agreeing} claims have the same outcome wherever they were run."]
+    lines += ["", f"The other {agreeing} statements have the same outcome wherever they were run."]
     wrong = list(disagreements(found))
     if wrong:
-        lines += ["", "Not as the claims say:", "", *(f"- {text}" for text in wrong)]
+        lines += ["", "Not as the statements say:", "", *(f"- {text}" for text in wrong)]
     return lines, not wrong
 
 
 def disagreements(found: list[Column]) -> Iterable[str]:
-    """Say where a claim is not true from the release on that it names, or is true before it."""
+    """Say where a statement is not true from the release on that it names, or is true before it."""
     for column in found:
         for name, record in column.decided.items():
             too_old = record["since"] is not None and before(column.torch, record["since"])
             expected = [REFUTED if too_old else CONFIRMED, NOT_CHECKED]
             wrongly_left_out = record["reason"] == "torch-too-old" and not too_old
             if record["outcome"] not in expected or wrongly_left_out:
-                claim = f"`{name}`" + (f" (true since {record['since']})" if record["since"] else "")
-                yield f"{claim} on {column.heading}: {' or '.join(expected)} expected, {_cell(record)} found"
+                since = f" (true since {record['since']})" if record["since"] else ""
+                wanted, found_there = " or ".join(expected), _cell(record)
+                yield f"`{name}`{since} on {column.heading}: {wanted} expected, {found_there} found"
         for trouble in column.troubles:
             yield f"{column.heading}: {trouble}"
 
@@ -118,7 +119,7 @@ def _since(name: str, found: list[Column]) -> str | None:
 
 
 def _cell(record: Record | None) -> str:
-    """Return the outcome, the reason where there is one, nothing where the claim was not asked for."""
+    """Return the outcome, the reason where there is one, nothing where the statement was not asked for."""
     if record is None:
         return ""
     return f"{record['outcome']} ({record['reason']})" if record["reason"] else str(record["outcome"])

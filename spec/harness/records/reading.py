@@ -1,22 +1,21 @@
-"""Reading a verdict file: each line is held to the schema, the whole to what a finished run leaves behind."""
+"""Reading the records of a run: each line is held to the schema, the whole to what a finished run leaves."""
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jsonschema
 from packaging.version import Version
 
-from blitz.errors import BlitzError
-from spec.harness.records.verdicts import SCHEMA, SCHEMA_VERSION
-from spec.harness.statements import catalogue
+from spec.harness.errors import HarnessError
+from spec.harness.records.writing import SCHEMA, SCHEMA_VERSION
 from spec.harness.statements.outcomes import Record
 
 
-class Verdicts(NamedTuple):
-    """What a verdict file holds; the end is empty where the run had none."""
+class Records(NamedTuple):
+    """What a run wrote down; the end is empty where it had none."""
 
     header: Record
     rungs: list[Any]
@@ -24,49 +23,53 @@ class Verdicts(NamedTuple):
     end: Record
 
 
-class UnfinishedError(BlitzError):
+class UnfinishedError(HarnessError):
     """The run behind a file did not come to its end; `found` is what it left."""
 
     status = 3
 
-    def __init__(self, sentence: str, found: Verdicts) -> None:
+    def __init__(self, sentence: str, found: Records) -> None:
         super().__init__(sentence)
         self.found = found
 
 
-def read(path: Path) -> Verdicts:
-    """Return what a verdict file holds. It is read once, so that it may be a pipe.
+def read(path: Path, known: Iterable[str] | None = None) -> Records:
+    """Return the records of a run. Their file is read once, so that it may be a pipe.
+
+    Args:
+        path: the file.
+        known: the ids of the statements that there are; without them any is taken.
 
     Raises:
-        BlitzError: it cannot be read, or no run of this specification wrote it as it is.
+        HarnessError: it cannot be read, or no run of this specification wrote it as it is.
         UnfinishedError: the run behind it did not finish.
     """
     try:
         *texts, cut = path.read_bytes().split(b"\n")
     except OSError as error:
-        raise BlitzError(f"{path}: cannot read it: {error.strerror}") from None
+        raise HarnessError(f"{path}: cannot read it: {error.strerror}") from None
     lines = []
     for number, text in enumerate(texts, 1):
         try:
             lines.append(_parse(text))
         except ValueError as error:
-            raise BlitzError(f"{path}, line {number}: {error}") from None
+            raise HarnessError(f"{path}, line {number}: {error}") from None
     header = lines[0] if lines and isinstance(lines[0], dict) else {}
     if header.get("kind") != "header":
-        raise BlitzError(f"{path}: expected a verdict file, whose first line is a header")
+        raise HarnessError(f"{path}: expected the records of a run, whose first line is a header")
     if header.get("schema") != SCHEMA_VERSION:
-        raise BlitzError(
+        raise HarnessError(
             f"{path}: expected schema version {SCHEMA_VERSION}, got {repr(header.get('schema'))[:20]}; "
-            f"make it anew with `blitz verify --verdicts {path.name}`"
+            f"make it anew with `blitz verify --records {path.name}`"
         )
-    for number, problem in _problems(lines):
-        raise BlitzError(f"{path}, line {number}: {' '.join(problem.split())}")
+    for number, problem in _problems(lines, None if known is None else set(known)):
+        raise HarnessError(f"{path}, line {number}: {' '.join(problem.split())}")
     rungs, results, ends = ([line for line in lines if line["kind"] == k] for k in ("rung", "result", "end"))
-    found = Verdicts(header, rungs, results, ends[0] if ends else {})
+    found = Records(header, rungs, results, ends[0] if ends else {})
     if how_far := _unfinished(found, bool(cut)):
         raise UnfinishedError(f"{path}: this run did not finish: {' '.join(how_far.split())}", found)
     if not results:
-        raise BlitzError(f"{path}: the run had no claim to check, so there is nothing to tell")
+        raise HarnessError(f"{path}: the run checked no statement, so there is nothing to show")
     return found
 
 
@@ -102,12 +105,11 @@ def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> Record:
     return record
 
 
-def _problems(lines: list[Any]) -> Iterator[tuple[int, str]]:
+def _problems(lines: list[Any], known: set[str] | None) -> Iterator[tuple[int, str]]:
     """Say what no run of this specification writes, with the line; what follows the first may be wrong."""
     kinds = json.loads(SCHEMA.read_text(encoding="utf-8"))["$defs"]
     # one for each kind: the oneOf of the whole schema would try them all
     validators = {kind: jsonschema.Draft202012Validator(schema) for kind, schema in kinds.items()}
-    claims = set(catalogue.ids())
     checks = set()
     for number, line in enumerate(lines, 1):
         kind = str(line.get("kind")) if isinstance(line, dict) else None
@@ -121,8 +123,11 @@ def _problems(lines: list[Any]) -> Iterator[tuple[int, str]]:
             yield number, "the end of the run, but lines follow, as where two files were put together"
         elif kind == "result":
             check = (line["node"], line["device"])
-            if line["id"] not in claims:
-                yield number, f"there is no claim {line['id']!r}: the file is of an older or a newer commit"
+            if known is not None and line["id"] not in known:
+                yield (
+                    number,
+                    f"there is no statement {line['id']!r}: the file is of another commit",
+                )
             if check in checks:
                 yield number, f"a second result of {line['node']} on {line['device']}"
             checks.add(check)
@@ -140,7 +145,7 @@ def _problems(lines: list[Any]) -> Iterator[tuple[int, str]]:
         )
 
 
-def _unfinished(found: Verdicts, cut: bool) -> str | None:
+def _unfinished(found: Records, cut: bool) -> str | None:
     """Say how far the run came, if it did not come to its end."""
     end, breaks_off = found.end, ["the file breaks off within a line"] * cut
     if not end:

@@ -1,4 +1,4 @@
-"""What a run found, in words: a table in the order of the notes, and a paragraph for each refuted claim."""
+"""What a run found, in words: a table in the order of the notes, and a paragraph for what was refuted."""
 
 import textwrap
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from spec.harness.accelerator import ladder
 from spec.harness.records.escaping import printable
-from spec.harness.records.reading import Verdicts
+from spec.harness.records.reading import Records
 from spec.harness.statements.contract import REASONS
 from spec.harness.statements.outcomes import CONFIRMED, CRASHED, ERROR, NOT_CHECKED, REFUTED, TIMEOUT, Record
 from spec.harness.statements.statement import HOLDS
@@ -23,7 +23,7 @@ def report(records: list[Record]) -> list[str]:
     return [*lines, "", *gaps(records)]
 
 
-def of_file(found: Verdicts) -> list[str]:
+def of_file(found: Records) -> list[str]:
     """Return the lines of a whole file: the environment, how devices climbed, and the report."""
     header = found.header
     place = header["accelerator"] or header["cpu"]
@@ -35,27 +35,29 @@ def of_file(found: Verdicts) -> list[str]:
     return [*above, *report(found.results)]
 
 
-def trouble(found: Verdicts) -> str | None:
-    """Return what went wrong with a finished run that no record of a claim tells; None if nothing did."""
+def trouble(found: Records) -> str | None:
+    """Return what went wrong with a finished run that no record of a statement tells; None if nothing did."""
     cause = ladder.first_cause(found.rungs)
     if cause:
         told = f"the device {cause['device']} failed the rung {cause['rung']}"
     elif found.end["seen"]:
         told = found.end["seen"]
     elif found.end["exit_status"] and not any_bad(found.results):
-        told = f"the run ended with status {found.end['exit_status']}, though no claim is refuted or broken"
+        told = (
+            f"the run ended with status {found.end['exit_status']}, though no statement is refuted or broken"
+        )
     else:
         return None
     return printable(" ".join(told.split()))
 
 
 def any_bad(records: Iterable[Record]) -> bool:
-    """Tell whether a claim was refuted or broken."""
+    """Tell whether a statement was refuted or broken."""
     return any(record["outcome"] in (REFUTED, *BROKEN) for record in records)
 
 
 def outcomes(records: Iterable[Record]) -> dict[str, Record]:
-    """Return for each claim the record that decides: the worst one that was checked."""
+    """Return for each statement the record that decides: the worst one that was checked."""
     deciding: dict[str, Record] = {}
     for record in records:
         rival = deciding.setdefault(record["id"], record)
@@ -92,7 +94,7 @@ def paragraphs(records: Iterable[Record]) -> list[str]:
 
 def _paragraph(record: Record) -> str:
     case = ", ".join([*(f"{k} {v}" for k, v in record["params"].items() if k != "device"), record["device"]])
-    notes = f"The notes (section {record['notes']}) say"
+    notes = f"The notes ({record['notes']}) say"
     if record["verdict"] == HOLDS:
         stated = f"{notes}, and it should be true: {record['sentence']}"
     else:
@@ -103,15 +105,19 @@ def _paragraph(record: Record) -> str:
 
 
 def gaps(records: Iterable[Record]) -> list[str]:
-    """Return one line a reason: how many claims have a case that was not checked, and why."""
+    """Return one line a reason: how many statements have a case that was not checked, and why."""
     records = list(records)
     lines = []
     gpu = {r["id"] for r in records if r["gpu"]}
     if gpu:
         checked = {r["id"] for r in records if r["gpu"] and r["outcome"] in (CONFIRMED, REFUTED)}
-        lines.append(f"{len(checked)} of {len(gpu)} GPU claims were checked")
+        lines.append(f"{len(checked)} of {len(gpu)} GPU statements were checked")
     for reason, text in REASONS.items():
-        count = len({r["id"] for r in records if r["reason"] == reason})
-        if count:
-            lines.append(f"not checked: {count} {'claims' if count > 1 else 'claim'}, {reason}: {text}")
+        left_out = [r for r in records if r["reason"] == reason]
+        if count := len({r["id"] for r in left_out}):
+            details = {r["detail"] for r in left_out}
+            text = details.pop() or text if len(details) == 1 else text
+            lines.append(
+                f"not checked: {count} {'statements' if count > 1 else 'statement'}, {reason}: {text}"
+            )
     return lines

@@ -17,11 +17,10 @@ import pytest
 import torch
 
 from spec.harness.accelerator.devices import NAMED, SEAT, accelerator, accelerator_kind, on_accelerator
-from spec.harness.records.verdicts import plain
+from spec.harness.records.writing import plain
 from spec.harness.runs.ledger import UNFINISHED, Ledger
 from spec.harness.runs.seats import devices_for
-from spec.harness.statements.outcomes import CRASHED, TIMEOUT, Record, begin
-from spec.harness.statements.statement import statement_of
+from spec.harness.statements.outcomes import CRASHED, TIMEOUT, Found, Record, ended_by, record
 
 PATIENCE = 15.0  # seconds for a test to end by itself after its timeout, before its process is ended
 COLLECTING = 300.0  # seconds to import all tests, PyTorch from a cold disk included
@@ -90,7 +89,7 @@ class Supervisor:
         self.started.discard(gateway.id)
         report.longrepr = last.why
         if last.record is not None:
-            report.record = {**last.record, "outcome": last.outcome, "seen": last.why}
+            report.record = ended_by(last.record, last.outcome, last.why)
             if last.record["gpu"] and seat:
                 report.record["device"] = f"{kind.partition(':')[0]}:{seat.partition('/')[0]}"
         climbed(self.folder, seat).unlink(missing_ok=True)  # maybe it would not get as far now
@@ -105,7 +104,7 @@ class LastWords(NamedTuple):
     """What is known of a process that is gone."""
 
     node: str | None  # the test that it was at
-    record: Record | None  # of the claim that it was at
+    record: Record | None  # of the check that it was at
     outcome: str
     why: str
 
@@ -134,7 +133,7 @@ def said_goodbye(file: Path) -> bool:
 
 
 def planned(folder: Path) -> list[Record]:
-    """Return a record, as it is before it has run, of each claim that was collected."""
+    """Return a record, as it is before it has run, of each check that was collected."""
     plan = folder / PLAN
     return [json.loads(line) for line in plan.read_text().splitlines()] if plan.exists() else []
 
@@ -158,11 +157,11 @@ class Watched:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Write down which claims are to run, where there is a file for what comes of them."""
+        """Write down which checks are to run, where there is a file for what comes of them."""
         faulthandler.cancel_dump_traceback_later()
-        if session.config.option.verdicts and not (self.folder / PLAN).exists():
-            checks = [(statement_of(item), item) for item in session.items]
-            lines = [json.dumps(plain(begin(statement, item))) for statement, item in checks if statement]
+        if session.config.option.records and not (self.folder / PLAN).exists():
+            records = [record(item, Found()) for item in session.items]
+            lines = [json.dumps(plain(each)) for each in records if each]
             part = self.folder / f"{PLAN} {os.getpid()}"
             part.write_text("".join(f"{line}\n" for line in lines))
             part.replace(self.folder / PLAN)
@@ -170,8 +169,7 @@ class Watched:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Write down what is about to run."""
-        statement = statement_of(item)
-        self.note_down(item.nodeid, plain(begin(statement, item)) if statement else None)
+        self.note_down(item.nodeid, plain(record(item, Found())))
         try:
             return (yield)
         finally:

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
-from blitz.errors import BlitzError
 from spec.harness.accelerator import ladder
+from spec.harness.errors import HarnessError
 from spec.harness.records import summary
-from spec.harness.records.verdicts import header
+from spec.harness.records.writing import header
 from spec.harness.runs.guard import Run, settle
 from spec.harness.runs.ledger import UNFINISHED
 from spec.harness.statements import sabotage
@@ -19,7 +19,7 @@ WORKER_GONE = "???"  # what xdist calls the phase of a test whose worker is gone
 
 
 class Findings:
-    """Takes in each claim's record as its test ends; writes it down, and sums up at the end."""
+    """Takes in each check's record as its test ends; writes it down, and sums up at the end."""
 
     def __init__(self, config: pytest.Config, run: Run) -> None:
         self.records: list[Record] = []
@@ -35,7 +35,8 @@ class Findings:
         self.status = 0
         if run.file:
             run.file.empty()
-            self.write(header())
+            data = config.hook.pytest_data()
+            self.write(header(data and data[0]))
         run.ledger.note(begun=True)
 
     def write(self, record: Record) -> None:
@@ -43,7 +44,7 @@ class Findings:
         try:
             if self.run.file:
                 self.run.file.write(record)
-        except BlitzError as error:
+        except HarnessError as error:
             self.run.ledger.note(problem=str(error))
             pytest.exit(str(error), returncode=UNFINISHED)
 
@@ -113,7 +114,7 @@ class Findings:
         self.status = session.exitstatus = self.run.ledger.account().deserved(int(session.exitstatus))
 
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
-        """Print the table, the refuted claims and what was not checked."""
+        """Print the table, what was refuted, and what was not checked."""
         if config.option.sabotage:
             terminalreporter.section("sabotage")
             for sentence in self.unproven:

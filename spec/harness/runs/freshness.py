@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from blitz.training.precision import precision_flags
+from spec.harness.accelerator.precision import precision_flags
 
 CAUSES = "see what changes it: a conftest.py, a plugin of pytest, sitecustomize.py or the environment"
 
 
 def state() -> dict[str, Any]:
-    """Return what claims rely on without saying so, as it is now; older releases of PyTorch lack some."""
+    """Return what checks rely on without saying so, as it is now; older releases of PyTorch lack some."""
     flags = precision_flags()
     asked = {
         "the default dtype": torch.get_default_dtype,

@@ -19,12 +19,12 @@ from typing import NoReturn
 import pytest
 import torch
 
-from blitz.errors import BlitzError
 from spec.harness.accelerator import machine
-from spec.harness.records.verdicts import VerdictFile
+from spec.harness.errors import HarnessError
+from spec.harness.records.writing import RecordFile
 from spec.harness.runs.containment import MAIN, NO_WORD, LastWords, last_words, planned
 from spec.harness.runs.ledger import UNFINISHED, Account, Ledger
-from spec.harness.statements.outcomes import NOT_CHECKED
+from spec.harness.statements.outcomes import NOT_CHECKED, ended_by
 
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NO_RUN = ("help", "version", "showfixtures", "show_fixtures_per_test", "markers", "cacheshow", "collectonly")
@@ -36,7 +36,7 @@ class Run:
 
     folder: Path  # of the ledger, and of the last words of each process
     ledger: Ledger
-    file: VerdictFile | None
+    file: RecordFile | None
     watched: bool = False
 
 
@@ -46,8 +46,8 @@ watching = False  # a run inside a run is watched by nobody: what ends it ends t
 
 def begin(config: pytest.Config) -> Run:
     """Make the folder of a run, and open the file that it is to write."""
-    path = config.option.verdicts if not config.option.collectonly else None
-    file = VerdictFile(Path(path)) if path else None
+    path = config.option.records if not config.option.collectonly else None
+    file = RecordFile(Path(path)) if path else None
     try:
         folder = Path(tempfile.mkdtemp(prefix="blitz-"))
     except OSError as error:
@@ -132,7 +132,7 @@ def settle(run: Run, status: int) -> int:
     if run.file:
         try:
             _end_file(run, account, last, status)
-        except BlitzError as error:
+        except HarnessError as error:
             print(f"blitz: {error}", file=sys.stderr)
             status = UNFINISHED
         finally:
@@ -142,16 +142,15 @@ def settle(run: Run, status: int) -> int:
 
 
 def _end_file(run: Run, account: Account, last: LastWords | None, status: int) -> None:
-    """Write a record for each claim that was not reached, and the last line."""
+    """Write a record for each check that was not reached, and the last line."""
     assert run.file
     if account.begun:
         left = [record for record in planned(run.folder) if record["node"] not in account.recorded]
         for record in left:
             if last and last.record and record["node"] == last.record["node"]:
-                record |= {"outcome": last.outcome, "seen": last.why}
+                run.file.write(ended_by(record, last.outcome, last.why))
             else:
-                record |= {"outcome": NOT_CHECKED, "reason": "not-reached", "seen": None}
-            run.file.write(record)
+                run.file.write(ended_by(record, NOT_CHECKED, None))
         run.file.write(
             {
                 "kind": "end",

@@ -19,7 +19,7 @@ class Account(NamedTuple):
     collected: int  # checks
     ended: int  # of them, with one outcome each
     broken: int  # checks that were refuted or broke in any other way, and failed climbs of the ladder
-    recorded: set[str]  # the nodes of the records that were made, one of each claim that ended
+    recorded: set[str]  # the nodes of the records that were made, one of each check that ended
     problems: list[str]  # of the run as a whole, a sentence each
     begun: bool  # whether the file has its header
     finished: bool  # whether pytest came to the end of its session

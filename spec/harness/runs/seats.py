@@ -57,7 +57,7 @@ def is_of_everything(config: pytest.Config) -> bool:
 def place(kind: str, seat: int, devices: int) -> dict[str, str]:
     """Return the environment of a worker whose own device is number `seat` of those that the caller sees.
 
-    On CUDA its own device is its first one, and the others follow, for the claims that need several.
+    On CUDA its own device is its first one, and the others follow, for the checks that need several.
     """
     if kind != "cuda":
         return {SEAT: f"{seat}/{devices}", NAMED: f"{kind}:{seat}"}

@@ -1,4 +1,4 @@
-"""`blitz verify`: run the claims with a progress bar, and tell in plain words what they came to."""
+"""`blitz verify`: run the statements with a progress bar, and tell in plain words what they came to."""
 
 import os
 import shutil
@@ -11,13 +11,12 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from blitz.cifar10 import data
 from spec.harness.accelerator.devices import accelerator_kind
 from spec.harness.children import ROOT
 from spec.harness.records import summary
 from spec.harness.runs.findings import Findings
 from spec.harness.runs.ledger import UNFINISHED
-from spec.harness.statements.contract import REASONS
+from spec.harness.statements.notes import Notes
 from spec.harness.statements.outcomes import CONFIRMED, REFUTED, Record
 from spec.harness.statements.statement import VERDICTS
 
@@ -30,12 +29,12 @@ STATUS: dict[int, int] = {  # of pytest -> of `blitz`
 }
 
 
-def verify(options: list[str]) -> int:
-    """Run every claim, the slow ones too, with pytest's `options`; return the exit status."""
+def verify(options: list[str], notes: Notes) -> int:
+    """Run every check of a statement, the slow ones too, with pytest's `options`; return the exit status."""
     for name in UNHEEDED:
         if os.environ.pop(name, None):
-            print(f"{name} is set aside: every claim is verified.")
-    tests = [str(path) for path in sorted((ROOT / "spec").glob("test_*.py"))]
+            print(f"{name} is set aside: every statement is verified.")
+    tests = [str(folder) for folder in notes.folders]
     fixed = [
         f"--rootdir={ROOT}",
         f"--config-file={ROOT / 'pyproject.toml'}",
@@ -59,15 +58,12 @@ class Narrator:
         """Silence pytest, and say what is being held to what."""
         config.pluginmanager.unregister(name="terminalreporter")
         print(f"Holding PyTorch {torch.__version__} on {accelerator_kind() or 'the CPU'} to the notes.")
-        origin, folder = data.find()
-        if origin == "stand-in":
-            print(f"The claims about CIFAR-10 itself cannot be checked: {REASONS['no-cifar10']}.")
-        else:
-            print(f"CIFAR-10: {origin} in {folder}.")
+        if data := config.hook.pytest_data():
+            print(data[1])
         sys.stdout.flush()
 
     def pytest_collectreport(self, report: Any) -> None:
-        """Show what keeps the claims from being collected."""
+        """Show what keeps the checks from being collected."""
         if report.failed:
             print(report.longreprtext, file=sys.stderr)
 
@@ -109,14 +105,14 @@ class Narrator:
         findings: Findings = session.config.pluginmanager.getplugin("blitz-findings")
         if findings.records:
             print("\n".join(story(findings.records)))
-            print(f"Written down in {session.config.option.verdicts}: `blitz summary` tells it again.")
+            print(f"Written down in {session.config.option.records}: `blitz summary` tells it again.")
         for problem in findings.run.ledger.account().problems:
             print(f"This run did not finish: {problem}.")
         return result
 
 
 def story(records: list[Record]) -> list[str]:
-    """Return the findings as a person reads them: each claim, the table, what went wrong, what is missing."""
+    """Return the findings for a person: each statement, the table, what went wrong, what is missing."""
     width = shutil.get_terminal_size((110, 24)).columns
     decided = summary.outcomes(records)
     lines: list[str] = []
@@ -135,9 +131,9 @@ def verdict_words(decided: dict[str, Record]) -> list[str]:
     confirmed = [record["verdict"] for record in decided.values() if record["outcome"] == CONFIRMED]
     tally = Counter(confirmed)
     checked = sum(record["outcome"] in (CONFIRMED, REFUTED) for record in decided.values())
-    lines = [f"{len(confirmed)} of the {checked} claims that were checked are true on this machine."]
+    lines = [f"{len(confirmed)} of the {checked} statements that were checked are true on this machine."]
     if broken := sum(record["outcome"] in summary.BROKEN for record in decided.values()):
         lines.append(f"{broken} more broke before they could tell.")
     lines.append("What the notes say there:")
     lines += [f"{tally[verdict]:>5}  {verdict:<9}  {meaning}" for verdict, meaning in VERDICTS.items()]
-    return [*lines, "`blitz explain CLAIM` tells the whole of one."]
+    return [*lines, "`blitz explain STATEMENT` shows one with its proof."]

@@ -1,1 +1,1 @@
-"""What turns a test into a claim, proves that it can fail, and tells what became of it."""
+"""What turns tests into statements, proves that they can fail, and notes what became of them."""

@@ -1,4 +1,4 @@
-"""The catalogue of claims: read from the tests, told one by one, printed as docs/claims.md."""
+"""The catalogue of statements: read from the tests, shown one by one, printed as docs/statements.md."""
 
 import difflib
 import importlib
@@ -7,71 +7,60 @@ import re
 from pathlib import Path
 from typing import Any
 
-from blitz.errors import BlitzError
-from blitz.explained.graph import outline
-from spec.harness.places import is_section
+from spec.harness.children import ROOT
+from spec.harness.errors import HarnessError
+from spec.harness.statements.notes import Notes
 from spec.harness.statements.statement import HOLDS, VERDICTS, Statement
-from spec.notes import HEADINGS
-
-SPEC = Path(__file__).parents[2]
 
 
-def statements() -> list[Statement]:
+def statements(notes: Notes) -> list[Statement]:
     """Return every statement, in the order of the notes: by heading, then as the files have them."""
-    order = [heading for its in HEADINGS.values() for heading in its]
+    order = [heading for its in notes.headings.values() for heading in its]
     found = []
-    for path in files():
-        name = ".".join(path.relative_to(SPEC.parent).with_suffix("").parts)
+    for path in _files(notes):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         members = list(vars(importlib.import_module(name)).values())
-        members += [m for outer in members if inspect.isclass(outer) for m in vars(outer).values()]
-        here = {id(m): m.statement for m in members if isinstance(vars_of(m).get("statement"), Statement)}
-        found += sorted(here.values(), key=lambda statement: inspect.getsourcelines(statement.proof)[1])
-    return sorted(found, key=lambda statement: order.index(statement.notes.partition("; ")[0]))
+        here = [_attributes(member).get("statement") for member in members]
+        its = {statement.id: statement for statement in here if isinstance(statement, Statement)}
+        found += sorted(its.values(), key=lambda statement: inspect.getsourcelines(statement.proof)[1])
+    return sorted(found, key=lambda statement: order.index(statement.heading))
 
 
-def vars_of(member: object) -> dict[str, Any]:
-    """Return the attributes of a class or a function."""
-    return getattr(member, "__dict__", {})
+def _attributes(member: object) -> dict[str, Any]:
+    return getattr(member, "__dict__", {})  # those of a class, without what it inherits
 
 
-def files() -> list[Path]:
-    """Return the files of the statements."""
-    return sorted(path for path in SPEC.rglob("test_*.py") if is_section(path))
+def _files(notes: Notes) -> list[Path]:
+    return sorted(path for folder in notes.folders for path in folder.rglob("test_*.py"))
 
 
-def ids() -> list[str]:
+def ids(notes: Notes) -> list[str]:
     """Return the id of every statement, in the order of the files, from their text: nothing is imported."""
-    texts = [path.read_text(encoding="utf-8") for path in files()]
-    pattern = re.compile(r'^ *@(?:statement|claim)\(\s*"([^"]+)"', re.MULTILINE)
+    texts = [path.read_text(encoding="utf-8") for path in _files(notes)]
+    pattern = re.compile(r'^@statement\(\s*"([^"]+)"', re.MULTILINE)
     return [found for text in texts for found in pattern.findall(text)]
 
 
-def find(id: str) -> Statement:
+def find(id: str, notes: Notes) -> Statement:
     """Return the statement of that id.
 
     Raises:
-        BlitzError: there is no such statement; the message names the nearest ones.
+        HarnessError: there is no such statement; the message names the nearest ones.
     """
-    catalogue = {statement.id: statement for statement in statements()}
+    catalogue = {statement.id: statement for statement in statements(notes)}
     if id not in catalogue:
         near = difflib.get_close_matches(id, catalogue, n=3, cutoff=0.4)
         hint = f"; did you mean {', '.join(near)}?" if near else "; `blitz statements` lists them all"
-        raise BlitzError(f"no statement is called {id!r}{hint}")
+        raise HarnessError(f"no statement is called {id!r}{hint}")
     return catalogue[id]
 
 
-def section(statement: Statement) -> str:
-    """Return the section of the notes that a statement belongs to."""
-    heading = statement.notes.partition("; ")[0]
-    return next(section for section, its in HEADINGS.items() if heading in its)
-
-
-def explain(statement: Statement) -> str:
-    """Tell one statement: what is true, what the notes say, its faults, its checks, its graph."""
+def explain(statement: Statement, notes: Notes) -> str:
+    """Tell one statement: what is true, what the notes say, its faults, its checks."""
     lines = [
         f"{statement.id}: {statement.sentence}",
         "",
-        f"notes     {section(statement)}, {statement.notes}",
+        f"notes     {notes.section(statement.heading)}, {statement.notes}",
         f"verdict   {statement.verdict}: {VERDICTS[statement.verdict]}",
     ]
     if statement.says:
@@ -79,44 +68,19 @@ def explain(statement: Statement) -> str:
     if statement.since:
         lines.append(f"since     PyTorch {statement.since}")
     lines += [f"{'catches' if not i else '':9} {fault.name}" for i, fault in enumerate(statement.faults)]
-    file = Path(inspect.getsourcefile(statement.proof) or "").relative_to(SPEC.parent)
+    file = Path(inspect.getsourcefile(statement.proof) or "").relative_to(ROOT)
     lines += [
         "",
         f"# {file}, line {inspect.getsourcelines(statement.proof)[1]}",
         "",
         inspect.getsource(statement.proof).rstrip(),
     ]
-    if statement.graph:
-        result, leaves = statement.graph()
-        lines += [
-            "",
-            "# its graph, from the result back to the leaves (●)",
-            "",
-            outline(result, params=leaves),
-        ]
     return "\n".join(lines)
 
 
-def picture(statement: Statement) -> str:
-    """Return the picture of a statement's graph, as the text of an SVG file.
-
-    Raises:
-        BlitzError: the statement has no graph; the message names those that have.
-    """
-    if statement.graph is None:
-        others = ", ".join(other.id for other in statements() if other.graph)
-        raise BlitzError(f"the statement {statement.id} has no graph to draw; these have: {others}")
-    from blitz.explained.graph_drawing import (
-        draw,  # matplotlib takes half a second to import, and only this needs it
-    )
-
-    result, leaves = statement.graph()
-    return draw(result, params=leaves, title=f"{statement.id}: {statement.sentence}")
-
-
-def page() -> str:
+def page(notes: Notes) -> str:
     """Return docs/statements.md."""
-    catalogue = statements()
+    catalogue = statements(notes)
     lines = [
         "# The statements",
         "",
@@ -127,8 +91,8 @@ def page() -> str:
         "| --- | --- | --- |",
         *(f"| {v} | {text} | {sum(s.verdict == v for s in catalogue)} |" for v, text in VERDICTS.items()),
     ]
-    for name in HEADINGS:
-        here = [statement for statement in catalogue if section(statement) == name]
+    for name in notes.headings:
+        here = [statement for statement in catalogue if notes.section(statement.heading) == name]
         if here:
             lines += ["", f"## {name}", ""]
             lines += [_entry(statement) for statement in here]

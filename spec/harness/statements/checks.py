@@ -88,19 +88,19 @@ class Tally:
 tally = Tally()
 
 
-def count_checks() -> None:
-    """Have `assert_close`, `pytest.raises` and `pytest.warns` counted; asserts are counted by pytest.
+def count_checks(patch: pytest.MonkeyPatch) -> None:
+    """Have `assert_close`, `pytest.raises` and `pytest.warns` counted until `patch` is undone.
+
+    Asserts are counted by pytest.
 
     What `assert_close` compares, it compares on the CPU: no device is asked whether it is right.
     """
     if hasattr(torch.testing.assert_close, "__wrapped__"):
         return  # a run inside a run, as the harness's own tests make
-    torch.testing.assert_close = _counted_assert_close(torch.testing.assert_close)
-    TensorLikePair._equalize_attributes = _on_the_cpu(  # type: ignore[method-assign]
-        TensorLikePair._equalize_attributes
-    )
+    patch.setattr(torch.testing, "assert_close", _counted_assert_close(torch.testing.assert_close))
+    patch.setattr(TensorLikePair, "_equalize_attributes", _on_the_cpu(TensorLikePair._equalize_attributes))
     for context in (pytest.RaisesExc, type(pytest.warns())):
-        context.__exit__ = _counted_exit(context.__exit__)  # type: ignore[method-assign,assignment]
+        patch.setattr(context, "__exit__", _counted_exit(context.__exit__))
 
 
 def asserting_file() -> str:
@@ -165,7 +165,7 @@ def _share_of_tolerance(actual: Any, expected: Any, rtol: float | None, atol: fl
 def is_own_check(error: BaseException, folder: Path) -> bool:
     """Tell whether `error` is a failed check made in `folder`, and not an accident on the way to one.
 
-    An AssertionError out of PyTorch's own code, or a timeout, is no check of the claim.
+    An AssertionError out of PyTorch's own code, or a timeout, is no check of the check.
     """
     if not isinstance(error, (AssertionError, pytest.fail.Exception)):
         return False

@@ -1,21 +1,20 @@
 """What is collected: the rules that statements keep, their order, and the marks that their checks get."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import pytest
 
-from spec.harness.places import is_section, node_of
+from spec.harness.places import node_of, real
 from spec.harness.statements import sabotage
-from spec.harness.statements.outcomes import HEADINGS
-from spec.harness.statements.statement import problems, statement_of, uncollected
+from spec.harness.statements.notes import Notes
+from spec.harness.statements.statement import notes_of, problems, statement_of, uncollected
 
 MARKERS = (
     "gpu: needs an accelerator",
     "multi_gpu(n): needs n CUDA devices",
     "asks_the_device: is about a truth value that a device gives, and checks on the CPU what follows from it",
     "timed: measures time on an accelerator, alone on the machine's devices",
-    "cifar10: needs real CIFAR-10",
     "since(release): passes from this release of PyTorch on",
     "each_row: each of its rows has to catch a fault under --sabotage",
     "slow: takes longer than a few seconds; runs with --slow",
@@ -29,13 +28,27 @@ class Hooks:
     """What a specification tells the harness of itself."""
 
     @pytest.hookspec(firstresult=True)
-    def pytest_headings(self) -> Mapping[str, list[str]]:
-        """Return the headings of the notes by section, all in the order of the notes."""
+    def pytest_notes(self) -> Notes:
+        """Return the notes that are held to PyTorch."""
+        raise NotImplementedError
+
+    @pytest.hookspec(firstresult=True)
+    def pytest_data(self) -> tuple[str, str]:
+        """Return what the data of this run is called in its records, and a sentence about it for a person."""
+        raise NotImplementedError
+
+    @pytest.hookspec
+    def pytest_requirements(self) -> Mapping[str, Callable[[], set[str]]]:
+        """Return by name what `--require` takes.
+
+        Each function raises a pytest.UsageError where this machine lacks it, and returns the reasons for
+        which no check may be left out any more.
+        """
         raise NotImplementedError
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Let a specification name the headings of its notes."""
+    """Let a specification tell of its notes and its data."""
     pluginmanager.add_hookspecs(Hooks)
 
 
@@ -44,8 +57,6 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     config.stash[SEEN_IDS] = {}
-    sections = config.hook.pytest_headings() or {}
-    config.stash[HEADINGS] = {heading: section for section, its in sections.items() for heading in its}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -55,18 +66,19 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
     if report.failed:
         return report
     found: list[str] = []
-    specified = is_section(collector.path)
+    notes = notes_of(collector.config)
+    specified = collector.path is not None and notes.holds(real(str(collector.path)))
     if specified and report.skipped:
         found.append(f"{collector.path.name} skips itself; a check that cannot be run is not_checked(...)")
     if specified and isinstance(collector, pytest.Module) and report.passed:
         found += [
             f"{name} is a statement that pytest does not collect" for name in uncollected(collector.obj)
         ]
-    seen, headings = collector.config.stash[SEEN_IDS], collector.config.stash[HEADINGS]
+    seen = collector.config.stash[SEEN_IDS]
     for item in report.result:
         if isinstance(item, pytest.Function) and (specified or statement_of(item)):
             name = node_of(item).removeprefix("spec/").split("[")[0]
-            found += problems(name, statement_of(item), seen, headings)
+            found += problems(name, statement_of(item), seen, notes)
             if type(item) is not pytest.Function or "subtests" in item.fixturenames:
                 found.append(f"{name} is a unittest or has subtests, whose checks cannot be told apart")
     if found:
@@ -86,10 +98,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what reads CIFAR-10; under --sabotage leave out what checks no statement."""
-    for item in items:
-        if "cifar10" in getattr(item, "fixturenames", ()):
-            item.add_marker("cifar10")
+    """Under --sabotage leave out what checks no statement."""
     if config.option.sabotage:
         config.hook.pytest_deselected(items=[item for item in items if statement_of(item) is None])
         items[:] = [item for item in items if statement_of(item) is not None]

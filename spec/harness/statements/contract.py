@@ -7,20 +7,15 @@ from typing import NoReturn
 import pytest
 import torch
 
-from blitz.cifar10 import data
-from blitz.errors import DataError
-
-GET_CIFAR10 = "fetch it with `blitz verify --download`, or name a copy with --data PATH or BLITZ_DATA"
-
-FORBIDDEN = pytest.StashKey[set[str]]()  # the reasons that no claim of a run may give
+FORBIDDEN = pytest.StashKey[set[str]]()  # the reasons that no check of a run may give
 
 REASONS = {
     "no-accelerator": "PyTorch sees no accelerator on this machine",
-    "too-few-devices": "this machine has fewer CUDA devices than the claim needs",
-    "no-cifar10": f"no CIFAR-10 at hand: {GET_CIFAR10}",
-    "torch-too-old": "the claim is about a newer PyTorch than this one",
+    "too-few-devices": "this machine has fewer CUDA devices than the check needs",
+    "no-data": "the data that the statement is about is not at hand",
+    "torch-too-old": "the check is about a newer PyTorch than this one",
     "no-namespaces": "two hosts on one machine need Linux, root and iproute2",
-    "blocked": "the accelerator failed a rung of the ladder that the claim stands on",
+    "blocked": "the accelerator failed a rung of the ladder that the check stands on",
     "not-implemented": "the accelerator has no such operator or type, and is not CUDA",
     "no-hardware": "an accelerator without hardware of its own has no speed to measure",
     "not-reached": "the run ended before the check",
@@ -54,50 +49,33 @@ LACKS = re.compile(
 
 
 def lacks(error: BaseException | None, kind: str | None) -> bool:
-    """Tell whether a claim ended because an accelerator of this `kind` lacks an operator or a type.
+    """Tell whether a check ended because an accelerator of this `kind` lacks an operator or a type.
 
-    Not on CUDA, where all that the claims need is there: a gap is an error.
+    Not on CUDA, where all that the checks need is there: a gap is an error.
     """
     is_check = error is None or isinstance(error, AssertionError)
     return kind not in (None, "cuda") and not is_check and bool(LACKS.search(str(error)))
 
 
-def check_requirements(requirements: Iterable[str]) -> set[str]:
-    """Hold this machine to `requirements`; return the reasons that no claim may give any more.
+def check_requirements(config: pytest.Config, requirements: Iterable[str]) -> set[str]:
+    """Hold this machine to `requirements`; return the reasons that no check may give any more.
 
     Raises:
         pytest.UsageError: a requirement is unknown, or this machine does not meet it.
     """
     forbidden: set[str] = set()
+    others = {name: check for its in config.hook.pytest_requirements() for name, check in its.items()}
     for requirement in requirements:
         name, _, count = requirement.partition(":")
-        if name == "cifar10" and not count:
-            _require_cifar10()
-            forbidden.add("no-cifar10")
-        elif name == "cuda" and (not count or (count.isdecimal() and int(count) > 0)):
+        if name == "cuda" and (not count or (count.isdecimal() and int(count) > 0)):
             _require_cuda(int(count or 1))
             forbidden |= {"no-accelerator"} if int(count or 1) < 2 else {"no-accelerator", "too-few-devices"}
-        else:
-            raise pytest.UsageError(
-                f"unknown requirement {requirement!r}: expected cuda, cuda:N (N devices) or cifar10"
-            )
+            continue
+        if requirement not in others:
+            known = ", ".join(["cuda", "cuda:N (N devices)", *others])
+            raise pytest.UsageError(f"unknown requirement {requirement!r}: expected one of {known}")
+        forbidden |= others[requirement]()
     return forbidden
-
-
-def is_cifar10(found: data.Cifar10) -> bool:
-    """Tell whether a data set has CIFAR-10's classes, in their order, and as many images of each."""
-    classes = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-    counts = [split.labels.bincount(minlength=10).tolist() for split in (found.train, found.test)]
-    return list(found.classes) == classes and counts == [[5000] * 10, [1000] * 10]
-
-
-def _require_cifar10() -> None:
-    try:
-        origin, _ = data.find()
-    except DataError as error:
-        raise pytest.UsageError(f"--require cifar10: {error}") from None
-    if origin == "stand-in":
-        raise pytest.UsageError(f"--require cifar10: {REASONS['no-cifar10']}")
 
 
 def _require_cuda(count: int) -> None:

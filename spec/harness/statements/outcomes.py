@@ -1,5 +1,6 @@
-"""What became of a claim: the closed list of outcomes, and the record of one case on one device."""
+"""What became of a check: the closed list of outcomes, and the record of one case on one device."""
 
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from spec.harness.places import node_of, specification
 from spec.harness.statements.checks import is_own_check, raising_file
 from spec.harness.statements.contract import NotChecked
 from spec.harness.statements.seeds import cases, seed_of
-from spec.harness.statements.statement import Statement, since_of
+from spec.harness.statements.statement import notes_of, since_of, statement_of
 
 CONFIRMED = "confirmed"
 REFUTED = "refuted"
@@ -19,38 +20,53 @@ TIMEOUT = "timeout"
 CRASHED = "crashed"
 OUTCOMES = [CONFIRMED, REFUTED, NOT_CHECKED, ERROR, TIMEOUT, CRASHED]
 
-HEADINGS = pytest.StashKey[dict[str, str]]()  # the section of each heading of the notes
-
 Record = dict[str, Any]
 
 
-def begin(statement: Statement, item: pytest.Item) -> Record:
-    """Return the record of a check that is about to run; it counts as crashed until the test has ended."""
+@dataclass
+class Found:
+    """What a check has come to so far: it counts as crashed until its test has ended."""
+
+    device: str | None = None
+    outcome: str = CRASHED
+    reason: str | None = None
+    detail: str | None = None
+    seen: str | None = "the process that ran the test ended without a report"
+    measured: dict[str, Any] = field(default_factory=dict)
+    tolerance_used: float | None = None
+    checks: int = 0
+    seconds: float = 0.0
+
+
+def record(item: pytest.Item, found: Found) -> Record | None:
+    """Return the record of one row of a check on one device, None for a test that checks no statement."""
+    statement = statement_of(item)
+    if statement is None:
+        return None
     gpu = on_accelerator(item)
     return {
         "kind": "result",
         "id": statement.id,
-        "section": item.config.stash[HEADINGS][statement.notes.partition("; ")[0]],
+        "section": notes_of(item.config).section(statement.heading),
         "notes": statement.notes,
         "verdict": statement.verdict,
         "says": statement.says,
         "since": since_of(item),
         "sentence": statement.sentence,
-        "check": item.function.__name__,
+        "check": getattr(item, "originalname", item.name),
         "node": node_of(item),
         "params": cases(item),
-        "device": "accelerator" if gpu else "cpu",
         "gpu": gpu,
-        "outcome": CRASHED,
-        "reason": None,
-        "detail": None,
-        "seen": "the process that ran the test ended without a report",
-        "measured": {},
-        "tolerance_used": None,
-        "checks": 0,
-        "seconds": 0.0,
         "seed": seed_of(item),
+        **asdict(found),
+        "device": found.device or ("accelerator" if gpu else "cpu"),
     }
+
+
+def ended_by(record: Record, outcome: str, seen: str | None) -> Record:
+    """Return the record of a check that its process left without a report."""
+    reason = "not-reached" if outcome == NOT_CHECKED else None
+    return {**record, "outcome": outcome, "reason": reason, "seen": seen}
 
 
 def outcome_of(

@@ -6,37 +6,30 @@ from typing import Any
 import pytest
 import torch
 
-from blitz.cifar10 import data
 from spec.harness.accelerator.devices import accelerator, device, has_hardware, label, on_accelerator
 from spec.harness.places import specification
-from spec.harness.records.verdicts import plain
+from spec.harness.records.writing import plain
 from spec.harness.statements import outcomes, sabotage
 from spec.harness.statements.checks import tally
-from spec.harness.statements.contract import FORBIDDEN, GET_CIFAR10, NotChecked, is_cifar10, not_checked
-from spec.harness.statements.outcomes import Record
+from spec.harness.statements.contract import FORBIDDEN, NotChecked, not_checked
+from spec.harness.statements.outcomes import Found
 from spec.harness.statements.seeds import seed_from, seed_of, sow
 from spec.harness.statements.statement import before, since_of, statement_of, why_too_old
 
-__all__ = ["cifar10", "device", "measured", "start_from_own_seed"]
+__all__ = ["device", "measured", "start_from_own_seed"]
 
-RECORD = pytest.StashKey[Record]()
-MEASURED = pytest.StashKey[dict[str, Any]]()
+FOUND = pytest.StashKey[Found]()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Prepare the record of a claim, and leave out what this machine cannot check."""
-    item.stash[MEASURED] = {}
-    statement = statement_of(item)
-    if statement is not None:
-        item.stash[RECORD] = outcomes.begin(statement, item)
+    """Leave out what this machine cannot check."""
+    item.stash[FOUND] = Found()
     since = since_of(item)
     if since and before(torch.__version__, since) and not item.config.option.history:
         not_checked("torch-too-old", why_too_old(torch.__version__, since))
     if item.get_closest_marker("slow") and not item.config.option.slow:
         not_checked("slow")
-    if item.get_closest_marker("cifar10") and data.find()[0] == "stand-in":
-        not_checked("no-cifar10")
     _check_devices(item)
 
 
@@ -45,8 +38,7 @@ def _check_devices(item: pytest.Item) -> None:
         device = accelerator()
         if device is None:
             not_checked("no-accelerator")
-        if RECORD in item.stash:
-            item.stash[RECORD]["device"] = label(device)
+        item.stash[FOUND].device = label(device)
     if item.get_closest_marker("timed") and not has_hardware():
         not_checked("no-hardware")
     several = item.get_closest_marker("multi_gpu")
@@ -75,20 +67,8 @@ def start_from_own_seed(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def measured(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Values that the claim puts on record: `measured["accuracy"] = 0.54`."""
-    return request.node.stash[MEASURED]
-
-
-@pytest.fixture(scope="session")
-def cifar10() -> data.Cifar10:
-    """Real CIFAR-10; without it the claim is not checked, and never confirmed on the stand-in."""
-    origin, folder = data.find()
-    if origin == "stand-in":
-        not_checked("no-cifar10")
-    found = data.load()
-    if not is_cifar10(found):
-        not_checked("no-cifar10", f"{folder} holds other images than CIFAR-10's 60,000: {GET_CIFAR10}")
-    return found
+    """Values that the check puts on record: `measured["accuracy"] = 0.54`."""
+    return request.node.stash[FOUND].measured
 
 
 def pytest_assertion_pass(item: pytest.Item, lineno: int, orig: str, expl: str) -> None:
@@ -98,7 +78,7 @@ def pytest_assertion_pass(item: pytest.Item, lineno: int, orig: str, expl: str) 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-    """Run a claim under its sabotage, if there is one; fail a test that ends without an executed check."""
+    """Run a check under its fault, if there is one; fail a test that ends without an executed check."""
     if pyfuncitem.config.option.sabotage:
         planted: Any = pyfuncitem.callspec.params["sabotage"]
         return (yield from sabotage.under(pyfuncitem, planted))
@@ -106,13 +86,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
         with tally.of_its_own(specification(pyfuncitem)) as mine:
             result = yield
     finally:
-        values: dict[str, Any] = pyfuncitem.stash[MEASURED]
-        taken = dict(values)
-        values.clear()
-        values.update(plain(taken))  # what cannot be written down fails the test here, and not the run later
-        if RECORD in pyfuncitem.stash:
-            record = pyfuncitem.stash[RECORD]
-            record["checks"], record["tolerance_used"] = mine.executed, mine.tolerance_used
+        found = pyfuncitem.stash[FOUND]
+        found.checks, found.tolerance_used = mine.executed, mine.tolerance_used
+        taken, found.measured = found.measured, {}
+        found.measured = plain(taken)  # what cannot be written down fails the test here, not the run later
     if not mine.executed:
         pytest.fail("vacuous: the test ended without one executed check", pytrace=False)
     return result
@@ -120,7 +97,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
-    """Turn what happened into the claim's outcome, and a forbidden "not checked" into a failure."""
+    """Turn what happened into the check's outcome, and a forbidden "not checked" into a failure."""
     report = yield
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, NotChecked) and error.reason in item.config.stash[FORBIDDEN]:
@@ -136,20 +113,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         if isinstance(error, NotChecked):
             sabotage.left_out(item)
         if sabotage.CELL in item.stash:
-            report.sabotage = list(item.stash[sabotage.CELL])
+            cell: sabotage.Cell = item.stash[sabotage.CELL]
+            report.sabotage = list(cell)
         return report
-    statement = statement_of(item)
-    if statement is None:
-        return report
-    if RECORD not in item.stash:  # the hook of another plugin failed before ours could prepare it
-        item.stash[RECORD] = outcomes.begin(statement, item)
-    record: Record = item.stash[RECORD]
-    over = call.when == "teardown" and record["outcome"] not in (outcomes.CONFIRMED, outcomes.NOT_CHECKED)
+    found = item.stash.setdefault(FOUND, Found())  # the hook of another plugin may fail before ours
+    over = call.when == "teardown" and found.outcome not in (outcomes.CONFIRMED, outcomes.NOT_CHECKED)
     if (call.when == "call" or error is not None) and not over:
-        outcome, reason, seen = outcomes.outcome_of(error, item, report)
-        record["outcome"], record["reason"], record["seen"] = outcome, reason, seen
-        record["detail"] = error.detail if isinstance(error, NotChecked) else None
-        record["measured"] = item.stash.get(MEASURED, {})
-        record["seconds"] = round(record["seconds"] + call.duration, 6)
-    report.record = plain(record)
+        found.outcome, found.reason, found.seen = outcomes.outcome_of(error, item, report)
+        found.detail = error.detail if isinstance(error, NotChecked) else None
+        found.seconds = round(found.seconds + call.duration, 6)
+    if record := outcomes.record(item, found):
+        report.record = plain(record)
     return report

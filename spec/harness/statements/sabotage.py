@@ -53,8 +53,13 @@ def under(item: pytest.Function, sabotage: Fault | str) -> Generator[None, Any, 
         _note(item, sabotage, MISSING)
         pytest.fail("no fault: plant one that the statement catches with @fault(...)", pytrace=False)
     if not isinstance(sabotage, Fault):
-        _note(item, sabotage, RED)
-        result = yield
+        try:
+            result = yield
+        except NotChecked:
+            raise
+        except BaseException:
+            _note(item, sabotage, RED)
+            raise
         _note(item, sabotage, WHOLE)
         return result
     error: BaseException | None = None
@@ -81,10 +86,11 @@ def under(item: pytest.Function, sabotage: Fault | str) -> Generator[None, Any, 
     return True
 
 
-def left_out(item: pytest.Function) -> None:
+def left_out(item: pytest.Item) -> None:
     """Note that this machine or this run leaves the check out."""
-    if CELL not in item.stash:
-        _note(item, item.callspec.params["sabotage"], LEFT_OUT)
+    if isinstance(item, pytest.Function) and CELL not in item.stash:
+        planted: Any = item.callspec.params["sabotage"]
+        _note(item, planted, LEFT_OUT)
 
 
 def _note(item: pytest.Function, sabotage: Fault | str, result: str, seen: str = "") -> None:

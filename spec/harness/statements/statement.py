@@ -10,6 +10,8 @@ import pytest
 from packaging.version import Version
 from torch import Tensor
 
+from spec.harness.statements.notes import Notes
+
 HOLDS = "holds"
 QUALIFIED = "qualified"
 OUTDATED = "outdated"
@@ -26,6 +28,8 @@ VERDICTS = {
 
 since = pytest.mark.since  # @since("2.3"): the check, or a whole statement, is true from that release on
 each_row = pytest.mark.each_row  # each row of the check has to catch a fault, not just one of them
+
+NOTES = pytest.StashKey[Notes]()
 
 Proof = TypeVar("Proof", bound=Callable[..., Any])  # a class, or a single test function
 Graph = Callable[[], tuple[Tensor, Mapping[str, Tensor]]]  # a result, and the leaves behind it by name
@@ -63,6 +67,11 @@ class Statement:
     def sentence(self) -> str:
         """What is true: the first paragraph of the docstring, in one line."""
         return " ".join((inspect.getdoc(self.proof) or "").split("\n\n")[0].split())
+
+    @property
+    def heading(self) -> str:
+        """The heading of the notes that it belongs to, the first of those that say it."""
+        return self.notes.partition("; ")[0]
 
     @property
     def since(self) -> str | None:
@@ -140,6 +149,16 @@ def why_too_old(release: str, since: str) -> str:
     return f"true since PyTorch {since}, this is {release}" + (f", which counts as before {since}" * early)
 
 
+def notes_of(config: pytest.Config) -> Notes:
+    """Return the notes that the specification of a run tells of; its conftest.py may be read late."""
+    if NOTES not in config.stash:
+        notes: Notes | None = config.hook.pytest_notes()
+        if notes is None:
+            return Notes((), {}, {})
+        config.stash[NOTES] = notes
+    return config.stash[NOTES]
+
+
 def statement_of(item: Any) -> Statement | None:
     """Return the statement that a collected test checks, if it checks one."""
     own = getattr(getattr(item, "function", None), "statement", None)
@@ -159,22 +178,21 @@ def uncollected(module: ModuleType) -> Iterable[str]:
             tests = [test for test in vars(value) if hasattr(vars(value)[test], "statement")]
             lost = tests if not name.startswith("Test") else [t for t in tests if not t.startswith("test")]
             yield from (f"{name}.{test}" for test in lost)
-            if "statement" in vars(value) and not (name.startswith("Test") and value.statement.checks):
+            own = vars(value).get("statement")
+            if own and not (name.startswith("Test") and own.checks):
                 yield name
         elif hasattr(value, "statement") and not inspect.isclass(value) and not name.startswith("test"):
             yield name
 
 
-def problems(
-    name: str, statement: Statement | None, seen: dict[str, str], headings: Mapping[str, str]
-) -> Iterable[str]:
+def problems(name: str, statement: Statement | None, seen: dict[str, str], notes: Notes) -> Iterable[str]:
     """Say what keeps the test `name` from being a check of a statement.
 
     Args:
         name: of the test, with its file.
         statement: what it checks.
         seen: maps each id so far to the name of its class or function; this adds to it.
-        headings: the section of each heading of the notes.
+        notes: those that have the heading.
     """
     if statement is None:
         yield f"{name} checks no statement: put it into a class below @statement(...)"
@@ -186,14 +204,15 @@ def problems(
     elif statement.verdict != HOLDS and not statement.says:
         yield f"{name}: the verdict is {statement.verdict!r}, so says= must tell what the notes say"
     for heading in statement.notes.split("; "):
-        if heading not in headings:
-            yield f"{name}: the notes have no heading {heading!r}; expected one of {', '.join(headings)}"
+        if notes.section(heading) is None:
+            known = ", ".join(heading for its in notes.headings.values() for heading in its)
+            yield f"{name}: the notes have no heading {heading!r}; expected one of {known}"
     names = [fault.name for fault in statement.faults]
     for name_of_fault in names:
         if not name_of_fault.isascii():
             yield f"{name}: {name_of_fault!r} cannot be typed after -k: use ASCII in the names of faults"
     for twice in {fault for fault in names if names.count(fault) > 1}:
         yield f"{name}: two faults of {statement.id} are called {twice!r}"
-    place = f"{name.rpartition('::')[0]}::{statement.proof.__qualname__}"
+    place = "::".join([name.partition("::")[0], *statement.proof.__qualname__.split(".")])
     if seen.setdefault(statement.id, place) != place:
         yield f"{name}: the id {statement.id} is taken by {seen[statement.id]}"

@@ -1,4 +1,4 @@
-"""A specification made for one test, and run inside it; verdict files that no run has written."""
+"""A specification made for one test, and run inside it; records that no run has written."""
 
 import json
 import shutil
@@ -7,15 +7,33 @@ import subprocess
 import pytest
 import torchvision  # noqa: F401 -- an inner run forgets what it imported, and torch registers operators once
 
+from spec import cifar10, command_line
 from spec.harness import plugin
 from spec.harness.accelerator import climbing
-from spec.harness.statements import catalogue
+from spec.harness.statements.notes import Notes
 
 HEADER = """
 import pytest, torch
 from spec.harness.statements.contract import not_checked
-from spec.harness import ANSWERED, HOLDS, OUTDATED, QUALIFIED, WRONG, broken_by, claim
+from spec.harness import ANSWERED, HOLDS, OUTDATED, QUALIFIED, WRONG, each_row, fault, since, statement
 zeros = lambda real: torch.zeros
+"""
+CONFTEST = """
+from pathlib import Path
+from spec.harness.statements.notes import Notes
+
+SPEC = Path(__file__).resolve().parent
+HEADINGS = {
+    "1 Tensor": ["1"],
+    "2 Autograd": ["2"],
+    "3 Neural networks": ["3", "3.1"],
+    "4 CIFAR-10": ["4"],
+    "5 Data parallel": ["5"],
+}
+RUNGS = dict(zip(HEADINGS, ["kernels", "autograd", "autograd", "training", "parallel"]))
+
+def pytest_notes():
+    return Notes((SPEC / "section_1", SPEC / "section_3"), HEADINGS, RUNGS)
 """
 SETTINGS = """
 [tool.pytest]
@@ -29,15 +47,15 @@ addopts = [
 
 @pytest.fixture
 def make_spec(pytester, monkeypatch):
-    """Write spec/test_3_example.py, or another file, of a repository of its own."""
+    """Write spec/section_3/test_example.py, or another file, of a repository of its own."""
     monkeypatch.setenv("BLITZ_DATA", "stand-in")
     monkeypatch.delenv("BLITZ_REQUIRE", raising=False)
     monkeypatch.setenv("BLITZ_DEVICE", "")  # put back what --device sets
-    monkeypatch.setattr(catalogue, "SPEC", pytester.path / "spec")  # of which verdict files have to be
     monkeypatch.setattr(climbing, "climb", list)  # the accelerator may be pretended
     pytester.path.joinpath("pyproject.toml").write_text(SETTINGS)
+    pytester.mkdir("spec").joinpath("conftest.py").write_text(CONFTEST)
 
-    def make(source, file="spec/test_3_example.py"):
+    def make(source, file="spec/section_3/test_example.py"):
         path = pytester.path / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(HEADER + source)
@@ -50,9 +68,9 @@ def make_spec(pytester, monkeypatch):
 def run_spec(make_spec, pytester):
     """Write a specification and run it in this process, whatever accelerator there seems to be."""
 
-    def run(source, *options, file="spec/test_3_example.py"):
+    def run(source, *options, file="spec/section_3/test_example.py"):
         make_spec(source, file)
-        return pytester.runpytest_inprocess("-n0", *options, plugins=[plugin])
+        return pytester.runpytest_inprocess("-n0", *options, plugins=[plugin, cifar10])
 
     return run
 
@@ -63,14 +81,15 @@ def run_spec_on_workers(make_spec, pytester):
 
     def run(source, *options):
         make_spec(source)
-        pytester.path.joinpath("conftest.py").write_text('pytest_plugins = ["spec.harness.plugin"]')
+        plugins = 'pytest_plugins = ["spec.harness.plugin", "spec.cifar10"]'
+        pytester.path.joinpath("conftest.py").write_text(plugins)
         return pytester.runpytest_inprocess(*options)
 
     return run
 
 
 RUN = {
-    "kind": "header", "schema": 2, "started": "2026-11-24T15:12:38+00:00",
+    "kind": "header", "schema": 3, "started": "2026-11-24T15:12:38+00:00",
     "torch": "2.15.0+cpu", "torchvision": "0.29.2", "numpy": "2.4.6", "python": "3.11.7",
     "os": "Linux", "cpu": "AMD EPYC", "cpus": 2, "threads": 1,
     "accelerator": None, "devices": [], "cuda": None, "cudnn": None,
@@ -79,28 +98,28 @@ RUN = {
 }  # fmt: skip
 RESULT = {
     "kind": "result", "section": "3 Neural networks", "notes": "3", "verdict": "holds", "says": None,
-    "since": None, "sentence": "One is one.", "params": {}, "device": "cpu", "gpu": False,
+    "since": None, "sentence": "One is one.", "check": "test", "params": {}, "device": "cpu", "gpu": False,
     "outcome": "confirmed", "reason": None, "detail": None, "seen": None, "measured": {},
     "tolerance_used": None, "checks": 1, "seconds": 0.1, "seed": 1,
 }  # fmt: skip
 
 
 @pytest.fixture
-def write_verdicts(tmp_path, monkeypatch):
-    """Write the verdict file of a run that confirmed nn.a, but for what is said of its lines."""
-    spec = tmp_path / "spec"
-    spec.mkdir()
+def write_records(tmp_path, monkeypatch):
+    """Write the records of a run that confirmed nn.a, but for what is said of its lines."""
+    folder = tmp_path / "spec" / "section_3"
+    folder.mkdir(parents=True)
     for name in "abcd":
-        (spec / f"test_{name}.py").write_text(f'@claim("nn.{name}", notes="3")\n')
-    monkeypatch.setattr(catalogue, "SPEC", spec)
+        (folder / f"test_{name}.py").write_text(f'@statement("nn.{name}", notes="3")\n')
+    monkeypatch.setattr(command_line, "NOTES", Notes((folder,), {"3 Neural networks": ["3"]}, {}))
 
     def write(name="v.jsonl", results=({},), rungs=(), end=(), **header):
         """Return the path; each result is what differs from RESULT, `end` what differs from a good one."""
         lines = [{**RUN, **header}, *rungs]
         for result in results:
-            name_of_claim = result.get("id", "nn.a")
-            node = f"spec/test_{name_of_claim[-1]}.py::test"
-            lines.append({**RESULT, "id": name_of_claim, "node": node, **result})
+            name_of_it = result.get("id", "nn.a")
+            node = f"spec/section_3/test_{name_of_it[-1]}.py::test"
+            lines.append({**RESULT, "id": name_of_it, "node": node, **result})
         count = len(results)
         good = {"collected": count, "ended": count, "records": count, "exit_status": 0, "seen": None}
         lines.append({"kind": "end", **good, **dict(end)})

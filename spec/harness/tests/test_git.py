@@ -11,7 +11,7 @@ import pytest
 
 from spec.harness import git
 from spec.harness.git import GitError, ask, commit
-from spec.harness.records import verdicts
+from spec.harness.records import writing
 from spec.harness.tests.perf.perf_trees import make_tree, sleeping
 from spec.harness.tests.repositories import commit_all, make_project, make_repository
 
@@ -71,7 +71,7 @@ def test_a_comparison_in_a_hook_leaves_the_commit_as_it_is(tmp_path):
     tree = make_tree(make_project(tmp_path / "project"), sleeping(view=0.01))
     commit_all(tree)
 
-    done = commit_with_hook(tree, "-m spec.harness.command_line perf HEAD . --rounds 5 --threshold 90%")
+    done = commit_with_hook(tree, "-m blitz perf HEAD . --rounds 5 --threshold 90%")
 
     assert done.returncode == 0, done.stderr
     assert "| view |" in done.stdout + done.stderr
@@ -91,13 +91,13 @@ def test_hooks_of_the_repository_do_not_run(project, tmp_path):
 
 
 def test_a_commit_is_that_of_the_sources(project):
-    """It is given in full, as a verdict file and a report keep it."""
+    """It is given in full, as a file of records and a report keep it."""
     assert commit(project) == ask(project, "rev-parse", "HEAD")
 
 
 CHANGES = {
-    "a claim changed": ("spec/__init__.py", True),
-    "a new file of claims": ("spec/test_new.py", True),
+    "a statement changed": ("spec/__init__.py", True),
+    "a new file of statements": ("spec/test_new.py", True),
     "a new folder": ("blitz/new/__init__.py", True),
     "settings": ("pyproject.toml", True),
     "what is ignored": ("spec/ignored.py", False),
@@ -159,12 +159,12 @@ def test_sources_without_a_repository_have_no_commit(project, tmp_path, monkeypa
     assert commit(project) is None
 
 
-def test_a_verdict_file_names_the_commit_of_the_sources_in_use(tmp_path, monkeypatch):
+def test_a_record_file_names_the_commit_of_the_sources_in_use(tmp_path, monkeypatch):
     """Not the one of the folder that a person is in, nor of the root that pytest has found."""
     monkeypatch.setenv("BLITZ_DATA", "stand-in")
     monkeypatch.chdir(make_project(tmp_path / "project"))
 
-    assert verdicts.header()["commit"] == commit(ROOT)
+    assert writing.header(None)["commit"] == commit(ROOT)
 
 
 def test_the_reason_of_git_is_told(tmp_path, monkeypatch):

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from spec.command_line import main
 from spec.harness.accelerator import climbing, ladder, machine
-from spec.harness.command_line import main
 from spec.harness.tests.accelerator.test_devices import pretend_accelerator
 
 MUTE = """
@@ -17,20 +17,20 @@ class Mute(Exception):
 """
 FAILURES = {
     "the hook of another plugin": """
-@claim("nn.a", notes="3")
+@statement("nn.a", notes="3")
 def test_a():
     "One is one."
     assert 1 == 1
 """,
     "a value on record": """
-@claim("nn.a", notes="3")
+@statement("nn.a", notes="3")
 def test_a(measured):
     "One is one."
     measured["value"] = Mute()
     assert 1 == 1
 """,
     "an error without words": """
-@claim("nn.a", notes="3")
+@statement("nn.a", notes="3")
 def test_a():
     "One is one."
     raise Mute()
@@ -41,14 +41,14 @@ def place():
     yield
     raise Mute()
 
-@claim("nn.a", notes="3")
+@statement("nn.a", notes="3")
 def test_a(place):
     "One is one."
     assert 1 == 1
 """,
 }
 OTHER = """
-@claim("nn.b", notes="3")
+@statement("nn.b", notes="3")
 def test_b():
     "One is one."
     assert 1 == 1
@@ -64,12 +64,12 @@ def pytest_runtest_setup(item):
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_around_a_claim_is_that_claims(run_spec, pytester, name):
-    """It has a record that says so, and the other claims have theirs."""
+def test_a_failure_around_a_check_is_that_checks(run_spec, make_spec, pytester, name):
+    """It has a record that says so, and the other statements have theirs."""
     if name == "the hook of another plugin":
-        pytester.makeconftest(PLUGIN)
+        make_spec(PLUGIN, "spec/section_3/conftest.py")
 
-    result = run_spec(MUTE + FAILURES[name] + OTHER, "--verdicts=v.jsonl")
+    result = run_spec(MUTE + FAILURES[name] + OTHER, "--records=v.jsonl")
 
     lines = map(json.loads, (pytester.path / "v.jsonl").read_text().splitlines())
     assert {line["id"]: line["outcome"] for line in lines if "id" in line} == {
@@ -81,26 +81,26 @@ def test_a_failure_around_a_claim_is_that_claims(run_spec, pytester, name):
 
 
 def test_a_case_that_cannot_tell_what_it_is_has_the_name_of_its_kind(run_spec, pytester):
-    """A parameter without words keeps no claim from being checked."""
-    case = '@pytest.mark.parametrize("value", [Mute()], ids=["mute"])\n@claim'
-    source = OTHER.replace("@claim", case).replace("test_b()", "test_b(value)")
+    """A parameter without words keeps no statement from being checked."""
+    case = '@pytest.mark.parametrize("value", [Mute()], ids=["mute"])\n@statement'
+    source = OTHER.replace("@statement", case).replace("test_b()", "test_b(value)")
 
-    result = run_spec(MUTE + source, "--verdicts=v.jsonl")
+    result = run_spec(MUTE + source, "--records=v.jsonl")
 
     record = json.loads((pytester.path / "v.jsonl").read_text().splitlines()[1])
     assert (result.ret, record["params"]) == (0, {"value": "Mute"})
 
 
-def test_a_claim_with_a_wrong_id_stops_the_run_wherever_it_lies(run_spec):
-    """The rules of claims hold for those outside of spec/test_*.py, too."""
-    result = run_spec(OTHER.replace("nn.b", "no.b"), file="spec/blitz/cifar10/test_data.py")
+def test_a_statement_that_breaks_a_rule_stops_the_run_wherever_it_lies(run_spec):
+    """The rules of statements hold for those outside of the sections, too."""
+    result = run_spec(OTHER.replace('notes="3"', 'notes="9"'), file="spec/blitz/cifar10/test_data.py")
 
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["*the id 'no.b' names no section*"])
+    result.stdout.fnmatch_lines(["*the notes have no heading '9'*"])
 
 
 ON_DEVICE = """
-@claim("nn.a", notes="3")
+@statement("nn.a", notes="3")
 def test_a(device):
     "One is one."
     assert 1 == 1

@@ -7,21 +7,21 @@ import pytest
 
 from spec.harness.places import node_of, specification
 
-CLAIMS = """
+STATEMENTS = """
 from helper import check
 
 @pytest.fixture(scope="module")
 def shared():
     return float(torch.rand(1))
 
-@claim("nn.a", notes="3")
+@statement("nn.a", notes="3")
 @pytest.mark.parametrize("n", [1])
 def test_a(n, shared, measured):
     "One is one."
     measured["drawn"] = [shared, float(torch.rand(1))]
     check(n)
 
-@claim("nn.b", notes="3")
+@statement("nn.b", notes="3")
 def test_b():
     "One is two."
     assert 1 == 2
@@ -35,11 +35,11 @@ def check(n):
 @pytest.fixture
 def records(run_spec, make_spec, pytester):
     """Run with options; return what the records say that must not depend on where the run stands."""
-    make_spec(HELPER, "spec/helper.py")
+    make_spec(HELPER, "spec/section_3/helper.py")
 
     def run(*options):
         settings = f"--config-file={pytester.path / 'pyproject.toml'}"
-        run_spec(CLAIMS, "--verdicts=v.jsonl", settings, *options)
+        run_spec(STATEMENTS, "--records=v.jsonl", settings, *options)
         written = pytester.path / "v.jsonl"
         lines = written.read_text().splitlines()
         written.unlink()
@@ -54,8 +54,8 @@ def test_the_root_folder_changes_nothing(records, pytester):
     usual = records()
 
     assert [record[:2] for record in usual] == [
-        ["nn.a", "spec/test_3_example.py::test_a[1]"],
-        ["nn.b", "spec/test_3_example.py::test_b"],
+        ["nn.a", "spec/section_3/test_example.py::test_a[1]"],
+        ["nn.b", "spec/section_3/test_example.py::test_b"],
     ]
     assert [record[3:5] for record in usual] == [["confirmed", 1], ["refuted", 0]]
     assert records("--rootdir=/") == usual
@@ -71,16 +71,18 @@ def test_a_symbolic_link_changes_nothing(records, pytester, tmp_path):
     assert records(f"--rootdir={tmp_path}", link) == usual
 
 
-def test_rules_of_claims_hold_through_a_symbolic_link(make_spec, run_spec, pytester, tmp_path):
-    """A test that is no claim stops the run, also where the folder's name is another one."""
-    make_spec("def test_plain():\n    assert True\n", "spec/test_3_plain.py")
+def test_rules_of_statements_hold_through_a_symbolic_link(make_spec, run_spec, pytester, tmp_path):
+    """A test that is no statement stops the run, also where the folder's name is another one."""
+    make_spec("def test_plain():\n    assert True\n", "spec/section_3/test_plain.py")
     link = tmp_path / "link"
     link.symlink_to(pytester.path / "spec")
 
-    result = run_spec("", f"--config-file={pytester.path / 'pyproject.toml'}", link / "test_3_plain.py")
+    result = run_spec(
+        "", f"--config-file={pytester.path / 'pyproject.toml'}", link / "section_3" / "test_plain.py"
+    )
 
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["*test_plain is not a claim*"])
+    result.stdout.fnmatch_lines(["*test_plain checks no statement*"])
 
 
 PLACES = {

@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from spec.harness.statements import catalogue
+from spec.harness.children import ROOT
 
 GPU = "ERROR: --require cuda: this machine shows 0 CUDA devices to PyTorch 2.15.0; look at nvidia-smi"
 NETWORK = "blitz: cannot download CIFAR-10 from a server to a folder: Name or service not known"
@@ -26,7 +26,7 @@ ENDINGS = {
 @pytest.fixture
 def readme(tmp_path):
     """Return .ci/readme.py as a module that reads a README of its own."""
-    path = catalogue.SPEC.parent / ".ci" / "readme.py"
+    path = ROOT / ".ci" / "readme.py"
     spec = importlib.util.spec_from_file_location("readme", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -11,15 +11,17 @@ from unittest.mock import Mock
 import pytest
 
 from spec import conftest, ranks
+from spec.command_line import main
 from spec.harness import plugin
 from spec.harness.accelerator import ladder
 from spec.harness.children import environment, python
-from spec.harness.command_line import main
 from spec.harness.statements import catalogue
 from spec.harness.surroundings import LONGEST, name_the_user
+from spec.notes import NOTES
 
 STREAMS = """
 import os, sys
+from spec.notes import NOTES
 from spec.harness.surroundings import open_streams
 open_streams()
 with open(sys.argv[1], "w") as file:
@@ -44,14 +46,14 @@ def test_a_stream_that_is_closed_is_open_on_nothing(tmp_path, closed):
 
 
 def test_what_a_terminal_of_ascii_cannot_show_is_told_by_its_number(monkeypatch):
-    """In the locale C the page of claims, with its dashes and superscripts, is printed to its end."""
+    """In the locale C the page of statements, with its dashes and superscripts, is printed to its end."""
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", terminal)
 
-    assert main(["claims"]) == 0
+    assert main(["statements"]) == 0
 
     terminal.flush()
-    assert terminal.buffer.getvalue() == catalogue.page().encode("ascii", "backslashreplace")
+    assert terminal.buffer.getvalue() == catalogue.page(NOTES).encode("ascii", "backslashreplace")
 
 
 def test_a_user_without_a_name_is_called_by_number(monkeypatch):
@@ -68,6 +70,7 @@ def test_a_user_without_a_name_is_called_by_number(monkeypatch):
 
 SOCKETS = """
 import multiprocessing, tempfile
+from spec.notes import NOTES
 from spec.harness.surroundings import keep_sockets_short
 keep_sockets_short()
 print(tempfile.gettempdir())
@@ -114,7 +117,7 @@ def test_workers_work_wherever_the_caller_stands(run_spec_on_workers, pytester):
     pytester.path.joinpath("queue.py").write_text("raise SystemExit('of the current folder')")
 
     result = run_spec_on_workers(
-        '@claim("nn.a", notes="3")\ndef test_a():\n    "One is one."\n    assert 1 == 1\n', "-n1"
+        '@statement("nn.a", notes="3")\ndef test_a():\n    "One is one."\n    assert 1 == 1\n', "-n1"
     )
 
     assert (result.ret, result.parseoutcomes()) == (0, {"passed": 1})
@@ -145,7 +148,7 @@ def test_ranks_that_cannot_be_prepared_do_not_end_the_run(monkeypatch):
 
 
 def test_python_without_docstrings_is_refused_in_a_sentence(run_spec, monkeypatch):
-    """A docstring is what a claim states; `-O` takes none away, and pytest's asserts count all the same."""
+    """A docstring is the statement; `-O` takes none away, and pytest's asserts count all the same."""
     monkeypatch.setattr(plugin, "sys", Mock(flags=Mock(optimize=2)))
 
     result = run_spec("")

@@ -8,19 +8,19 @@ from spec.harness.accelerator.rungs import NAMES as RUNGS
 from spec.harness.records import reading
 from spec.harness.tests.accelerator.test_devices import pretend_accelerator
 
-CLAIMS = """
-@claim("tensor.a", notes="1")
+STATEMENTS = """
+@statement("tensor.a", notes="1")
 def test_tensor(device):
     "One is one."
     assert 1 == 1
 
-@claim("autograd.a", notes="2")
+@statement("autograd.a", notes="2")
 def test_autograd(device):
     "One is one."
     assert 1 == 1
 
 @pytest.mark.gpu
-@claim("parallel.a", notes="5")
+@statement("parallel.a", notes="5")
 def test_parallel():
     "One is one."
     assert 1 == 1
@@ -53,12 +53,12 @@ BLOCKED = {
 
 
 @pytest.mark.parametrize(("failed", "blocked"), BLOCKED.values(), ids=BLOCKED)
-def test_claims_above_a_failed_rung_are_blocked(run_spec, pytester, monkeypatch, failed, blocked):
-    """A failed rung fails the run; claims above it are not checked, those below it and on the CPU are."""
+def test_statements_above_a_failed_rung_are_blocked(run_spec, pytester, monkeypatch, failed, blocked):
+    """A failed rung fails the run; statements above it are not checked, those below it and on the CPU are."""
     pretend_accelerator(monkeypatch)
     monkeypatch.setattr(climbing, "climb", lambda: steps_failing_at(failed))
 
-    result = run_spec(CLAIMS, "--verdicts=v.jsonl")
+    result = run_spec(STATEMENTS, "--records=v.jsonl")
     _, rungs, records, _ = reading.read(pytester.path / "v.jsonl")
 
     assert [rung["rung"] for rung in rungs] == RUNGS
@@ -73,11 +73,11 @@ def test_the_first_cause_stands_above_all_else(run_spec, monkeypatch):
     pretend_accelerator(monkeypatch)
     monkeypatch.setattr(climbing, "climb", lambda: steps_failing_at("kernels"))
 
-    result = run_spec(CLAIMS, "-v")
+    result = run_spec(STATEMENTS, "-v")
 
     text = result.stdout.str()
     assert text.index("kernels") < text.index("SKIPPED")
-    result.stdout.fnmatch_lines(["not checked: 3 claims, blocked: *"])
+    result.stdout.fnmatch_lines(["not checked: 3 statements, blocked: *"])
 
 
 def test_nothing_climbs_where_nothing_is_checked_on_the_accelerator(run_spec, monkeypatch):
@@ -86,7 +86,7 @@ def test_nothing_climbs_where_nothing_is_checked_on_the_accelerator(run_spec, mo
     climbs = []
     monkeypatch.setattr(climbing, "climb", lambda: climbs.append("climbed") or [])
 
-    run_spec(CLAIMS, "-k", "cpu")
+    run_spec(STATEMENTS, "-k", "cpu")
 
     assert climbs == []
 

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from blitz.training.precision import precision_flags
 from spec.harness.accelerator import machine
 from spec.harness.accelerator.devices import accelerator, accelerator_kind, label
+from spec.harness.accelerator.precision import precision_flags
 from spec.harness.records.reading import read
-from spec.harness.records.verdicts import header
+from spec.harness.records.writing import header
 
 ON_DEVICES = """
-@claim("nn.place", notes="3")
+@statement("nn.place", notes="3")
 def test_place(device):
     '''A tensor says where it is.'''
     assert torch.empty(1, device=device).device.type == device.type
@@ -41,7 +41,7 @@ def test_without_an_accelerator_its_case_is_not_checked(run_spec, monkeypatch):
 
 
 def test_with_an_accelerator_both_cases_run(run_spec, monkeypatch):
-    """With an accelerator (meta stands in for one) the claim is checked on both."""
+    """With an accelerator (meta stands in for one) the statement is checked on both."""
     pretend_accelerator(monkeypatch)
 
     result = run_spec(ON_DEVICES)
@@ -57,13 +57,13 @@ def test_node_ids_are_the_same_with_and_without_an_accelerator(run_spec, monkeyp
 
     assert node_ids(run_spec) == without
     assert without == [
-        "spec/test_3_example.py::test_place[cpu]",
-        "spec/test_3_example.py::test_place[accelerator]",
+        "spec/section_3/test_example.py::test_place[cpu]",
+        "spec/section_3/test_example.py::test_place[accelerator]",
     ]
 
 
 def test_collecting_does_not_initialise_cuda(run_spec, monkeypatch):
-    """Nothing up to the first test, the header of a verdict file included, asks for more than the kind."""
+    """Nothing up to the first test, the header of a file of records included, asks for more than the kind."""
     calls = []
     pretend_accelerator(monkeypatch, "cuda")
     monkeypatch.setattr(machine, "_from_pytorch", list)  # which asks in a process of its own
@@ -71,7 +71,7 @@ def test_collecting_does_not_initialise_cuda(run_spec, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: calls.append("index") or 0)
 
     ids = node_ids(run_spec)
-    header()
+    header(None)
 
     assert len(ids) == 2
     assert calls == []
@@ -89,7 +89,7 @@ def test_m_gpu_selects_the_accelerator_cases(run_spec):
     result = run_spec(ON_DEVICES, "-m", "gpu", "--collect-only", "-q")
 
     assert [line for line in result.outlines if "::" in line] == [
-        "spec/test_3_example.py::test_place[accelerator]"
+        "spec/section_3/test_example.py::test_place[accelerator]"
     ]
 
 
@@ -148,32 +148,32 @@ def test_a_worker_names_its_device_as_the_caller_does(monkeypatch):
 
 
 PRECISE = """
-@claim("nn.precise", notes="3")
+@statement("nn.precise", notes="3")
 def test_precise(device, measured):
     "One is one."
-    from blitz.training.precision import precision_flags
+    from spec.harness.accelerator.precision import precision_flags
     measured["before"] = precision_flags()["cuda_convolution"]
     torch.backends.cudnn.allow_tf32 = True
     assert 1 == 1
 
-@claim("nn.later", notes="3")
+@statement("nn.later", notes="3")
 def test_later(device, measured):
     "One is one."
-    from blitz.training.precision import precision_flags
+    from spec.harness.accelerator.precision import precision_flags
     measured["before"] = precision_flags()["cuda_convolution"]
     assert 1 == 1
 """
 
 
-def test_a_claim_on_an_accelerator_starts_from_ieee_and_leaves_nothing_behind(
+def test_a_statement_on_an_accelerator_starts_from_ieee_and_leaves_nothing_behind(
     run_spec, pytester, monkeypatch
 ):
-    """PyTorch's default for convolutions is TF32; a claim has to ask for it, and its asking ends with it."""
+    """PyTorch's default for convolutions is TF32; a check has to ask for it, and its asking ends with it."""
     pretend_accelerator(monkeypatch)
     monkeypatch.setattr(machine, "_from_pytorch", list)
     before = precision_flags()
 
-    run_spec(PRECISE, "-m", "gpu", "--verdicts=v.jsonl")
+    run_spec(PRECISE, "-m", "gpu", "--records=v.jsonl")
     records = read(pytester.path / "v.jsonl").results
 
     assert [record["measured"]["before"] for record in records] == ["ieee", "ieee"]

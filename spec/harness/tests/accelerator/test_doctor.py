@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from spec.command_line import main
 from spec.harness.accelerator import doctor, ladder
-from spec.harness.command_line import main
 from spec.harness.tests.accelerator.test_devices import pretend_accelerator
 
 

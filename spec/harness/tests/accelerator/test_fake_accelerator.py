@@ -12,9 +12,9 @@ import pytest
 
 from blitz.cifar10 import cache
 from spec.fake_accelerator import torch_fake
-from spec.harness.statements import catalogue
+from spec.harness.children import ROOT
 
-FOLDER = catalogue.SPEC / "fake_accelerator"
+FOLDER = (ROOT / "spec") / "fake_accelerator"
 ASKED = """
 import json, torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""An accelerator that misjudges in its own favour: the ladder tells, and no claim is fooled.
+"""An accelerator that misjudges in its own favour: the ladder tells, and no statement is fooled.
 
 The accelerator without hardware lies as FAKE_LIES has it. Without a compiler for it there is nothing to see.
 """
@@ -12,9 +12,9 @@ import sys
 
 import pytest
 
-from spec.harness.statements import catalogue
+from spec.harness.children import ROOT
 
-FOLDER = catalogue.SPEC / "fake_accelerator"
+FOLDER = (ROOT / "spec") / "fake_accelerator"
 sys.path.append(str(FOLDER))
 from torch_fake_lies import LIES, tell  # noqa: E402
 
@@ -52,9 +52,9 @@ for lie in torch_fake_lies.LIES:
 heard["none"] = failing(), False
 print(json.dumps(heard))
 """
-# The lies that pass as "right" in one comparison or another, and claims that compare in one way each.
+# The lies that pass as "right" in one comparison or another, and statements that compare in one way each.
 FOOLING = ["all", "isclose", "equal", "eq", "any", "sub", "abs"]
-CLAIMS = [
+STATEMENTS = [
     "test_1_tensor_squeeze.py",
     "test_2_autograd_frozen_midway.py",
     "test_3_neural_networks_layers.py",
@@ -66,11 +66,11 @@ def run(*command, **environment):
     """Run Python with the accelerator without hardware."""
     if shutil.which(os.environ.get("CXX", "c++")) is None:
         pytest.skip("the accelerator without hardware has to be compiled")
-    path = os.pathsep.join([str(FOLDER), str(catalogue.SPEC.parent), environment.pop("PYTHONPATH", "")])
+    path = os.pathsep.join([str(FOLDER), str(ROOT), environment.pop("PYTHONPATH", "")])
     return subprocess.run(
         [sys.executable, *command],
         env={**os.environ, "PYTHONPATH": path, "BLITZ_DATA": "stand-in", "BLITZ_REQUIRE": "", **environment},
-        cwd=catalogue.SPEC.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=110,
@@ -117,7 +117,7 @@ class TestLies:
 
         done = run(
             *["-m", "pytest", *options, "-m", "gpu", "--device", "fake"],
-            *[str(catalogue.SPEC / claims) for claims in CLAIMS],
+            *[str((ROOT / "spec") / statements) for statements in STATEMENTS],
             FAKE_LIES=lie,
             PYTHONPATH=str(tmp_path),
         )

@@ -294,7 +294,7 @@ def test_a_report_that_cannot_be_written_is_printed(measures, tmp_path, option, 
 def test_a_report_that_cannot_be_printed_has_the_status_of_what_could_not_be_done():
     """Python itself would try again as it ends, and give a status that nobody has told of."""
     source = "import sys; from spec.harness.perf import compare\n"
-    source += "try: compare._print('report')\nexcept compare.BlitzError as error: sys.exit(str(error))"
+    source += "try: compare._print('report')\nexcept compare.HarnessError as error: sys.exit(str(error))"
 
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open("/dev/full", "w") as full:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from blitz.errors import BlitzError
+from spec.harness.errors import HarnessError
 from spec.harness.perf import interleaving
 from spec.harness.perf import worker as perf_worker
 from spec.harness.perf.interleaving import (
@@ -119,7 +119,7 @@ def test_a_benchmark_is_selected_by_a_word_in_its_name(select, expected):
 @pytest.mark.parametrize("select", ["vew, cpoy", "vew view cpoy"])
 def test_a_word_that_selects_nothing_is_refused(select):
     """A typing error, or a renamed benchmark, is not a success; what there is to select is named."""
-    with pytest.raises(BlitzError, match="no benchmark has vew or cpoy in its name: there are view, copy"):
+    with pytest.raises(HarnessError, match="no benchmark has vew or cpoy in its name: there are view, copy"):
         chosen(["view"], ["copy"], select)
 
 
@@ -129,7 +129,7 @@ def test_two_trees_without_benchmarks_cannot_be_compared(make_side, tmp_path):
     head = make_side("OPERATIONS = []")
     (head.tree / "spec" / "benchmarks" / "operations.py").unlink()
 
-    with pytest.raises(BlitzError, match="neither BASE nor HEAD has benchmarks"):
+    with pytest.raises(HarnessError, match="neither BASE nor HEAD has benchmarks"):
         measure(base, head, rounds=1)
 
 
@@ -152,7 +152,7 @@ def test_each_side_runs_the_code_of_its_own_tree(make_side, make_worker):
 
     worker.order("odd", prepare="odd")
 
-    with pytest.raises(BlitzError) as error:
+    with pytest.raises(HarnessError) as error:
         worker.answer()
     assert str(error.value) == f"{side} failed at odd: LookupError: {[own, str(side.tree), own]}"
 
@@ -172,7 +172,7 @@ def test_a_package_blitz_from_elsewhere_is_not_measured(make_side, tmp_path):
     (elsewhere / "__init__.py").touch()
     side = make_side(f"sys.path.insert(0, {str(elsewhere.parent)!r})\nimport blitz\nOPERATIONS = []\n")
 
-    with pytest.raises(BlitzError, match=f"expected the package blitz of {side.tree}, got {elsewhere}"):
+    with pytest.raises(HarnessError, match=f"expected the package blitz of {side.tree}, got {elsewhere}"):
         measure(side, side, rounds=1)
 
 
@@ -293,7 +293,9 @@ def test_a_tree_that_cannot_be_imported_is_told(make_side):
     """What it lacks is said, and that it is HEAD that lacks it."""
     base, head = make_side(sleeping(view=0.001)), make_side("import no_such_package")
 
-    with pytest.raises(BlitzError, match=r"HEAD \(a tree\) failed to start: ModuleNotFoundError: No module"):
+    with pytest.raises(
+        HarnessError, match=r"HEAD \(a tree\) failed to start: ModuleNotFoundError: No module"
+    ):
         measure(base, head, rounds=1)
 
 
@@ -301,7 +303,7 @@ def test_an_interpreter_that_is_none_is_told(make_side):
     """A program that answers nothing."""
     base, head = make_side(sleeping(view=0.001)), make_side(sleeping(view=0.001), python="/bin/true")
 
-    with pytest.raises(BlitzError, match=r"its process ended with status 0 before it could begin"):
+    with pytest.raises(HarnessError, match=r"its process ended with status 0 before it could begin"):
         measure(base, head, rounds=1)
 
 
@@ -312,7 +314,7 @@ def test_an_operation_that_hangs_is_given_up(make_side, make_worker):
 
     worker.order("odd", prepare="odd")
 
-    with pytest.raises(BlitzError, match=r"BASE \(a tree\) gave no answer within 0.2 s at odd"):
+    with pytest.raises(HarnessError, match=r"BASE \(a tree\) gave no answer within 0.2 s at odd"):
         worker.answer()
     worker.end()
     assert has_ended(worker.process.pid)
@@ -339,7 +341,7 @@ def test_garbage_is_not_collected_while_the_clock_runs(make_side, make_worker):
 
     worker.order("odd", prepare="odd")
 
-    with pytest.raises(BlitzError, match=r"\[True, False, False, False\]"):  # the first call is not timed
+    with pytest.raises(HarnessError, match=r"\[True, False, False, False\]"):  # the first call is not timed
         worker.answer()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from blitz.errors import BlitzError
+from spec.harness.errors import HarnessError
 from spec.harness.git import ask
 from spec.harness.perf.sides import side
 from spec.harness.tests.repositories import commit_all, make_project, make_repository
@@ -91,7 +91,7 @@ def test_an_unpacked_archive_does_not_have_the_revisions_of_what_lies_around_it(
     monkeypatch.chdir(archive)
     message = f"{archive} is no clone of this project, but lies in another repository, {around}"
 
-    with pytest.raises(BlitzError, match=re.escape(message)), side("BASE", "HEAD"):
+    with pytest.raises(HarnessError, match=re.escape(message)), side("BASE", "HEAD"):
         pass
     with side("HEAD", ".") as found:
         assert (found.tree, found.source) == (archive, f"no commit in {archive}")
@@ -104,7 +104,10 @@ def test_a_repository_of_something_else_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(other)
 
     for said in ("HEAD", sys.executable):
-        with pytest.raises(BlitzError, match=f"{other} lies in no clone of this project"), side("BASE", said):
+        with (
+            pytest.raises(HarnessError, match=f"{other} lies in no clone of this project"),
+            side("BASE", said),
+        ):
             pass
 
 
@@ -112,7 +115,7 @@ def test_the_reason_of_git_is_told(repository, tmp_path, monkeypatch):
     """An unpacked archive outside of any repository has no revisions."""
     monkeypatch.chdir(unpack(repository, tmp_path / "archive"))
 
-    with pytest.raises(BlitzError, match=r"BASE is HEAD: .*not a git repository"), side("BASE", "HEAD"):
+    with pytest.raises(HarnessError, match=r"BASE is HEAD: .*not a git repository"), side("BASE", "HEAD"):
         pass
 
 
@@ -122,13 +125,13 @@ def test_a_shallow_clone_is_said_to_be_one(repository, tmp_path, monkeypatch):
     ask(tmp_path, "clone", "--quiet", "--depth=1", f"file://{repository}", str(clone))
     monkeypatch.chdir(clone)
 
-    with pytest.raises(BlitzError, match="shallow clone, of which `git fetch --unshallow` gets the rest"):
+    with pytest.raises(HarnessError, match="shallow clone, of which `git fetch --unshallow` gets the rest"):
         side("BASE", "HEAD~1").__enter__()
     with side("BASE", "HEAD") as found:
         assert found.tree.joinpath("text").read_text() == "second"
 
 
-@pytest.mark.parametrize("problem", [None, KeyboardInterrupt, BlitzError])
+@pytest.mark.parametrize("problem", [None, KeyboardInterrupt, HarnessError])
 def test_nothing_is_left_of_a_revision(repository, problem, tmp_path):
     """Not the folder, and not what git knows of it, whatever came in between."""
 
@@ -154,7 +157,7 @@ def test_a_checkout_that_fails_leaves_nothing(repository, tmp_path):
     blob = number(repository, "HEAD:text")
     (repository / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
 
-    with pytest.raises(BlitzError, match=f"git cannot check out .*{blob}"), side("BASE", "trunk"):
+    with pytest.raises(HarnessError, match=f"git cannot check out .*{blob}"), side("BASE", "trunk"):
         pass
 
     assert len(ask(repository, "worktree", "list").splitlines()) == 1
@@ -203,7 +206,7 @@ def test_what_is_nothing_of_the_three_is_refused(repository, said):
         f"BASE is {said}: expected a folder, an interpreter or a revision: {repository} has no commit of"
     )
 
-    with pytest.raises(BlitzError, match=message), side("BASE", said):
+    with pytest.raises(HarnessError, match=message), side("BASE", said):
         pass
 
 
@@ -213,7 +216,7 @@ def test_a_name_of_two_things_is_refused(repository):
 
     message = r"trunk is a path and a revision: write \./trunk for the path"
 
-    with pytest.raises(BlitzError, match=message), side("BASE", "trunk"):
+    with pytest.raises(HarnessError, match=message), side("BASE", "trunk"):
         pass
     with side("BASE", "./trunk") as found:
         assert found.tree == repository / "trunk"

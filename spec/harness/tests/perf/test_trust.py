@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from blitz.errors import BlitzError
 from spec.benchmarks import trust
+from spec.harness.errors import HarnessError
 from spec.harness.perf import compare as perf
 from spec.harness.perf import interleaving
 from spec.harness.perf.ratios import Ratio
@@ -113,13 +113,13 @@ def test_records_of_another_trial_are_not_gone_on_with(tmp_path):
 
     assert len(trust.read(records, ["view"], 8)) == 1
     for names, rounds in ((["view"], 9), (["copy"], 8)):
-        with pytest.raises(BlitzError, match="is of other benchmarks or rounds"):
+        with pytest.raises(HarnessError, match="is of other benchmarks or rounds"):
             trust.read(records, names, rounds)
 
 
 def test_a_benchmark_that_is_not_there_ends_the_trial(tree):
     """A rename would leave it out unnoticed."""
-    with pytest.raises(BlitzError, match="no benchmark has gone in its name"):
+    with pytest.raises(HarnessError, match="no benchmark has gone in its name"):
         trust.compare(0, ["view", "gone"], 2)
 
 
@@ -129,5 +129,5 @@ def test_a_benchmark_that_fails_ends_the_trial(tree, monkeypatch):
     with tree.joinpath("spec", "benchmarks", "operations.py").open("a") as file:
         file.write(f"{doing('raise KeyError')}OPERATIONS += [view]\n")
 
-    with pytest.raises(BlitzError, match="expected the benchmarks view, odd, got view"):
+    with pytest.raises(HarnessError, match="expected the benchmarks view, odd, got view"):
         trust.compare(0, ["view", "odd"], 2)

@@ -1,22 +1,24 @@
-"""The table of claims and releases, from verdict files; and the runs behind it."""
+"""The table of statements and releases, from files of records; and the runs behind it."""
 
 import pytest
 
-from spec.harness.command_line import main
+from spec.command_line import main
 from spec.harness.records.reading import read
 
 DATED = """
-@claim("nn.new", notes="3", since="9.9")
+@statement("nn.new", notes="3")
+@since("9.9")
 def test_new():
     "Since 9.9 one is two."
     assert 1 == 2
 
-@claim("nn.old", notes="3", since="1.0")
+@statement("nn.old", notes="3")
+@since("1.0")
 def test_old():
     "Since 1.0 one is one."
     assert 1 == 1
 
-@claim("nn.always", notes="3")
+@statement("nn.always", notes="3")
 def test_always():
     "One is one."
     assert 1 == 1
@@ -24,23 +26,23 @@ def test_always():
 
 
 def outcomes(path):
-    """Return the outcome of each claim in a verdict file."""
+    """Return the outcome of each statement in a file of records."""
     return {record["id"]: record["outcome"] for record in read(path).results}
 
 
-def test_claim_of_a_newer_pytorch_is_refuted_in_a_run_of_the_history(run_spec, pytester):
-    """Without --history a claim of a newer PyTorch is not checked, with it the claim has its say."""
-    run_spec(DATED, "--verdicts=plain.jsonl")
-    run_spec(DATED, "--verdicts=history.jsonl", "--history")
+def test_statement_of_a_newer_pytorch_is_refuted_in_a_run_of_the_history(run_spec, pytester):
+    """Without --history a statement of a newer PyTorch is not checked, with it the statement has its say."""
+    run_spec(DATED, "--records=plain.jsonl")
+    run_spec(DATED, "--records=history.jsonl", "--history")
 
     plain, history = (outcomes(pytester.path / name) for name in ("plain.jsonl", "history.jsonl"))
     assert plain == {"nn.new": "not checked", "nn.old": "confirmed", "nn.always": "confirmed"}
     assert history == {"nn.new": "refuted", "nn.old": "confirmed", "nn.always": "confirmed"}
 
 
-def test_dated_claims_can_be_run_alone(run_spec):
-    """The marker dated selects the claims that name a release."""
-    result = run_spec(DATED, "-m", "dated")
+def test_dated_statements_can_be_run_alone(run_spec):
+    """The marker since selects the statements that name a release."""
+    result = run_spec(DATED, "-m", "since")
 
     assert result.parseoutcomes() == {"passed": 1, "skipped": 1, "deselected": 1}
 
@@ -64,46 +66,46 @@ def matrix(capsys):
     return run
 
 
-def test_matrix_shows_what_differs_with_the_oldest_release_first(write_verdicts, matrix):
-    """One row for each claim whose outcome differs, in the order of the specification."""
+def test_matrix_shows_what_differs_with_the_oldest_release_first(write_records, matrix):
+    """One row for each statement whose outcome differs, in the order of the specification."""
     dated = NEW | {"id": "nn.b"}
-    old = write_verdicts(
+    old = write_records(
         "old", [{"id": "nn.d"}, {"id": "nn.c"}, dated | REFUTED, ELSEWHERE], torch="2.9.1+cu128"
     )
-    new = write_verdicts("new", [{"id": "nn.c"}, dated, {}], torch="2.11.0")
+    new = write_records("new", [{"id": "nn.c"}, dated, {}], torch="2.11.0")
 
     assert matrix(new, old) == (
         0,
         [
-            "| claim | true since | 2.9.1 | 2.11.0 |",
+            "| statement | true since | 2.9.1 | 2.11.0 |",
             "| --- | --- | --- | --- |",
             "| `nn.a` |  | not checked (no-accelerator) | confirmed |",
             "| `nn.b` | 2.11 | refuted | confirmed |",
             "",
-            "The other 2 claims have the same outcome wherever they were run.",
+            "The other 2 statements have the same outcome wherever they were run.",
         ],
     )
 
 
-def test_files_of_one_environment_are_merged_by_the_worst(write_verdicts, matrix):
-    """A claim that one of two runs refuted is refuted, whichever run was the last."""
-    good = write_verdicts("good", [{}, ELSEWHERE | {"id": "nn.b"}], started="2026-11-25T00:00:00+00:00")
-    bad = write_verdicts("bad", [REFUTED, {"id": "nn.b"}, {"id": "nn.c"}], end={"exit_status": 1})
+def test_files_of_one_environment_are_merged_by_the_worst(write_records, matrix):
+    """A statement that one of two runs refuted is refuted, whichever run was the last."""
+    good = write_records("good", [{}, ELSEWHERE | {"id": "nn.b"}], started="2026-11-25T00:00:00+00:00")
+    bad = write_records("bad", [REFUTED, {"id": "nn.b"}, {"id": "nn.c"}], end={"exit_status": 1})
 
     status, lines = matrix(good, bad)
 
     assert status == 1
-    assert lines[0] == "| claim | true since | 2.15.0 |"
+    assert lines[0] == "| statement | true since | 2.15.0 |"
     assert lines[-1] == "- `nn.a` on 2.15.0: confirmed or not checked expected, refuted found"
     assert len([line for line in lines if line.startswith("- ")]) == 1
 
 
-def test_of_two_reasons_one_is_told_in_any_order_of_the_files(write_verdicts, matrix):
-    """Where two runs of one environment left a claim out for different reasons, the table has one of them."""
+def test_of_two_reasons_one_is_told_in_any_order_of_the_files(write_records, matrix):
+    """Where two runs of one environment left a statement out for two reasons, the table has one of them."""
     files = [
-        write_verdicts("no gpu", [ELSEWHERE]),
-        write_verdicts("not slow", [ELSEWHERE | {"reason": "slow"}]),
-        write_verdicts("elsewhere", python="3.12.1"),
+        write_records("no gpu", [ELSEWHERE]),
+        write_records("not slow", [ELSEWHERE | {"reason": "slow"}]),
+        write_records("elsewhere", python="3.12.1"),
     ]
 
     assert "| `nn.a` |  | not checked (no-accelerator) | confirmed |" in matrix(*files)[1]
@@ -145,36 +147,36 @@ ENVIRONMENTS = {
 
 
 @pytest.mark.parametrize(("other", "headings"), ENVIRONMENTS.values(), ids=ENVIRONMENTS)
-def test_a_column_is_an_environment(write_verdicts, matrix, other, headings):
+def test_a_column_is_an_environment(write_records, matrix, other, headings):
     """What the header says, but for the time, makes a column, which is named by what differs and no more."""
-    status, lines = matrix(write_verdicts("one"), write_verdicts("other", **other))
+    status, lines = matrix(write_records("one"), write_records("other", **other))
 
     assert status == 0
     assert sorted(lines[0].removesuffix(" |").split(" | ")[2:]) == sorted(headings)
 
 
-def test_the_driver_tells_two_machines_apart(write_verdicts, matrix):
+def test_the_driver_tells_two_machines_apart(write_records, matrix):
     """Two GPUs of one name under two drivers are two columns."""
     files = [
-        write_verdicts(driver, accelerator="cuda", devices=[GPU | {"driver": driver}])
+        write_records(driver, accelerator="cuda", devices=[GPU | {"driver": driver}])
         for driver in ("570.1", "580.2")
     ]
 
     assert matrix(*files)[1][0] == (
-        "| claim | true since | 2.15.0, devices 0 driver 570.1 | 2.15.0, devices 0 driver 580.2 |"
+        "| statement | true since | 2.15.0, devices 0 driver 570.1 | 2.15.0, devices 0 driver 580.2 |"
     )
 
 
-def test_of_three_environments_each_is_named_as_far_as_it_has_to_be(write_verdicts, matrix):
+def test_of_three_environments_each_is_named_as_far_as_it_has_to_be(write_records, matrix):
     """What tells two of them apart is not said of the third."""
     files = [
-        write_verdicts("a", torch="2.9.0", python="3.12.1"),
-        write_verdicts("b", python="3.12.1"),
-        write_verdicts("c"),
+        write_records("a", torch="2.9.0", python="3.12.1"),
+        write_records("b", python="3.12.1"),
+        write_records("c"),
     ]
 
     assert matrix(*files)[1][0] == (
-        "| claim | true since | 2.9.0 | 2.15.0, python 3.11.7 | 2.15.0, python 3.12.1 |"
+        "| statement | true since | 2.9.0 | 2.15.0, python 3.11.7 | 2.15.0, python 3.12.1 |"
     )
 
 
@@ -191,9 +193,9 @@ AS_THE_CLAIMS_SAY = {
 
 
 @pytest.mark.parametrize(("torch", "result"), AS_THE_CLAIMS_SAY.values(), ids=AS_THE_CLAIMS_SAY)
-def test_matrix_agrees_with_what_the_claims_say(write_verdicts, matrix, torch, result):
-    """Before its release a claim is refuted or not checked, from then on confirmed or not checked."""
-    path = write_verdicts(results=[result, {"id": "nn.b"}], torch=torch)
+def test_matrix_agrees_with_what_the_statements_say(write_records, matrix, torch, result):
+    """Before its release a statement is refuted or not checked, from then on confirmed or not checked."""
+    path = write_records(results=[result, {"id": "nn.b"}], torch=torch)
 
     assert matrix(path)[0] == 0
 
@@ -224,27 +226,27 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("torch", "result", "sentence"), WRONG.values(), ids=WRONG)
-def test_matrix_fails_where_an_outcome_is_not_as_the_claim_says(
-    write_verdicts, matrix, torch, result, sentence
+def test_matrix_fails_where_an_outcome_is_not_as_the_statement_says(
+    write_records, matrix, torch, result, sentence
 ):
-    """A claim is true since the release that it names, and on none before it; else the exit status is 1."""
-    status, lines = matrix(write_verdicts(results=[result, {"id": "nn.b"}], torch=torch))
+    """A statement is true since the release that it names, and not before; else the exit status is 1."""
+    status, lines = matrix(write_records(results=[result, {"id": "nn.b"}], torch=torch))
 
     assert f"- `nn.a` {sentence}" in lines
     assert status == 1
 
 
-def test_where_nothing_was_checked_there_is_nothing_to_compare(write_verdicts, capsys):
-    """Files in which each claim is not checked are no agreement: the status is 2."""
-    assert main(["matrix", str(write_verdicts(results=[ELSEWHERE]))]) == 2
+def test_where_nothing_was_checked_there_is_nothing_to_compare(write_records, capsys):
+    """Files in which each statement is not checked are no agreement: the status is 2."""
+    assert main(["matrix", str(write_records(results=[ELSEWHERE]))]) == 2
 
     assert capsys.readouterr().err == (
-        "blitz: no claim was checked in these files, so there is nothing to compare\n"
+        "blitz: no statement was checked in these files, so there is nothing to compare\n"
     )
 
 
 def test_a_run_on_a_pre_release_says_what_it_counts_as(run_spec, monkeypatch):
-    """A pre-release of the release that a claim names may lack what the release has."""
+    """A pre-release of the release that a statement names may lack what the release has."""
     monkeypatch.setattr("torch.__version__", "9.9.0a0+git335f664")
 
     result = run_spec(DATED, "-rs")

@@ -1,4 +1,4 @@
-"""Reading a verdict file: what a run left is told, and nothing else is believed."""
+"""Reading a file of records: what a run left is told, and nothing else is believed."""
 
 import json
 import os
@@ -6,18 +6,17 @@ import threading
 
 import pytest
 
-from blitz.errors import BlitzError
-from spec.harness.command_line import main
+from spec.command_line import main
+from spec.harness.errors import HarnessError
 from spec.harness.records.reading import UnfinishedError, read
-from spec.harness.statements import catalogue
 
 RUNG = {"kind": "rung", "device": "cuda:0", "rung": "kernels", "outcome": "failed", "seen": "wrong sums"}
 RUNG |= {"advice": "", "seconds": 0.1}
 
 
-def test_a_file_is_told_by_its_kinds_of_lines(write_verdicts):
+def test_a_file_is_told_by_its_kinds_of_lines(write_records):
     """The header, the rungs, the results and the end come apart."""
-    header, rungs, results, end = read(write_verdicts(results=[{}, {"id": "nn.b"}], rungs=[RUNG]))
+    header, rungs, results, end = read(write_records(results=[{}, {"id": "nn.b"}], rungs=[RUNG]))
 
     assert header["torch"] == "2.15.0+cpu"
     assert rungs == [RUNG]
@@ -25,16 +24,9 @@ def test_a_file_is_told_by_its_kinds_of_lines(write_verdicts):
     assert end["ended"] == 2
 
 
-def test_the_claims_are_known_without_importing_a_test():
-    """The ids that the text of the tests holds are those of the claims, each once."""
-    ids = catalogue.ids()
-
-    assert sorted(ids) == sorted(claim.id for claim in catalogue.claims())
-
-
-def test_a_file_is_read_once(write_verdicts, tmp_path, capsys):
+def test_a_file_is_read_once(write_records, tmp_path, capsys):
     """A pipe, which can be read only once, is summed up as a file is."""
-    text = write_verdicts().read_bytes()
+    text = write_records().read_bytes()
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_bytes, args=[text], daemon=True)
@@ -43,7 +35,7 @@ def test_a_file_is_read_once(write_verdicts, tmp_path, capsys):
     assert main(["summary", str(pipe)]) == 0
 
     writer.join(10)
-    assert "in all                     1          1" in capsys.readouterr().out
+    assert "in all                         1          1" in capsys.readouterr().out
 
 
 def change(number, **entries):
@@ -64,17 +56,20 @@ def put(number, text):
 
 DEEP = '{"kind": "result", "measured": ' + "[" * 100_000 + "]" * 100_000 + "}"
 UNTRUSTED = {
-    "nothing": (lambda lines: [], "v.jsonl: expected a verdict file, whose first line is a header"),
+    "nothing": (lambda lines: [], "v.jsonl: expected the records of a run, whose first line is a header"),
     "text": (lambda lines: ["hello"], "line 1: expected JSON: Expecting value at column 1"),
-    "no header": (lambda lines: lines[1:], "v.jsonl: expected a verdict file, whose first line is a header"),
-    "a list": (lambda lines: ["[]"], "v.jsonl: expected a verdict file, whose first line is a header"),
+    "no header": (
+        lambda lines: lines[1:],
+        "v.jsonl: expected the records of a run, whose first line is a header",
+    ),
+    "a list": (lambda lines: ["[]"], "v.jsonl: expected the records of a run, whose first line is a header"),
     "version 1": (
         change(0, schema=1),
-        "v.jsonl: expected schema version 2, got 1; make it anew with `blitz verify --verdicts v.jsonl`",
+        "v.jsonl: expected schema version 3, got 1; make it anew with `blitz verify --records v.jsonl`",
     ),
     "a version that is text": (
         change(0, schema="\n2"),
-        r"v.jsonl: expected schema version 2, got '\n2'; make",
+        r"v.jsonl: expected schema version 3, got '\n2'; make",
     ),
     "two files": (lambda lines: lines + lines, "line 4: the end of the run, but lines follow, as where two"),
     "two unfinished files": (lambda lines: lines[:3] * 2, "line 4: a second header, as where two files were"),
@@ -100,17 +95,17 @@ UNTRUSTED = {
     "a repeated key": (put(1, '{"kind": 1, "kind": 2}'), "line 2: a key stands twice in one object"),
     "half a character": (put(1, b'"caf\xe9"'), "line 2: expected UTF-8"),
     "UTF-16": (lambda lines: [line.encode("utf-16") for line in lines], "line 1: expected UTF-8"),
-    "an unknown claim": (
+    "an unknown statement": (
         change(1, id="nn.gone"),
-        "line 2: there is no claim 'nn.gone': the file is of an older or a newer commit",
+        "line 2: there is no statement 'nn.gone': the file is of another commit",
     ),
-    "a claim and a line end": (
+    "a statement and a line end": (
         change(1, id="nn.a\n"),
-        r"line 2: there is no claim 'nn.a\n': the file is of an",
+        r"line 2: there is no statement 'nn.a\n': the file is of an",
     ),
     "the same check twice": (
-        change(2, id="nn.a", node="spec/test_a.py::test"),
-        "line 3: a second result of spec/test_a.py::test on cpu",
+        change(2, id="nn.a", node="spec/section_3/test_a.py::test"),
+        "line 3: a second result of spec/section_3/test_a.py::test on cpu",
     ),
     "confirmed by nothing": (change(1, checks=0), "line 2: checks: 0 is less than the minimum of 1"),
     "left out for no reason": (change(1, outcome="not checked"), "line 2: reason: None is not of type"),
@@ -119,18 +114,18 @@ UNTRUSTED = {
         "line 3: the end tells of 2 results, and of 2 of 2 checks, but the file holds 1 results",
     ),
     "more checks than there are": (change(3, ended=9), "line 4: the end tells of 2 results, and of 9 of 2"),
-    "no claim": (
+    "no statement": (
         lambda lines: change(1, collected=0, ended=0, records=0)([lines[0], lines[-1]]),
-        "v.jsonl: the run had no claim to check, so there is nothing to tell",
+        "v.jsonl: the run checked no statement, so there is nothing to show",
     ),
 }
 
 
 @pytest.mark.parametrize("command", ["summary", "matrix"])
 @pytest.mark.parametrize(("change", "sentence"), UNTRUSTED.values(), ids=UNTRUSTED)
-def test_what_no_run_has_written_is_one_sentence(write_verdicts, capsys, command, change, sentence):
+def test_what_no_run_has_written_is_one_sentence(write_records, capsys, command, change, sentence):
     """The sentence names the file and the line, nothing of the file is told, and the status is 2."""
-    path = write_verdicts(results=[{}, {"id": "nn.b"}])
+    path = write_records(results=[{}, {"id": "nn.b"}])
     lines = change(path.read_text().splitlines())
     path.write_bytes(b"".join((line if isinstance(line, bytes) else line.encode()) + b"\n" for line in lines))
 
@@ -174,9 +169,9 @@ UNFINISHED = {
 
 
 @pytest.mark.parametrize(("cut", "sentence"), UNFINISHED.values(), ids=UNFINISHED)
-def test_a_run_that_did_not_finish_is_told_as_such(write_verdicts, capsys, cut, sentence):
+def test_a_run_that_did_not_finish_is_told_as_such(write_records, capsys, cut, sentence):
     """Summary says so above what is there, matrix compares nothing; the status of both is 3."""
-    path = write_verdicts(results=[{}, {"id": "nn.b"}])
+    path = write_records(results=[{}, {"id": "nn.b"}])
     path.write_text(cut(path.read_text()))
 
     assert main(["summary", str(path)]) == 3
@@ -190,25 +185,25 @@ def test_a_run_that_did_not_finish_is_told_as_such(write_verdicts, capsys, cut, 
     assert f"this run did not finish: {sentence}" in errors
 
 
-def test_no_cut_makes_a_good_file(write_verdicts):
+def test_no_cut_makes_a_good_file(write_records):
     """Wherever a file breaks off, it is refused: only the whole one is believed."""
-    path = write_verdicts()
+    path = write_records()
     whole = path.read_bytes()
 
     for length in range(0, len(whole), 41):
         path.write_bytes(whole[:length])
-        with pytest.raises(BlitzError):
+        with pytest.raises(HarnessError):
             read(path)
 
 
-def test_what_an_unfinished_run_left_comes_with_the_error(write_verdicts):
+def test_what_an_unfinished_run_left_comes_with_the_error(write_records):
     """Whoever wants it has the records in hand."""
-    path = write_verdicts(end={"collected": 7})
+    path = write_records(end={"collected": 7})
 
     with pytest.raises(UnfinishedError) as caught:
         read(path)
 
-    assert isinstance(caught.value, BlitzError)
+    assert isinstance(caught.value, HarnessError)
     assert [record["id"] for record in caught.value.found.results] == ["nn.a"]
 
 
@@ -222,20 +217,20 @@ STATUSES = {
     "a run that failed": (
         {"end": {"exit_status": 1}},
         1,
-        "the run ended with status 1, though no claim is refuted or broken",
+        "the run ended with status 1, though no statement is refuted or broken",
     ),
     "something seen": ({"end": {"seen": "a worker left no word"}}, 1, "a worker left no word"),
 }
 
 
 @pytest.mark.parametrize(("run", "status", "sentence"), STATUSES.values(), ids=STATUSES)
-def test_both_readers_end_as_the_run_did(write_verdicts, capsys, run, status, sentence):
-    """What was wrong with a run is told, with status 1, also where no record of a claim tells it."""
-    path = write_verdicts(**run)
+def test_both_readers_end_as_the_run_did(write_records, capsys, run, status, sentence):
+    """What was wrong with a run is told, with status 1, also where no record of a statement tells it."""
+    path = write_records(**run)
 
     assert main(["summary", str(path)]) == status
     assert sentence in capsys.readouterr().out
-    confirmed = write_verdicts("w.jsonl", results=[{"id": "nn.b"}])
+    confirmed = write_records("w.jsonl", results=[{"id": "nn.b"}])
     assert main(["matrix", str(path), str(confirmed)]) == status
 
 
@@ -243,15 +238,15 @@ STRANGE = "a\x1b[2Jb\x07c\u202ed\x9be\ud800f\u2028g\r"
 SHOWN = r"a\x1b[2Jb\x07c\u202ed\x9be\ud800f"
 
 
-def test_what_a_terminal_would_obey_is_shown_as_an_escape(write_verdicts, capsys):
+def test_what_a_terminal_would_obey_is_shown_as_an_escape(write_records, capsys):
     """No string of a file moves the cursor, hides or reorders text, or forges a line of its own."""
     refuted = {"outcome": "refuted", "seen": STRANGE, "sentence": STRANGE, "params": {"n": STRANGE}}
     rung = RUNG | {"outcome": "passed", "seen": f"{STRANGE}\nin all 1 1"}
-    path = write_verdicts(results=[refuted], rungs=[rung], cpu=STRANGE, end={"seen": STRANGE})
+    path = write_records(results=[refuted], rungs=[rung], cpu=STRANGE, end={"seen": STRANGE})
 
     main(["summary", str(path)])
-    main(["matrix", str(path), str(write_verdicts("w.jsonl"))])
-    main(["matrix", str(write_verdicts("u.jsonl", end={"collected": 9, "seen": STRANGE}))])
+    main(["matrix", str(path), str(write_records("w.jsonl"))])
+    main(["matrix", str(write_records("u.jsonl", end={"collected": 9, "seen": STRANGE}))])
 
     output, errors = capsys.readouterr()
     assert output.count(SHOWN) > 4

@@ -41,10 +41,10 @@ def fail_for_ever(*arguments, **options):
 def broken():
     ctypes.string_at(0)
 """
-CLAIM = """
+STATEMENT = """
 @pytest.mark.gpu
 @pytest.mark.timeout(1.5)
-@claim("nn.{name}", notes="3")
+@statement("nn.{name}", notes="3")
 def test_{name}({fixture}):
     "It ends."
     {body}
@@ -52,9 +52,9 @@ def test_{name}({fixture}):
 """
 
 
-def claim(name, body="pass", fixture=""):
-    """Return the source of a claim."""
-    return CLAIM.format(name=name, body=body, fixture=fixture)
+def statement(name, body="pass", fixture=""):
+    """Return the source of a statement."""
+    return STATEMENT.format(name=name, body=body, fixture=fixture)
 
 
 @pytest.fixture
@@ -72,21 +72,21 @@ def on_pretended_accelerator(make_spec, pytester, monkeypatch):
 
 
 def outcomes_and_words(path):
-    """Return outcome and what was seen of each claim of a verdict file."""
+    """Return outcome and what was seen of each statement of a file of records."""
     records = reading.read(path).results
     return {r["id"].removeprefix("nn."): (r["outcome"], r["seen"] or "") for r in records}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the hang and the signals are POSIX")
-def test_each_fault_costs_one_claim(on_pretended_accelerator, pytester):
-    """Of five faults that end a process and two that do not, each costs its own claim; all others go on."""
-    source = HEADER + claim("first")
+def test_each_fault_costs_one_statement(on_pretended_accelerator, pytester):
+    """Of five faults that end a process and two that do not, each costs its own check; all others go on."""
+    source = HEADER + statement("first")
     for name, body in BODIES.items():
-        source += claim(name, body) + claim(f"{name}next")
-    source += claim("setup", fixture="broken") + claim("last")
+        source += statement(name, body) + statement(f"{name}next")
+    source += statement("setup", fixture="broken") + statement("last")
 
-    result = on_pretended_accelerator(source, "--verdicts=v.jsonl")
+    result = on_pretended_accelerator(source, "--records=v.jsonl")
     found = outcomes_and_words(pytester.path / "v.jsonl")
 
     assert {name: outcome for name, (outcome, _) in found.items() if outcome != "confirmed"} == {
@@ -114,11 +114,11 @@ def test_each_fault_costs_one_claim(on_pretended_accelerator, pytester):
 
 
 @pytest.mark.slow
-def test_a_crash_costs_one_claim(on_pretended_accelerator, pytester):
-    """The claim whose process crashed is recorded as crashed, and the next one is checked."""
-    source = HEADER + claim("kill", BODIES["kill"]) + claim("on")
+def test_a_crash_costs_one_statement(on_pretended_accelerator, pytester):
+    """The statement whose process crashed is recorded as crashed, and the next one is checked."""
+    source = HEADER + statement("kill", BODIES["kill"]) + statement("on")
 
-    on_pretended_accelerator(source, "--verdicts=v.jsonl")
+    on_pretended_accelerator(source, "--records=v.jsonl")
 
     found = outcomes_and_words(pytester.path / "v.jsonl")
     assert found == {"kill": ("crashed", NO_WORD), "on": ("confirmed", "")}

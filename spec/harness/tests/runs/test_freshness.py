@@ -42,14 +42,14 @@ CHANGES = {
     ),
     "how NumPy treats errors is ('raise', 'raise', 'raise', 'raise')": lambda: np.errstate(all="raise"),
 }
-CLAIMS = """
-@claim("nn.a", notes="3")
+STATEMENTS = """
+@statement("nn.a", notes="3")
 def test_a():
     "One is one."
     assert 1 == 1
     torch.set_default_dtype(torch.float64)
 
-@claim("nn.b", notes="3")
+@statement("nn.b", notes="3")
 def test_b():
     "One is one."
     assert 1 == 1
@@ -80,7 +80,7 @@ def test_nothing_differs_in_a_fresh_process():
 def test_a_run_that_would_not_begin_fresh_is_refused_in_a_sentence(run_spec):
     """All differences are named, before anything is collected."""
     with np.errstate(divide="ignore"), torch.no_grad():
-        result = run_spec(CLAIMS, "-k", "test_b")
+        result = run_spec(STATEMENTS, "-k", "test_b")
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
@@ -92,21 +92,21 @@ def test_a_run_that_would_not_begin_fresh_is_refused_in_a_sentence(run_spec):
 def test_what_a_test_leaves_behind_is_told_by_the_next(run_spec):
     """The one that left it is named, and what it is, instead of a failure that nobody can explain."""
     try:
-        result = run_spec(CLAIMS)
+        result = run_spec(STATEMENTS)
     finally:
         torch.set_default_dtype(torch.float32)
 
     assert result.ret == 1
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(
-        ["not a fresh PyTorch since spec/test_3_example.py::test_a began: the default dtype is *64*"]
+        ["not a fresh PyTorch since spec/section_3/test_example.py::test_a began: the default dtype is *64*"]
     )
 
 
 def test_what_a_module_changes_while_it_is_collected_is_told_by_each_test(run_spec):
     """It was changed since the run began, by no test."""
     try:
-        result = run_spec(CLAIMS.replace("    torch.set", "torch.set"))
+        result = run_spec(STATEMENTS.replace("    torch.set", "torch.set"))
     finally:
         torch.set_default_dtype(torch.float32)
 

@@ -52,9 +52,9 @@ def pytest_sessionfinish():
     if "PYTEST_XDIST_WORKER" in os.environ or not {workers}:
         act("end")
 """
-CLAIM = """
+STATEMENT = """
 @pytest.mark.timeout({seconds})
-@claim("nn.c{number}", notes="3")
+@statement("nn.c{number}", notes="3")
 def test_{number}({fixture}):
     "One is one."
     {line}
@@ -63,9 +63,9 @@ def test_{number}({fixture}):
 
 
 def specification(at, count=5, seconds=30):
-    """Return claims, of which number `at` acts in its fixture, itself and in its teardown."""
-    claims = [
-        CLAIM.format(
+    """Return statements, of which number `at` acts in its fixture, itself and in its teardown."""
+    statements = [
+        STATEMENT.format(
             number=n,
             seconds=seconds,
             fixture="acting" * (n == at),
@@ -73,7 +73,7 @@ def specification(at, count=5, seconds=30):
         )
         for n in range(count)
     ]
-    return "from conftest import act\nact('import')\n" + "".join(claims)
+    return "from conftest import act\nact('import')\n" + "".join(statements)
 
 
 @pytest.fixture
@@ -82,11 +82,15 @@ def run_apart(make_spec, pytester):
 
     def run(source, conftest, *options, seconds=60):
         make_spec(source)
-        pytester.path.joinpath("conftest.py").write_text(conftest)
+        told = pytester.path / "spec" / "conftest.py"
+        pytester.path.joinpath("conftest.py").write_text(
+            conftest + told.read_text().replace("parent", "parent / 'spec'")
+        )
+        told.unlink()  # else there would be two modules called conftest
         faulthandler.cancel_dump_traceback_later()  # a fork loses its thread, and would wait for it
         process = os.fork()
         if process == 0:
-            _run_and_leave(pytester.path / "output", ["--verdicts=v.jsonl", *options])
+            _run_and_leave(pytester.path / "output", ["--records=v.jsonl", *options])
         end = time.monotonic() + seconds
         while not (ended := os.waitpid(process, os.WNOHANG))[0] and time.monotonic() < end:
             time.sleep(0.01)
@@ -167,7 +171,7 @@ def test_a_check_that_exits_with_0_does_not_end_the_run_with_0(run_apart, pytest
     assert lines[-1]["ended"] == 1
     assert (
         "this run did not finish: the process that ran the checks ended with status 0, at "
-        "spec/test_3_example.py::test_1; 2 of 3 checks did not come to an end, such as"
+        "spec/section_3/test_example.py::test_1; 2 of 3 checks did not come to an end, such as"
     ) in output_of(pytester)
 
 
@@ -259,13 +263,13 @@ def pytest_runtest_protocol(item, nextitem):
 SOMETIMES = """
 seen = []
 
-@claim("nn.a", notes="3")
+@statement("nn.a", notes="3")
 def test_a():
     "One is one."
     seen.append(1)
     assert len(seen) > 1
 
-@claim("nn.b", notes="3")
+@statement("nn.b", notes="3")
 def test_b():
     "One is one."
     assert 1 == 1

@@ -21,7 +21,7 @@ class Careless:
     def __del__(self):
         raise ValueError("too late")
 
-@claim("nn.a", notes="3")
+@statement("nn.a", notes="3")
 def test_a(place):
     "One is one."
     assert 1 == 1
@@ -43,9 +43,9 @@ def test_a_warning_fails_the_test_that_gives_it(run_spec, place, giver):
 
 def test_the_mark_of_a_test_counts_more(run_spec):
     """What a test says of a warning by its own mark, its class's or its module's, holds."""
-    marks = '@pytest.mark.filterwarnings("ignore:old")\n@claim'
+    marks = '@pytest.mark.filterwarnings("ignore:old")\n@statement'
 
-    result = run_spec(TEST.replace("@claim", marks) + "    warnings.warn('old')\n" + PLACES["call"])
+    result = run_spec(TEST.replace("@statement", marks) + "    warnings.warn('old')\n" + PLACES["call"])
 
     assert (result.ret, result.parseoutcomes()) == (0, {"passed": 1})
 

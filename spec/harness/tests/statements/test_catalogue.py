@@ -1,76 +1,73 @@
-"""docs/claims.md and `blitz explain`, both read from the claims."""
+"""docs/statements.md, `blitz explain` and `blitz statements`, all read from the statements."""
 
 from xml.etree import ElementTree
 
 import pytest
 
-from blitz.errors import BlitzError
+from blitz.explained.graph_drawing import draw
+from spec.harness.children import ROOT
+from spec.harness.errors import HarnessError
 from spec.harness.statements import catalogue
-from spec.harness.statements.claims import SECTIONS
+from spec.notes import NOTES
 
 
-def test_the_page_of_claims_is_up_to_date():
-    """docs/claims.md is what `blitz claims` prints; write it anew after a change of claims."""
-    committed = (catalogue.SPEC.parent / "docs" / "claims.md").read_text(encoding="utf-8")
+def test_the_page_of_statements_is_up_to_date():
+    """docs/statements.md is what `blitz statements` prints; write it anew after a change of statements."""
+    committed = (ROOT / "docs" / "statements.md").read_text(encoding="utf-8")
 
-    assert committed == catalogue.page()
-
-
-def test_claims_stand_in_the_order_of_the_notes():
-    """The catalogue holds every claim once, section by section."""
-    claims = catalogue.claims()
-    order = [list(SECTIONS.values()).index(claim.section) for claim in claims]
-
-    assert order == sorted(order)
-    assert len({claim.id for claim in claims}) == len(claims) > 0
+    assert committed == catalogue.page(NOTES)
 
 
-def test_explain_tells_sentence_source_and_sabotages():
-    """A claim is told with what is true, what the notes say, its test and its sabotages."""
-    text = catalogue.explain(catalogue.find("nn.only-mini-batches"))
+def test_statements_stand_in_the_order_of_the_notes():
+    """The catalogue holds every statement once, heading by heading."""
+    statements = catalogue.statements(NOTES)
+    order = [heading for its in NOTES.headings.values() for heading in its]
+    places = [order.index(statement.heading) for statement in statements]
+
+    assert places == sorted(places)
+    assert len({statement.id for statement in statements}) == len(statements) > 0
+
+
+def test_the_ids_are_known_without_importing_a_test():
+    """What reads records asks for the ids alone, which it takes from the text of the files."""
+    ids = catalogue.ids(NOTES)
+
+    assert sorted(ids) == sorted(statement.id for statement in catalogue.statements(NOTES))
+
+
+def test_explain_shows_sentence_faults_and_source():
+    """A statement is shown with what is true, what the notes say, its faults and its checks."""
+    text = catalogue.explain(catalogue.find("nn.only-mini-batches", NOTES), NOTES)
 
     assert text.startswith("nn.only-mini-batches: ")
     assert "verdict   outdated: right once, not any more" in text
     assert "they say  " in text
-    assert "# spec/test_3_" in text
-    assert '@claim("nn.only-mini-batches"' in text
-    assert "# its graph" not in text
+    assert "\ncatches   " in text
+    assert "# spec/section_3_neural_networks/test_3_" in text
+    assert "@statement(" in text
 
 
-def test_explain_ends_in_the_outline_of_a_graph():
-    """A claim that carries a graph is told with the outline of it, its leaves by name."""
-    text = catalogue.explain(catalogue.find("autograd.graph-structure"))
+@pytest.mark.parametrize(
+    "statement", [s for s in catalogue.statements(NOTES) if s.graph], ids=lambda statement: statement.id
+)
+def test_every_graph_of_a_statement_can_be_drawn(statement):
+    """The graph of a statement is drawn under its title, each leaf by a name."""
+    result, leaves = statement.graph()
+    picture = ElementTree.fromstring(draw(result, params=leaves, title=statement.id))
 
-    source, outline = text.split("\n\n# its graph, from the result back to the leaves (●)\n\n")
-    assert source.endswith("        ]")
-    assert outline.startswith("○ SubBackward0\n├─○ PowBackward0\n│ ● b (2)\n")
-    assert outline.endswith("● a (2)")
-
-
-@pytest.mark.parametrize("claim", [c for c in catalogue.claims() if c.graph], ids=lambda claim: claim.id)
-def test_every_graph_of_a_claim_can_be_drawn(claim):
-    """What a claim carries as its graph is drawn under the claim's id and sentence, each leaf by a name."""
-    picture = ElementTree.fromstring(catalogue.picture(claim))
-
-    assert picture[0].text == f"{claim.id}: {claim.sentence}"
+    assert picture[0].text == statement.id
     assert not any((text.text or "").startswith("leaf (") for text in picture.iter())
 
 
-def test_a_claim_without_a_graph_has_no_picture():
-    """What has no graph is not drawn; the sentence names the claims that have one."""
-    message = r"the claim nn\.net-print has no graph to draw; these have: .*autograd\.graph-structure, "
-
-    with pytest.raises(BlitzError, match=message):
-        catalogue.picture(catalogue.find("nn.net-print"))
-
-
-def test_find_names_the_nearest_claims():
+def test_find_names_the_nearest_statements():
     """A misspelt id is answered with the ids that are near."""
-    with pytest.raises(BlitzError, match=r"no claim is called 'nn\.netprint'; did you mean .*nn\.net-print"):
-        catalogue.find("nn.netprint")
+    message = r"no statement is called 'nn\.netprint'; did you mean .*nn\.net-print"
+
+    with pytest.raises(HarnessError, match=message):
+        catalogue.find("nn.netprint", NOTES)
 
 
 def test_find_points_to_the_list_where_nothing_is_near():
     """An id like no other is answered with the way to the list."""
-    with pytest.raises(BlitzError, match="`blitz claims` lists them all"):
-        catalogue.find("§")
+    with pytest.raises(HarnessError, match="`blitz statements` lists them all"):
+        catalogue.find("§", NOTES)

@@ -43,7 +43,7 @@ def test_an_executed_check_counts(run_spec, body):
 
 @pytest.mark.parametrize("body", NO_CHECKS.values(), ids=NO_CHECKS)
 def test_a_test_without_an_executed_check_fails(run_spec, body):
-    """A test that ends without having checked anything fails, claim or not."""
+    """A test that ends without having checked anything fails, statement or not."""
     result = run_spec(TEST.format(body=body), file="spec/blitz/cifar10/test_data.py")
 
     assert result.parseoutcomes() == {"failed": 1}
@@ -100,3 +100,35 @@ def test_the_table_of_default_tolerances_is_pytorchs(dtype):
     torch.testing.assert_close(1000 + 0.8 * 1000 * rtol + expected, 1000 + expected)
     with pytest.raises(AssertionError):
         torch.testing.assert_close(1000 + 1.6 * 1000 * rtol + expected, 1000 + expected)
+
+
+def test_what_counts_checks_is_put_back_at_the_end_of_the_run(pytester):
+    """A program that runs pytest in its own process has its PyTorch and its pytest back afterwards."""
+    pytester.makepyfile(
+        program="""
+        import pytest, torch
+        from spec.harness.runs import guard
+        from torch.testing._comparison import TensorLikePair
+
+        def parts():
+            contexts = [pytest.RaisesExc.__exit__, type(pytest.warns()).__exit__]
+            return [torch.testing.assert_close, TensorLikePair._equalize_attributes, *contexts]
+
+        class Look:
+            def pytest_collection_finish(self):
+                global during
+                during = parts()
+
+        before, during = parts(), None
+        guard.watching = True  # no other process runs it
+        options = ["-p", "spec.harness.plugin", "-o", "enable_assertion_pass_hook=1"]
+        pytest.main([*options, "test_a.py"], [Look()])
+        assert all(now is not then for now, then in zip(during, before))
+        assert all(now is then for now, then in zip(parts(), before))
+        """,
+        test_a="def test_a():\n    assert 1 == 1\n",
+    )
+
+    result = pytester.runpython("program.py")
+
+    assert result.ret == 0, result.stderr.str()

@@ -4,27 +4,28 @@ import pytest
 import torch
 
 from blitz.cifar10 import data, stand_in
-from spec.harness.statements.contract import REASONS, check_requirements, is_cifar10, not_checked
+from spec.cifar10 import is_cifar10
+from spec.harness.statements.contract import REASONS, check_requirements, not_checked
 from spec.harness.tests.accelerator.test_devices import pretend_accelerator
 
-CLAIM = """
-@claim("nn.a", notes="3"{options})
+STATEMENT = """
+@statement("nn.a", notes="3"{options})
 def test_a({fixtures}):
     '''One is one.'''
     {body}
     assert 1 == 1
 """
-PLAIN = CLAIM.format(options="", fixtures="", body="")
+PLAIN = STATEMENT.format(options="", fixtures="", body="")
 
 NOT_CHECKED = {
     "no-accelerator": "@pytest.mark.gpu" + PLAIN,
     "too-few-devices": "@pytest.mark.multi_gpu(99)" + PLAIN,
-    "no-cifar10": CLAIM.format(options="", fixtures="cifar10", body=""),
-    "torch-too-old": CLAIM.format(options=", since='99.0'", fixtures="", body=""),
-    "no-namespaces": CLAIM.format(options="", fixtures="", body="not_checked('no-namespaces')"),
-    "blocked": CLAIM.format(options="", fixtures="", body="not_checked('blocked')"),
+    "no-data": STATEMENT.format(options="", fixtures="cifar10", body=""),
+    "torch-too-old": "@since('99.0')" + STATEMENT.format(options="", fixtures="", body=""),
+    "no-namespaces": STATEMENT.format(options="", fixtures="", body="not_checked('no-namespaces')"),
+    "blocked": STATEMENT.format(options="", fixtures="", body="not_checked('blocked')"),
     "not-implemented": "@pytest.mark.gpu"
-    + CLAIM.format(
+    + STATEMENT.format(
         options="",
         fixtures="",
         body="raise NotImplementedError(\"Could not run 'aten::sort' with arguments from the 'X' backend.\")",
@@ -36,14 +37,14 @@ NOT_CHECKED = {
 
 @pytest.mark.parametrize(("reason", "source"), NOT_CHECKED.items(), ids=NOT_CHECKED)
 def test_each_reason_is_given_where_it_applies(run_spec, monkeypatch, reason, source):
-    """A claim that this machine cannot check is skipped, with the reason in the last lines."""
+    """A statement that this machine cannot check is skipped, with the reason in the last lines."""
     if reason in ("too-few-devices", "not-implemented"):
         pretend_accelerator(monkeypatch)
 
     result = run_spec(source)
 
     assert result.parseoutcomes() == {"skipped": 1}
-    result.stdout.fnmatch_lines([f"not checked: 1 claim, {reason}: *"])
+    result.stdout.fnmatch_lines([f"not checked: 1 statement, {reason}: *"])
 
 
 def test_images_of_other_classes_are_not_taken_for_cifar10(run_spec, monkeypatch, tmp_path):
@@ -51,8 +52,8 @@ def test_images_of_other_classes_are_not_taken_for_cifar10(run_spec, monkeypatch
     monkeypatch.setattr(data, "find", lambda source=None: ("image folder", tmp_path))
     monkeypatch.setattr(data, "load", lambda source=None: stand_in.draw())
 
-    assert run_spec(NOT_CHECKED["no-cifar10"]).parseoutcomes() == {"skipped": 1}
-    assert run_spec(NOT_CHECKED["no-cifar10"], "--require=cifar10").parseoutcomes() == {"errors": 1}
+    assert run_spec(NOT_CHECKED["no-data"]).parseoutcomes() == {"skipped": 1}
+    assert run_spec(NOT_CHECKED["no-data"], "--require=cifar10").parseoutcomes() == {"errors": 1}
 
 
 def test_cifar10_is_known_by_classes_and_counts():
@@ -74,9 +75,9 @@ def test_the_list_of_reasons_is_closed():
     assert {*NOT_CHECKED, "not-reached"} == set(REASONS)  # which is for a run that broke off
 
 
-def test_a_claim_skipped_without_a_reason_fails(run_spec):
-    """A bare pytest.skip in a claim is no verdict."""
-    result = run_spec(CLAIM.format(options="", fixtures="", body="pytest.skip('not today')"))
+def test_a_statement_skipped_without_a_reason_fails(run_spec):
+    """A bare pytest.skip in a statement is no verdict."""
+    result = run_spec(STATEMENT.format(options="", fixtures="", body="pytest.skip('not today')"))
 
     assert result.parseoutcomes() == {"failed": 1}
     result.stdout.fnmatch_lines(["skipped without a reason from the closed list*not today*"])
@@ -84,24 +85,24 @@ def test_a_claim_skipped_without_a_reason_fails(run_spec):
 
 XFAIL = {
     "mark": "@pytest.mark.xfail" + PLAIN,
-    "call": CLAIM.format(options="", fixtures="", body="pytest.xfail('hm')"),
+    "call": STATEMENT.format(options="", fixtures="", body="pytest.xfail('hm')"),
 }
 
 
 @pytest.mark.parametrize("source", XFAIL.values(), ids=XFAIL)
-def test_a_claim_cannot_be_expected_to_fail(run_spec, source):
-    """An xfail would turn a refuted claim green, so it is a failure, and the exit status says so."""
+def test_a_statement_cannot_be_expected_to_fail(run_spec, source):
+    """An xfail would turn a refuted statement green, so it is a failure, and the exit status says so."""
     result = run_spec(source)
 
     assert (result.ret, result.parseoutcomes()) == (1, {"failed": 1})
 
 
 def test_the_marker_cifar10_is_enough(run_spec):
-    """A claim marked cifar10 is not checked on the stand-in, whichever way it loads its data."""
+    """A statement marked cifar10 is not checked on the stand-in, whichever way it loads its data."""
     assert run_spec("@pytest.mark.cifar10" + PLAIN).parseoutcomes() == {"skipped": 1}
 
 
-def test_slow_claims_run_with_slow(run_spec):
+def test_slow_statements_run_with_slow(run_spec):
     """What trains for longer runs when it is asked for."""
     assert run_spec(NOT_CHECKED["slow"], "--slow").parseoutcomes() == {"passed": 1}
 
@@ -112,7 +113,7 @@ UNMET = {
     "cifar10": [
         "--require cifar10: no CIFAR-10 at hand: fetch it with `blitz verify --download`*--data PATH*"
     ],
-    "gpu": ["unknown requirement 'gpu': expected cuda, cuda:N (N devices) or cifar10"],
+    "gpu": ["unknown requirement 'gpu': expected one of cuda, cuda:N (N devices), cifar10"],
     "cuda:0": ["unknown requirement 'cuda:0'*"],
 }
 
@@ -143,7 +144,7 @@ def test_requirements_may_come_from_the_environment(run_spec, monkeypatch):
 
 
 def test_a_required_reason_is_a_failure(run_spec, monkeypatch):
-    """Under --require cuda a claim that still finds no accelerator fails."""
+    """Under --require cuda a statement that still finds no accelerator fails."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda *args, **kwargs: False)
@@ -154,13 +155,13 @@ def test_a_required_reason_is_a_failure(run_spec, monkeypatch):
     result.stdout.fnmatch_lines(["*required, but not checked: no-accelerator*"])
 
 
-def test_two_devices_required_forbid_too_few_devices(monkeypatch):
+def test_two_devices_required_forbid_too_few_devices(monkeypatch, pytestconfig):
     """cuda:2 makes a failure of too-few-devices as well; cuda alone does not."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
-    assert check_requirements(["cuda"]) == {"no-accelerator"}
-    assert check_requirements(["cuda:2"]) == {"no-accelerator", "too-few-devices"}
+    assert check_requirements(pytestconfig, ["cuda"]) == {"no-accelerator"}
+    assert check_requirements(pytestconfig, ["cuda:2"]) == {"no-accelerator", "too-few-devices"}
 
 
 def test_the_stand_in_can_be_asked_for(run_spec, monkeypatch, tmp_path):

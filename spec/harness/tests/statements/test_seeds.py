@@ -17,14 +17,14 @@ def draw(name):
         file.write(json.dumps([name, *values]) + "\\n")
     assert True
 
-@claim("nn.a", notes="3")
-@broken_by(torch, "ones", zeros)
+@statement("nn.a", notes="3")
+@fault("ones is broken", torch, "ones", zeros)
 def test_a(device):
     "True."
     draw("a")
 
-@claim("nn.b", notes="3")
-@broken_by(torch, "ones", zeros)
+@statement("nn.b", notes="3")
+@fault("ones is broken", torch, "ones", zeros)
 def test_b():
     "True."
     draw("b")
@@ -85,8 +85,10 @@ def test_shared_fixtures_draw_the_same_whichever_test_comes_first(run_spec, pyte
 
 def test_seed_and_params_hold_no_addresses(run_spec, pytester):
     """A case that is a function is named, since its address is another one in the next process."""
-    cases = '@pytest.mark.parametrize("f", [torch.relu, lambda x: x, object()])\n@claim("nn.f", notes="3")\n'
-    run_spec(f"{cases}def test_f(f):\n    'True.'\n    assert f\n", "--verdicts=v.jsonl")
+    cases = (
+        '@pytest.mark.parametrize("f", [torch.relu, lambda x: x, object()])\n@statement("nn.f", notes="3")\n'
+    )
+    run_spec(f"{cases}def test_f(f):\n    'True.'\n    assert f\n", "--records=v.jsonl")
 
     records = read(pytester.path / "v.jsonl").results
 
@@ -113,8 +115,8 @@ def test_seed_is_a_number_that_every_generator_takes(request):
 GENERATED = """
 from hypothesis import given, strategies as st
 
-@claim("nn.generated", notes="3")
-@broken_by(torch, "zeros", zeros)
+@statement("nn.generated", notes="3")
+@fault("zeros is broken", torch, "zeros", zeros)
 @given(st.integers())
 def test_generated(number):
     'True.'

@@ -1,4 +1,4 @@
-"""Writing a verdict file: a header with the environment, a record per claim, case and device, an end."""
+"""Writing down a run: a header with the environment, a record for each check, row and device, an end."""
 
 import importlib.metadata
 import json
@@ -14,19 +14,18 @@ import numpy as np
 import pytest
 import torch
 
-from blitz.cifar10 import data
-from blitz.errors import BlitzError
-from blitz.training.precision import precision_flags
 from spec.harness import git
 from spec.harness.accelerator import machine
+from spec.harness.accelerator.precision import precision_flags
 from spec.harness.children import ROOT
+from spec.harness.errors import HarnessError
 from spec.harness.statements.outcomes import Record
 
-SCHEMA_VERSION = 2
-SCHEMA = Path(__file__).with_name("verdicts.schema.json")
+SCHEMA_VERSION = 3
+SCHEMA = Path(__file__).with_name("records.schema.json")
 
 
-class VerdictFile:
+class RecordFile:
     """A file that holds whole lines only, whenever the process that writes it ends."""
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +33,7 @@ class VerdictFile:
         try:
             self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
-            raise pytest.UsageError(f"--verdicts {path}: cannot write there: {error.strerror}") from None
+            raise pytest.UsageError(f"--records {path}: cannot write there: {error.strerror}") from None
 
     def empty(self) -> None:
         """Take away what an earlier run has left in it."""
@@ -45,7 +44,7 @@ class VerdictFile:
         """Append `record` as one line, as a rule by one call, so that no reader sees half of it.
 
         Raises:
-            BlitzError: it cannot be written, as on a full disk; the file ends with the line before.
+            HarnessError: it cannot be written, as on a full disk; the file ends with the line before.
         """
         line = (json.dumps(plain(record)) + "\n").encode()
         unwritten = memoryview(line)
@@ -56,7 +55,7 @@ class VerdictFile:
         except OSError as error:
             with suppress(OSError):  # a pipe cannot be cut
                 os.ftruncate(self.file, whole)
-            raise BlitzError(f"{self.path}: cannot write it any further: {error.strerror}") from None
+            raise HarnessError(f"{self.path}: cannot write it any further: {error.strerror}") from None
 
     def close(self) -> None:
         """Close the file."""
@@ -76,8 +75,8 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
-def header() -> Record:
-    """Describe the environment, without initialising CUDA."""
+def header(data: str | None) -> Record:
+    """Describe the environment, and name the data; this does not initialise CUDA."""
     return {
         "kind": "header",
         "schema": SCHEMA_VERSION,
@@ -89,7 +88,7 @@ def header() -> Record:
         **machine.describe(),
         "precision": precision_flags(),
         "commit": git.commit(ROOT),
-        "data": data.find()[0],
+        "data": data,
     }
 
 

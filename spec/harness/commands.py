@@ -1,0 +1,74 @@
+"""The commands that read records, list statements, climb the ladder, and compare speeds.
+
+A command imports what it needs when it runs, so that help and usage errors do not wait for PyTorch.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from spec.harness.perf import compare as perf
+from spec.harness.records.escaping import printable
+from spec.harness.statements.notes import Notes
+
+
+def add_commands(commands: Any, notes: Notes) -> None:
+    """Add the parser of each command, whose `run` takes the arguments and returns the exit status."""
+    climb = commands.add_parser("doctor", help="find the first cause of what is wrong with an accelerator")
+    climb.add_argument(
+        "--device", metavar="NAME", help="a kind, such as cuda, xpu or cpu, or one device, such as cuda:1"
+    )
+    climb.set_defaults(run=_doctor)
+
+    words = commands.add_parser("summary", help="print the summary of a run again, from its records")
+    words.add_argument("records", type=Path, metavar="RECORDS", help="a file that --records wrote")
+    words.set_defaults(run=partial(_summary, notes))
+
+    table = commands.add_parser(
+        "matrix", help="show what differs between the records of several environments"
+    )
+    table.add_argument("records", type=Path, metavar="RECORDS", nargs="+", help="files that --records wrote")
+    table.set_defaults(run=partial(_matrix, notes))
+
+    every = commands.add_parser("statements", help="print all statements as Markdown (docs/statements.md)")
+    every.set_defaults(run=partial(_statements, notes))
+
+    perf.add_command(commands)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from spec.harness.accelerator.doctor import doctor
+
+    return doctor(arguments.device)
+
+
+def _summary(notes: Notes, arguments: argparse.Namespace) -> int:
+    from spec.harness.records import reading, summary
+    from spec.harness.statements import catalogue
+
+    try:
+        found = reading.read(arguments.records, catalogue.ids(notes))
+    except reading.UnfinishedError as unfinished:
+        print("\n".join([printable(str(unfinished)), "", *summary.of_file(unfinished.found)]))
+        return unfinished.status
+    trouble = summary.trouble(found)
+    print("\n".join([*summary.of_file(found), *(["", trouble] if trouble else [])]))
+    return 1 if trouble or summary.any_bad(found.results) else 0
+
+
+def _matrix(notes: Notes, arguments: argparse.Namespace) -> int:
+    from spec.harness.records import matrix
+    from spec.harness.statements import catalogue
+
+    known = catalogue.ids(notes)
+    lines, as_said = matrix.report(matrix.columns(arguments.records, known), known)
+    print("\n".join(lines))
+    return 0 if as_said else 1
+
+
+def _statements(notes: Notes, arguments: argparse.Namespace) -> int:
+    from spec.harness.statements import catalogue
+
+    print(catalogue.page(notes), end="")
+    return 0

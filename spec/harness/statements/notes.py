@@ -1,0 +1,31 @@
+"""What a specification tells the harness of the notes that it holds to PyTorch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Notes(NamedTuple):
+    """The notes as the harness knows them.
+
+    Attributes:
+        folders: of the files whose tests all check statements.
+        headings: of each section, all in the order of the notes.
+        rungs: the rung of the ladder that an accelerator has to reach, for each section.
+    """
+
+    folders: tuple[Path, ...]
+    headings: Mapping[str, list[str]]
+    rungs: Mapping[str, str]
+
+    def section(self, heading: str) -> str | None:
+        """Return the section that a heading belongs to."""
+        return next((section for section, its in self.headings.items() if heading in its), None)
+
+    def rung(self, heading: str) -> str:
+        """Return the rung that the section of a heading stands on."""
+        return self.rungs[self.section(heading) or ""]
+
+    def holds(self, file: Path) -> bool:
+        """Tell whether all tests of a file check statements."""
+        return file.name.startswith("test_") and any(map(file.is_relative_to, self.folders))
