@@ -29,6 +29,7 @@ def add_commands(commands: Any, notes: Notes) -> None:
         "matrix", help="show what differs between the records of several environments"
     )
     table.add_argument("records", type=Path, metavar="RECORDS", nargs="+", help="files that --records wrote")
+    table.add_argument("--all", action="store_true", help="show those that are the same everywhere, too")
     table.set_defaults(run=partial(_matrix, notes))
 
     every = commands.add_parser("statements", help="print all statements as Markdown (docs/statements.md)")
@@ -62,7 +63,7 @@ def _matrix(notes: Notes, arguments: argparse.Namespace) -> int:
     from spec.harness.statements import catalogue
 
     known = catalogue.ids(notes)
-    lines, as_said = matrix.report(matrix.columns(arguments.records, known), known)
+    lines, as_said = matrix.report(matrix.columns(arguments.records, known), known, whole=arguments.all)
     print("\n".join(lines))
     return 0 if as_said else 1
 

@@ -19,10 +19,11 @@ TOLD_FIRST = ("torch", "accelerator", "python")  # where several things tell two
 
 
 class Column(NamedTuple):
-    """One environment: what decided on each statement there, and what no statement tells of its runs."""
+    """One environment: its records, which decided on each statement, and what no record tells of its runs."""
 
     heading: str
     torch: str
+    records: list[Record]
     decided: dict[str, Record]
     troubles: list[str]
 
@@ -52,7 +53,7 @@ def _column(heading: str, torch: str, files: list[Records]) -> Column:
     # sorted, so that of two records that are equally bad the same one decides in any order of the files
     records = sorted((record for found in files for record in found.results), key=json.dumps)
     return Column(
-        heading, torch, summary.outcomes(records), sorted(filter(None, map(summary.trouble, files)))
+        heading, torch, records, summary.outcomes(records), sorted(filter(None, map(summary.trouble, files)))
     )
 
 
@@ -83,39 +84,50 @@ def _headings(environments: list[dict[str, str]]) -> list[str]:
     return [printable(heading).replace("|", r"\|") for heading in headings]
 
 
-def report(found: list[Column], known: Sequence[str]) -> tuple[list[str], bool]:
-    """Return the lines of the table and of what is wrong with it, and whether all is as it should be."""
+def report(found: list[Column], known: Sequence[str], *, whole: bool = False) -> tuple[list[str], bool]:
+    """Return the lines of the table and of what is wrong with it, and whether all is as it should be.
+
+    Args:
+        found: the columns.
+        known: the ids of the statements, in their order.
+        whole: whether statements are shown that have the same outcome everywhere.
+    """
     names = [name for name in known if any(name in column.decided for column in found)]
     rows = {name: [_cell(column.decided.get(name)) for column in found] for name in names}
     differing = {name: cells for name, cells in rows.items() if len({cell for cell in cells if cell}) > 1}
     lines = [_row("statement", "true since", *(column.heading for column in found))]
     lines += [_row(*["---"] * (len(found) + 2))]
-    lines += [_row(f"`{name}`", _since(name, found) or "", *cells) for name, cells in differing.items()]
-    agreeing = len(rows) - len(differing)
-    lines += ["", f"The other {agreeing} statements have the same outcome wherever they were run."]
-    wrong = list(disagreements(found))
+    shown = rows if whole else differing
+    lines += [_row(f"`{name}`", _since(name, found) or "", *cells) for name, cells in shown.items()]
+    if not whole:
+        agreeing = len(rows) - len(differing)
+        lines += ["", f"The other {agreeing} statements have the same outcome wherever they were run."]
+    wrong = list(dict.fromkeys(disagreements(found)))
     if wrong:
         lines += ["", "Not as the statements say:", "", *(f"- {text}" for text in wrong)]
     return lines, not wrong
 
 
 def disagreements(found: list[Column]) -> Iterable[str]:
-    """Say where a statement is not true from the release on that it names, or is true before it."""
+    """Say where a check does not pass from the release on that it names, or passes before it."""
     for column in found:
-        for name, record in column.decided.items():
+        for record in column.records:
             too_old = record["since"] is not None and before(column.torch, record["since"])
             expected = [REFUTED if too_old else CONFIRMED, NOT_CHECKED]
             wrongly_left_out = record["reason"] == "torch-too-old" and not too_old
             if record["outcome"] not in expected or wrongly_left_out:
                 since = f" (true since {record['since']})" if record["since"] else ""
                 wanted, found_there = " or ".join(expected), _cell(record)
-                yield f"`{name}`{since} on {column.heading}: {wanted} expected, {found_there} found"
+                name = f"`{record['id']}`{since} on {column.heading}"
+                yield f"{name}: {wanted} expected, {found_there} found by {record['check']}"
         for trouble in column.troubles:
             yield f"{column.heading}: {trouble}"
 
 
 def _since(name: str, found: list[Column]) -> str | None:
-    return next(column.decided[name]["since"] for column in reversed(found) if name in column.decided)
+    """Return the last release that a check of the statement names."""
+    named = {record["since"] for column in found for record in column.records if record["id"] == name}
+    return max(named - {None}, key=Version, default=None)
 
 
 def _cell(record: Record | None) -> str:

@@ -96,7 +96,7 @@ def test_files_of_one_environment_are_merged_by_the_worst(write_records, matrix)
 
     assert status == 1
     assert lines[0] == "| statement | true since | 2.15.0 |"
-    assert lines[-1] == "- `nn.a` on 2.15.0: confirmed or not checked expected, refuted found"
+    assert lines[-1] == "- `nn.a` on 2.15.0: confirmed or not checked expected, refuted found by test"
     assert len([line for line in lines if line.startswith("- ")]) == 1
 
 
@@ -200,8 +200,8 @@ def test_matrix_agrees_with_what_the_statements_say(write_records, matrix, torch
     assert matrix(path)[0] == 0
 
 
-BEFORE = "(true since 2.11) on {}: refuted or not checked expected, {} found"
-SINCE = "(true since 2.11) on {}: confirmed or not checked expected, {} found"
+BEFORE = "(true since 2.11) on {}: refuted or not checked expected, {} found by test"
+SINCE = "(true since 2.11) on {}: confirmed or not checked expected, {} found by test"
 WRONG = {
     "true before its release": ("2.9.0", NEW, BEFORE.format("2.9.0", "confirmed")),
     "true before, on a pre-release": ("2.11.0rc1", NEW, BEFORE.format("2.11.0rc1", "confirmed")),
@@ -215,12 +215,12 @@ WRONG = {
     "false without a history": (
         "2.9.0",
         REFUTED,
-        "on 2.9.0: confirmed or not checked expected, refuted found",
+        "on 2.9.0: confirmed or not checked expected, refuted found by test",
     ),
     "a crash": (
         "2.9.0",
         {"outcome": "crashed"},
-        "on 2.9.0: confirmed or not checked expected, crashed found",
+        "on 2.9.0: confirmed or not checked expected, crashed found by test",
     ),
 }
 
