@@ -1,9 +1,9 @@
 """How far `blitz perf` can be trusted: `python -m spec.benchmarks.trust RECORDS.jsonl`.
 
 Each comparison is one of `blitz perf` itself, of two copies of this tree. Every other one has nothing
-planted: a verdict of slower or faster is a false alarm. In the rest the operations of HEAD are slowed down by
+planted: a result of slower or faster is a false alarm. In the rest the operations of HEAD are slowed down by
 5, 10 and 20 % of the time that each call takes, each operation by another share in the next comparison: a
-verdict of slower is a catch. Each comparison is appended to RECORDS when it is done; a run that was ended
+result of slower is a catch. Each comparison is appended to RECORDS when it is done; a run that was ended
 goes on from there.
 """
 
@@ -86,7 +86,7 @@ def compare(number, names, rounds):
             str(base), str(head), rounds=rounds, select=" ".join(names)
         )
         seconds = time.monotonic() - begin
-    found = {finding.name: [finding.verdict, *finding.ratio] for finding in findings if finding.ratio}
+    found = {finding.name: [finding.result, *finding.ratio] for finding in findings if finding.ratio}
     if sorted(found) != sorted(names):
         raise HarnessError(f"expected the benchmarks {', '.join(names)}, got {', '.join(found) or 'none'}")
     return {
@@ -132,7 +132,7 @@ def wilson(hits, count):
 
 def report(records):
     """Return the results as Markdown."""
-    verdicts = [
+    results = [
         (record["shares"][name], name, *found)
         for record in records
         for name, found in record["found"].items()
@@ -146,35 +146,35 @@ def report(records):
         f"- {statistics.median(seconds):.0f} s a comparison ({min(seconds):.0f} to {max(seconds):.0f}); load "
         f"average before it {statistics.median(loads):.1f} ({min(loads):.1f} to {max(loads):.1f})",
         "",
-        "| planted | verdicts | slower | faster | inconclusive | unchanged | called a change (95 % interval) "
+        "| planted | results | slower | faster | inconclusive | unchanged | called a change (95 % interval) "
         "| estimate: median (range) |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for share in sorted({share for share, *_ in verdicts}):
+    for share in sorted({share for share, *_ in results}):
         lines.append(
-            row(f"{share:.0%}" if share else "nothing", [one for one in verdicts if one[0] == share])
+            row(f"{share:.0%}" if share else "nothing", [one for one in results if one[0] == share])
         )
     lines += ["", "By benchmark, with nothing planted and with 10 %:", ""]
     lines += ["| benchmark | false alarms | inconclusive | 10 % caught | inconclusive |", "| --- " * 5 + "|"]
     for name in records[0]["found"]:
         cells = []
         for share, words in ((0.0, ("slower", "faster")), (0.10, ("slower",))):
-            words_of = [one[2] for one in verdicts if one[:2] == (share, name)]
+            words_of = [one[2] for one in results if one[:2] == (share, name)]
             for wanted in (words, ("inconclusive",)):
                 cells.append(f"{sum(word in wanted for word in words_of)} of {len(words_of)}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def row(planted, verdicts):
-    """Return the row of the verdicts of one planted share."""
-    counts = Counter(word for _, _, word, *_ in verdicts)
-    estimates = [point - 1 for _, _, _, point, *_ in verdicts]
+def row(planted, results):
+    """Return the row of the results of one planted share."""
+    counts = Counter(word for _, _, word, *_ in results)
+    estimates = [point - 1 for _, _, _, point, *_ in results]
     called = counts["slower"] + (counts["faster"] if planted == "nothing" else 0)
-    low, high = wilson(called, len(verdicts))
+    low, high = wilson(called, len(results))
     words = " | ".join(str(counts[word]) for word in ("slower", "faster", "inconclusive", "unchanged"))
     return (
-        f"| {planted} | {len(verdicts)} | {words} | {called / len(verdicts):.1%} ({low:.1%} to {high:.1%}) "
+        f"| {planted} | {len(results)} | {words} | {called / len(results):.1%} ({low:.1%} to {high:.1%}) "
         f"| {statistics.median(estimates):+.1%} ({min(estimates):+.1%} to {max(estimates):+.1%}) |"
     )
 

@@ -13,7 +13,7 @@ from spec.harness.accelerator.climbing import Climb
 from spec.harness.accelerator.devices import NAMED, OnAccelerator, name_device
 from spec.harness.children import python
 from spec.harness.runs import guard
-from spec.harness.runs.containment import MAIN, Supervisor, Watched, Worker
+from spec.harness.runs.containment import MAIN, Supervisor, Watched, WatchedWorker
 from spec.harness.runs.findings import Findings
 from spec.harness.runs.freshness import Freshness
 from spec.harness.runs.garbage import LongLived
@@ -58,7 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--sabotage", action="store_true", help="run each check under each fault of its statement"
     )
-    group.addoption("--records", metavar="PATH", help="write a verdict file (JSON lines)")
+    group.addoption("--records", metavar="PATH", help="write the records of the run there (JSON lines)")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -112,7 +112,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(StrictWarnings(config))
     config.pluginmanager.register(Freshness())
     if hasattr(config, "workerinput"):
-        config.pluginmanager.register(Worker(config))
+        config.pluginmanager.register(WatchedWorker(config))
     else:
         run = config.stash[guard.RUN]
         config.pluginmanager.register(Supervisor(run.folder, run.ledger))

@@ -40,12 +40,12 @@ class Climb:
     def climb_or_read(self) -> list[ladder.Step]:
         """Return what another worker of this device has found; if there is none yet, climb."""
         if self.folder is None:
-            self.news = climb()
+            self.news = climb_here()
             return self.news
         file = climbed(self.folder, os.environ.get(SEAT, ""))
         with FileLock(f"{file}.lock"):
             if not file.exists():
-                self.news = climb()
+                self.news = climb_here()
                 file.write_text(json.dumps(self.news))
             steps: list[ladder.Step] = json.loads(file.read_text())
         return steps
@@ -69,7 +69,7 @@ class Climb:
         return report
 
 
-def climb() -> list[ladder.Step]:
+def climb_here() -> list[ladder.Step]:
     """Have this process's device climb; name it as the caller does."""
     kind = accelerator_kind()
     _, _, index = os.environ.get(NAMED, "").partition(":")

@@ -60,7 +60,7 @@ def climb_together(devices: list[str]) -> Iterator[ladder.Step]:
     """Yield the steps of all devices as they end."""
     steps: SimpleQueue[ladder.Step | None] = SimpleQueue()
 
-    def climb(device: str) -> None:
+    def climb_with(device: str) -> None:
         try:
             for step in ladder.climbing(device):
                 steps.put(step)
@@ -70,7 +70,7 @@ def climb_together(devices: list[str]) -> Iterator[ladder.Step]:
             steps.put(None)
 
     for device in devices:
-        Thread(target=climb, args=[device], daemon=True).start()
+        Thread(target=climb_with, args=[device], daemon=True).start()
     on_their_way = len(devices)
     while on_their_way:
         step = steps.get()

@@ -29,7 +29,7 @@ FIELDS = {
 
 
 def describe() -> dict[str, Any]:
-    """Return what the header of a verdict file says of the machine."""
+    """Return what the header of the records says of the machine."""
     kind = known(accelerator_kind)
     return {
         "os": known(platform.platform) or sys.platform,

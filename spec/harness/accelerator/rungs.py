@@ -119,7 +119,7 @@ HUNG = (
 )
 
 
-def climb(name: str, tell: Callable[[dict[str, object]], None], *, last: str | None = None) -> bool:
+def try_each(name: str, tell: Callable[[dict[str, object]], None], *, last: str | None = None) -> bool:
     """Climb in this process to the rung `last`, or to the top; return whether nothing failed.
 
     Args:
@@ -158,7 +158,7 @@ def main() -> int:
     def tell(line: dict[str, object]) -> None:
         os.write(output, (json.dumps(line) + "\n").encode())
 
-    return 0 if climb(name, tell, last=last[0] if last else None) else 1
+    return 0 if try_each(name, tell, last=last[0] if last else None) else 1
 
 
 if __name__ == "__main__":

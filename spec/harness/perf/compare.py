@@ -122,7 +122,7 @@ def perf(
         _write(report.picture(found, threshold=threshold, suffix=plot.suffix[1:]), plot)
     if not any(finding.ratio for finding in found):
         raise HarnessError("nothing was compared: expected a benchmark that both sides have and can run")
-    return int(any(finding.verdict in FAILURES for finding in found))
+    return int(any(finding.result in FAILURES for finding in found))
 
 
 def compare(

@@ -10,7 +10,7 @@ CONFIDENCE = 0.99
 RESAMPLES = 10_000
 
 FAILURES = ("slower", "failed", "missing")
-VERDICTS = (*FAILURES, "inconclusive", "new", "faster", "unchanged")
+RESULTS = (*FAILURES, "inconclusive", "new", "faster", "unchanged")
 
 
 class Ratio(NamedTuple):
@@ -49,14 +49,14 @@ def ratio(rounds: Sequence[tuple[float, float]], confidence: float = CONFIDENCE,
         return Ratio(*(float(end) for end in np.exp([centre, centre - half, centre + half])))
 
 
-def verdict(ratio: Ratio, threshold: float) -> str:
+def result_of(ratio: Ratio, threshold: float) -> str:
     """Return faster, slower, unchanged or inconclusive.
 
     A change is one when the interval leaves out 1 and the estimate is beyond the threshold; there is none
     when the whole interval lies within. Being slower by the threshold t is the ratio 1 + t, and being faster
-    its inverse, so that swapping the sides swaps the verdicts.
+    its inverse, so that swapping the sides swaps the results.
 
-    >>> verdict(Ratio(1.10, 1.08, 1.12), 0.05), verdict(Ratio(1.10, 0.98, 1.23), 0.05)
+    >>> result_of(Ratio(1.10, 1.08, 1.12), 0.05), result_of(Ratio(1.10, 0.98, 1.23), 0.05)
     ('slower', 'inconclusive')
     """
     limit = 1 + threshold

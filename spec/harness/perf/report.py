@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from spec.harness.accelerator import machine
 from spec.harness.perf.interleaving import Measured
-from spec.harness.perf.ratios import CONFIDENCE, FAILURES, VERDICTS, Ratio, ratio, verdict
+from spec.harness.perf.ratios import CONFIDENCE, FAILURES, RESULTS, Ratio, ratio, result_of
 from spec.harness.perf.sides import Side
 
 # of Okabe and Ito, which differ for every kind of colour vision
@@ -24,7 +24,7 @@ class Finding(NamedTuple):
     """What is said of one benchmark."""
 
     name: str
-    verdict: str
+    result: str
     base: float | None = None  # seconds a call; geometric means, of which the ratio is the one reported
     head: float | None = None
     ratio: Ratio | None = None
@@ -39,19 +39,18 @@ def findings(measured: Measured, threshold: float) -> list[Finding]:
     for name, rounds in measured.seconds.items():
         estimate = ratio(rounds)
         base, head = zip(*rounds, strict=True)
-        found.append(
-            Finding(name, verdict(estimate, threshold), geometric_mean(base), geometric_mean(head), estimate)
-        )
-    return sorted(found, key=lambda finding: VERDICTS.index(finding.verdict))
+        result = result_of(estimate, threshold)
+        found.append(Finding(name, result, geometric_mean(base), geometric_mean(head), estimate))
+    return sorted(found, key=lambda finding: RESULTS.index(finding.result))
 
 
 def markdown(found: list[Finding], about: Sequence[str], *, rounds: int, threshold: float) -> str:
     """Return the whole report."""
-    counts = Counter(finding.verdict for finding in found)
-    head = ", ".join(f"{counts[word]} {word}" for word in VERDICTS if counts[word])
+    counts = Counter(finding.result for finding in found)
+    head = ", ".join(f"{counts[word]} {word}" for word in RESULTS if counts[word])
     rows = [
         f"| {finding.name} | {duration(finding.base)} | {duration(finding.head)} | {_ratio(finding.ratio)} "
-        f"| {f'**{finding.verdict}**' if finding.verdict in FAILURES else finding.verdict} |"
+        f"| {f'**{finding.result}**' if finding.result in FAILURES else finding.result} |"
         for finding in found
     ]
     after = [f"- {finding.error}" for finding in found if finding.error]
@@ -68,7 +67,7 @@ def markdown(found: list[Finding], about: Sequence[str], *, rounds: int, thresho
             *(f"- {line}" for line in about),
             f"- {rounds} rounds, threshold {100 * threshold:g} %",
             "",
-            f"| benchmark | BASE | HEAD | HEAD/BASE ({100 * CONFIDENCE:g} % interval) | verdict |",
+            f"| benchmark | BASE | HEAD | HEAD/BASE ({100 * CONFIDENCE:g} % interval) | result |",
             "| --- | --- | --- | --- | --- |",
             *rows,
             *(["", *after] if after else []),
@@ -142,13 +141,13 @@ def picture(found: list[Finding], *, threshold: float, suffix: str) -> bytes:
     widest = max([limit**2, *ends]) * 1.02
     for height, finding in enumerate(reversed(found)):
         if finding.ratio is None:
-            axes.text(1, height, f" {finding.verdict}", va="center", fontsize=9)
+            axes.text(1, height, f" {finding.result}", va="center", fontsize=9)
             continue
         point, low, high = finding.ratio
-        colour = COLOURS[finding.verdict]
+        colour = COLOURS[finding.result]
         axes.plot([max(low, 1 / reach), min(high, reach)], [height, height], color=colour, linewidth=2.5)
         axes.plot(point, height, "o", color=colour)
-    axes.set_yticks(range(len(found)), [f"{one.name}: {one.verdict}" for one in reversed(found)])
+    axes.set_yticks(range(len(found)), [f"{one.name}: {one.result}" for one in reversed(found)])
     axes.set_ylim(-0.7, len(found) - 0.3)
     axes.set_xlim(1 / widest, widest)
     marks = (1.0, 2.0, 5.0) if widest < 30 else (1.0,)

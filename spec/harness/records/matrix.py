@@ -1,4 +1,4 @@
-"""Statement by environment: what differs between verdict files, and whether it should."""
+"""Statement by environment: what differs between records, and whether it should."""
 
 import json
 from collections.abc import Iterable, Sequence

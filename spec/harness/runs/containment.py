@@ -202,7 +202,7 @@ class Watched:
         faulthandler.dump_traceback_later(seconds, exit=True, file=self.file)
 
 
-class Worker(Watched):
+class WatchedWorker(Watched):
     """A worker of pytest-xdist: waits for its devices, and ends once its accelerator answers no more."""
 
     def __init__(self, config: Any) -> None:

@@ -123,10 +123,10 @@ def story(records: list[Record]) -> list[str]:
             lines += ["", section]
         line = f"  {record['outcome']:<11}  {record['verdict']:<9}  {record['id']}: {record['sentence']}"
         lines.append(line if len(line) <= width else line[: width - 1] + "…")
-    return [*lines, "", *summary.report(records), "", *verdict_words(decided)]
+    return [*lines, "", *summary.report(records), "", *what_it_means(decided)]
 
 
-def verdict_words(decided: dict[str, Record]) -> list[str]:
+def what_it_means(decided: dict[str, Record]) -> list[str]:
     """Return what the outcomes mean for the notes."""
     confirmed = [record["verdict"] for record in decided.values() if record["outcome"] == CONFIRMED]
     tally = Counter(confirmed)

@@ -1,6 +1,6 @@
 """Who is accused is no judge: what an accelerator computed is compared on the CPU, after a copy.
 
-`torch.testing.assert_close` makes that copy itself (see `checks`). What else turns tensors into a verdict is
+`torch.testing.assert_close` makes that copy itself (see `checks`). What else turns tensors into an answer is
 refused on another device, while a test on an accelerator runs and if the test itself asks.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from spec.harness.statements.checks import asserting_file
 
-VERDICTS = {
+ANSWERS = {
     Tensor: ("__bool__", "__contains__", "is_nonzero", "equal", "allclose", "isclose", "item"),
     torch: ("is_nonzero", "equal", "allclose", "isclose"),
 }
@@ -28,9 +28,9 @@ class JudgedByTheAccusedError(Exception):
 
 @contextmanager
 def judged_on_the_cpu(folder: Path) -> Iterator[None]:
-    """Refuse a verdict that a file in `folder` asks of a tensor on another device than the CPU."""
+    """Refuse an answer that a file in `folder` asks of a tensor on another device than the CPU."""
     with pytest.MonkeyPatch.context() as patch:
-        for owner, names in VERDICTS.items():
+        for owner, names in ANSWERS.items():
             for name in names:
                 patch.setattr(owner, name, _refused(getattr(owner, name), name, folder))
         yield
@@ -38,7 +38,7 @@ def judged_on_the_cpu(folder: Path) -> Iterator[None]:
 
 def _refused(real: Any, name: str, folder: Path) -> Any:
     @functools.wraps(real)
-    def verdict(*arguments: Any, **options: Any) -> Any:
+    def answer(*arguments: Any, **options: Any) -> Any:
         tensors = [each for each in (*arguments, *options.values()) if isinstance(each, Tensor)]
         if name == "item":  # of a number it is a copy
             tensors = [tensor for tensor in tensors if tensor.dtype == torch.bool]
@@ -50,4 +50,4 @@ def _refused(real: Any, name: str, folder: Path) -> Any:
             )
         return real(*arguments, **options)
 
-    return verdict
+    return answer

@@ -51,7 +51,7 @@ def make_spec(pytester, monkeypatch):
     monkeypatch.setenv("BLITZ_DATA", "stand-in")
     monkeypatch.delenv("BLITZ_REQUIRE", raising=False)
     monkeypatch.setenv("BLITZ_DEVICE", "")  # put back what --device sets
-    monkeypatch.setattr(climbing, "climb", list)  # the accelerator may be pretended
+    monkeypatch.setattr(climbing, "climb_here", list)  # the accelerator may be pretended
     pytester.path.joinpath("pyproject.toml").write_text(SETTINGS)
     pytester.mkdir("spec").joinpath("conftest.py").write_text(CONFTEST)
 

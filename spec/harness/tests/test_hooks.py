@@ -117,7 +117,7 @@ def test_a_ladder_that_cannot_be_climbed_fails_the_run_and_blocks(run_spec, monk
     monkeypatch.setattr(machine, "devices", lambda kind: [])
     pretend_accelerator(monkeypatch)
     run_spec("")  # whose preparation replaces the climb
-    monkeypatch.setattr(climbing, "climb", no_room)
+    monkeypatch.setattr(climbing, "climb_here", no_room)
 
     result = run_spec(ON_DEVICE)
 

@@ -56,7 +56,7 @@ BLOCKED = {
 def test_statements_above_a_failed_rung_are_blocked(run_spec, pytester, monkeypatch, failed, blocked):
     """A failed rung fails the run; statements above it are not checked, those below it and on the CPU are."""
     pretend_accelerator(monkeypatch)
-    monkeypatch.setattr(climbing, "climb", lambda: steps_failing_at(failed))
+    monkeypatch.setattr(climbing, "climb_here", lambda: steps_failing_at(failed))
 
     result = run_spec(STATEMENTS, "--records=v.jsonl")
     _, rungs, records, _ = reading.read(pytester.path / "v.jsonl")
@@ -71,7 +71,7 @@ def test_statements_above_a_failed_rung_are_blocked(run_spec, pytester, monkeypa
 def test_the_first_cause_stands_above_all_else(run_spec, monkeypatch):
     """The ladder is printed before the first test's outcome is, and tells what to do."""
     pretend_accelerator(monkeypatch)
-    monkeypatch.setattr(climbing, "climb", lambda: steps_failing_at("kernels"))
+    monkeypatch.setattr(climbing, "climb_here", lambda: steps_failing_at("kernels"))
 
     result = run_spec(STATEMENTS, "-v")
 
@@ -84,7 +84,7 @@ def test_nothing_climbs_where_nothing_is_checked_on_the_accelerator(run_spec, mo
     """A run on the CPU alone does not ask the accelerator."""
     pretend_accelerator(monkeypatch)
     climbs = []
-    monkeypatch.setattr(climbing, "climb", lambda: climbs.append("climbed") or [])
+    monkeypatch.setattr(climbing, "climb_here", lambda: climbs.append("climbed") or [])
 
     run_spec(STATEMENTS, "-k", "cpu")
 
@@ -94,7 +94,9 @@ def test_nothing_climbs_where_nothing_is_checked_on_the_accelerator(run_spec, mo
 def test_workers_of_a_device_share_one_climb(tmp_path, monkeypatch):
     """The second worker of a device reads what the first one found; after a crash the device climbs anew."""
     climbs = []
-    monkeypatch.setattr(climbing, "climb", lambda: climbs.append("climbed") or steps_failing_at("memory"))
+    monkeypatch.setattr(
+        climbing, "climb_here", lambda: climbs.append("climbed") or steps_failing_at("memory")
+    )
     monkeypatch.setenv("BLITZ_SEAT", "1/2")
 
     class Config:

@@ -51,7 +51,7 @@ def test_cpu_climbs_to_the_top():
     """The rungs themselves are sound: on the CPU each of them passes, and says what was seen."""
     told = []
 
-    reached = rungs.climb("cpu", told.append)
+    reached = rungs.try_each("cpu", told.append)
 
     steps = [line for line in told if "outcome" in line]
     assert reached

@@ -59,7 +59,7 @@ STATEMENTS = [
     "test_2_autograd_frozen_midway.py",
     "test_3_neural_networks_layers.py",
 ]
-WITHOUT_LADDER = "from spec.harness.accelerator import climbing\nclimbing.climb = list\n"
+WITHOUT_LADDER = "from spec.harness.accelerator import climbing\nclimbing.climb_here = list\n"
 
 
 def run(*command, **environment):

@@ -144,7 +144,7 @@ def test_a_name_that_pytorch_does_not_know_fails_the_first_rung():
     """A misspelt device is told by PyTorch's own sentence, and nothing above is tried."""
     told = []
 
-    assert not rungs.climb("cdua", told.append)
+    assert not rungs.try_each("cdua", told.append)
 
     assert [line["rung"] for line in told] == ["visible", "visible"]
     assert "cdua" in told[1]["seen"]
@@ -154,7 +154,7 @@ def test_the_last_rung_ends_the_climb():
     """LAST is the rung to stop at."""
     told = []
 
-    assert rungs.climb("cpu", told.append, last="visible")
+    assert rungs.try_each("cpu", told.append, last="visible")
 
     assert len(told) == 2
 

@@ -131,7 +131,7 @@ REPORT = """\
 - HEAD (.), no commit in /folder: torch 2.14.0, Python 3.11.7, 1 thread, on cpu
 - 8 rounds, threshold 5 %
 
-| benchmark | BASE | HEAD | HEAD/BASE (99 % interval) | verdict |
+| benchmark | BASE | HEAD | HEAD/BASE (99 % interval) | result |
 | --- | --- | --- | --- | --- |
 | copy | 1.000 ms | 1.500 ms | 1.500 (1.500 to 1.500) | **slower** |
 | odd |  |  |  | **failed** |
@@ -195,7 +195,7 @@ def test_a_plot_is_drawn_as_its_name_says(measures, tmp_path, name, begins, caps
 
 
 def test_a_plot_shows_every_benchmark_and_the_threshold(tmp_path):
-    """Each is named with its verdict; an interval without end leaves the rest to be seen."""
+    """Each is named with its result; an interval without end leaves the rest to be seen."""
     rounds = {"wild": [(1.0, 1.0)] * 7 + [(1.0, 1e9)], "copy": rounds_of(1.2)}
     found = perf_report.findings(Measured((ABOUT, ABOUT), rounds, ["gone"], [], {"odd": "HEAD failed"}), 0.05)
 

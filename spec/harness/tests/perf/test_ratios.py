@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from spec.harness.perf.ratios import Ratio, ratio, verdict
+from spec.harness.perf.ratios import Ratio, ratio, result_of
 
-VERDICTS = {
+RESULTS = {
     "all of the interval beyond the threshold": (Ratio(1.10, 1.08, 1.12), "slower"),
     "the interval reaches into the band, but not to 1": (Ratio(1.06, 1.01, 1.11), "slower"),
     "the estimate within the threshold": (Ratio(1.04, 1.01, 1.07), "inconclusive"),
@@ -25,21 +25,21 @@ VERDICTS = {
 }
 
 
-@pytest.mark.parametrize(("found", "word"), VERDICTS.values(), ids=VERDICTS)
-def test_a_verdict_needs_the_interval_and_the_estimate(found, word):
+@pytest.mark.parametrize(("found", "word"), RESULTS.values(), ids=RESULTS)
+def test_a_result_needs_the_interval_and_the_estimate(found, word):
     """A change leaves out 1 and is beyond the threshold; no change lies within it as a whole."""
-    assert verdict(found, 0.05) == word
+    assert result_of(found, 0.05) == word
 
 
-@pytest.mark.parametrize("found", [found for found, _ in VERDICTS.values()], ids=VERDICTS)
-def test_swapping_the_sides_swaps_the_verdict(found):
+@pytest.mark.parametrize("found", [found for found, _ in RESULTS.values()], ids=RESULTS)
+def test_swapping_the_sides_swaps_the_result(found):
     """What is slower one way is faster the other way."""
     with np.errstate(divide="ignore"):
         low, high = 1 / np.array([found.high, found.low])
     swapped = {"slower": "faster", "faster": "slower"}
-    word = verdict(found, 0.05)
+    word = result_of(found, 0.05)
 
-    assert verdict(Ratio(1 / found.point, low, high), 0.05) == swapped.get(word, word)
+    assert result_of(Ratio(1 / found.point, low, high), 0.05) == swapped.get(word, word)
 
 
 def test_the_estimate_is_the_geometric_mean_of_the_rounds():
@@ -91,7 +91,7 @@ def test_a_steady_slowdown_is_seen_through_the_noise_of_a_quiet_machine():
     """Rounds that differ by 2 % tell 10 % from nothing, nearly always."""
     random = np.random.default_rng(2)
     found = [
-        verdict(ratio([(1.0, 1.1 * math.exp(each)) for each in random.normal(0, 0.02, 8)]), 0.05)
+        result_of(ratio([(1.0, 1.1 * math.exp(each)) for each in random.normal(0, 0.02, 8)]), 0.05)
         for _ in range(100)
     ]
 

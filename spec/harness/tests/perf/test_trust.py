@@ -100,14 +100,14 @@ def test_comparisons_are_of_blitz_perf_and_go_on_where_they_ended(tree, tmp_path
 
 def test_false_alarms_are_slower_and_faster_and_catches_are_slower_alone():
     """What is called faster where it was slowed down is no catch."""
-    verdicts = [("", "view", word, 1.0, 1.0, 1.0) for word in ("slower", "faster", "faster", "unchanged")]
+    results = [("", "view", word, 1.0, 1.0, 1.0) for word in ("slower", "faster", "faster", "unchanged")]
 
-    assert "| nothing | 4 | 1 | 2 | 0 | 1 | 75.0% " in trust.row("nothing", verdicts)
-    assert "| 10% | 4 | 1 | 2 | 0 | 1 | 25.0% " in trust.row("10%", verdicts)
+    assert "| nothing | 4 | 1 | 2 | 0 | 1 | 75.0% " in trust.row("nothing", results)
+    assert "| 10% | 4 | 1 | 2 | 0 | 1 | 25.0% " in trust.row("10%", results)
 
 
 def test_records_of_another_trial_are_not_gone_on_with(tmp_path):
-    """Their verdicts would be counted together."""
+    """Their results would be counted together."""
     records = tmp_path / "records.jsonl"
     records.write_text(json.dumps({"found": {"view": []}, "rounds": 8}) + "\n")
 

@@ -76,7 +76,7 @@ def test_the_list_of_reasons_is_closed():
 
 
 def test_a_statement_skipped_without_a_reason_fails(run_spec):
-    """A bare pytest.skip in a statement is no verdict."""
+    """A bare pytest.skip in a statement is no outcome."""
     result = run_spec(STATEMENT.format(options="", fixtures="", body="pytest.skip('not today')"))
 
     assert result.parseoutcomes() == {"failed": 1}

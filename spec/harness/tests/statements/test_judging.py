@@ -10,7 +10,7 @@ from spec.harness.tests.accelerator.test_devices import pretend_accelerator
 
 HERE, SPEC = Path(__file__).parent, Path(__file__).parents[3]
 ON_META = torch.ones(2, device="meta")
-VERDICTS = {
+ANSWERS = {
     "assert": lambda x: bool((x == x).all()),
     "if": lambda x: 1 if x[0] > 0 else 2,
     "not": lambda x: not x.any(),
@@ -47,20 +47,20 @@ def test_copied(device):
 """
 
 
-@pytest.mark.parametrize("verdict", VERDICTS.values(), ids=VERDICTS)
-def test_a_verdict_of_the_device_is_refused(verdict):
-    """Whatever turns tensors of another device into a verdict says that it belongs on the CPU."""
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_an_answer_of_the_device_is_refused(answer):
+    """Whatever turns tensors of another device into an answer says that it belongs on the CPU."""
     with judged_on_the_cpu(HERE), pytest.raises(JudgedByTheAccusedError, match=r"expected .* on the CPU"):
-        verdict(ON_META)
+        answer(ON_META)
 
 
-@pytest.mark.parametrize("verdict", VERDICTS.values(), ids=VERDICTS)
-def test_the_cpu_may_judge(verdict):
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_the_cpu_may_judge(answer):
     """The same asked of tensors on the CPU is answered, and afterwards nothing is refused any more."""
     before = [torch.equal, torch.allclose, torch.Tensor.__bool__, torch.Tensor.equal]
 
     with judged_on_the_cpu(HERE):
-        found = verdict(torch.ones(2))
+        found = answer(torch.ones(2))
 
     assert isinstance(found, (bool, int, torch.Tensor))
     assert [torch.equal, torch.allclose, torch.Tensor.__bool__, torch.Tensor.equal] == before
@@ -78,7 +78,7 @@ def test_a_number_of_the_device_may_be_read():
         ON_META[0].item()
 
 
-def test_a_statement_on_an_accelerator_is_refused_a_verdict_of_the_device(run_spec, monkeypatch):
+def test_a_statement_on_an_accelerator_is_refused_an_answer_of_the_device(run_spec, monkeypatch):
     """The statement fails on the accelerator alone, unless truth values are what it is about."""
     pretend_accelerator(monkeypatch)
 
@@ -88,8 +88,8 @@ def test_a_statement_on_an_accelerator_is_refused_a_verdict_of_the_device(run_sp
     result.stdout.fnmatch_lines(["*JudgedByTheAccusedError: __bool__ would have meta judge*"])
 
 
-def test_a_verdict_of_the_device_catches_no_sabotage(run_spec, monkeypatch):
-    """That a statement is refused a verdict does not count as a fault that it caught."""
+def test_an_answer_of_the_device_catches_no_sabotage(run_spec, monkeypatch):
+    """That a statement is refused an answer does not count as a fault that it caught."""
     pretend_accelerator(monkeypatch)
     fault = '@fault("ones are zeros", torch, "ones", zeros)\n'
 
