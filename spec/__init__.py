@@ -1,1 +1,1 @@
-"""The specification: the notes' claims, section by section."""
+"""The specification: the statements of the notes, section by section."""

@@ -2,7 +2,7 @@
 
 A class is a shape or a pattern. Place, size, phase and colours are random, and a shape is as often darker
 as brighter than its ground, so the mean image of every class is grey: a linear model finds little to go by,
-a convolutional net learns the classes in seconds. No claim about CIFAR-10 is ever confirmed on it.
+a convolutional net learns the classes in seconds. No statement about CIFAR-10 is ever confirmed on it.
 """
 
 from collections.abc import Callable

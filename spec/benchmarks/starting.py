@@ -18,11 +18,11 @@ def help_of_blitz(device: torch.device) -> Operation:
 
 
 def start_of_pytest(device: torch.device) -> Operation:
-    """`pytest --collect-only` of one file of claims: all that a plain run waits for but the other files.
+    """`pytest --collect-only` of one file of statements: all that a plain run waits for but the other files.
 
     The whole specification takes three times as long, and grows by the number of its tests.
     """
-    words = ["--collect-only", "-q", "-p", "no:cacheprovider", "spec/test_1_tensor_joining.py"]
+    words = ["--collect-only", "-q", "-p", "no:cacheprovider", "spec/section_1_tensor"]
     return _process("pytest", *words)
 
 

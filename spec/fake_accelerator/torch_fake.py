@@ -1,4 +1,4 @@
-"""An accelerator without hardware, for the claims about accelerators: `torch.device("fake")`.
+"""An accelerator without hardware, for the checks on accelerators: `torch.device("fake")`.
 
 With this folder on PYTHONPATH, PyTorch itself loads it into every process that imports torch, as it loads any
 backend of a third party (the entry point `torch.backends`). The first process compiles it and keeps it in the

@@ -145,7 +145,7 @@ def test_what_forward_does_not_take_is_pythons_own_error(inputs, named, message)
 
 
 def test_forward_is_the_notes_own_unguarded_code():
-    """`net.forward` runs what `net(...)` refuses, so that the claims can show what comes of it."""
+    """`net.forward` runs what `net(...)` refuses, so that the statements can show what comes of it."""
     assert CifarNet().forward(torch.zeros(1, 3, 54, 54)).shape == (4, 10)
 
 
