@@ -1,0 +1,172 @@
+"""Section 1.4 of the notes, operations: sums, products element by element, and matrix products."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from spec.faults import as_it_lies
+from spec.harness import each_row, fault, statement
+
+SUMS = {  # a sum with [1, 2], its dtype and its values
+    "int64 and float16": (lambda x: x + x.half(), torch.float16, [2, 4]),
+    "uint8 and int8": (lambda x: x.to(torch.uint8) + x.to(torch.int8), torch.int16, [2, 4]),
+    "float16 and bfloat16": (lambda x: x.half() + x.bfloat16(), torch.float32, [2, 4]),
+    "int64 and a number": (lambda x: x + 0.5, torch.float32, [1.5, 2.5]),
+    "float16 and a number": (lambda x: x.half() + 0.5, torch.float16, [1.5, 2.5]),
+    "float16 and float64 of no axes": (lambda x: x.half() + x.double()[0], torch.float16, [2, 3]),
+    "two booleans": (lambda x: (x > 1) + (x > 0), torch.bool, [True, True]),
+}
+PRODUCTS = {
+    "vector and vector": ((3,), (3,)),
+    "matrix and vector": ((2, 3), (3,)),
+    "vector and matrix": ((2,), (2, 3)),
+    "matrix and batch": ((2, 3), (4, 3, 1)),
+    "batches that broadcast": ((5, 1, 2, 3), (2, 3, 3)),
+    "sums of nothing": ((2, 0), (0, 3)),
+}
+NO_PRODUCTS = {
+    "inner sizes that differ": ((2, 3), (2, 3), torch.float32, r"cannot be multiplied \(2x3 and 2x3\)"),
+    "a scalar on the right": ((2, 3), (), torch.float32, "need to be at least 1D"),
+    "a scalar on the left": ((), (2, 3), torch.float32, "need to be at least 1D"),
+    "two dtypes": ((2, 2), (2, 2), torch.float64, "same dtype|expected scalar type"),
+}
+
+
+def in_order_of_memory(real):
+    """Read the values as they lie in memory."""
+    return lambda x, y: real(as_it_lies(x), as_it_lies(y))
+
+
+def first_value_only(real):
+    """Broadcast only the first value of the second tensor."""
+    return lambda x, y: real(x, y.reshape(-1)[:1])
+
+
+def exclusive_or(real):
+    """Add two booleans as two bits without a carry."""
+    return lambda x, y: x ^ y if x.dtype == torch.bool else real(x, y)
+
+
+@statement("tensor.add-and-plus", notes="1.4")
+@fault("torch.add reads the values as they lie in memory", torch, "add", in_order_of_memory)
+@fault("add has half precision", Tensor, "add", lambda real: lambda x, y: real(x.half(), y).float())
+@fault("add ignores alpha", Tensor, "add", lambda real: lambda x, y, alpha=1: real(x, y))
+@fault("plus broadcasts only the first value", Tensor, "__add__", first_value_only)
+@fault("plus cuts a row", Tensor, "__add__", lambda real: lambda x, y: real(x, y[: x.shape[-1]]))
+@fault("plus keeps the first dtype", Tensor, "__add__", lambda real: lambda x, y: real(x, y).to(x.dtype))
+@fault(
+    "plus weighs a number like a tensor",
+    Tensor,
+    "__add__",
+    lambda real: lambda x, y: real(x, torch.atleast_1d(torch.as_tensor(y, device=x.device))),
+)
+@fault("plus of two booleans is exclusive or", Tensor, "__add__", exclusive_or)
+class TestAddAndPlus:
+    """The sums `x + y`, `x.add(y)` and `torch.add(x, y)` are the same to the bit. Shapes are broadcast as in
+    NumPy, and the sum has a dtype that fits both sides.
+    """
+
+    def test_plus_and_add_are_one_rounded_sum(self, device):
+        x, y = torch.tensor([[0.1, 0.2], [1e8, 1.0], [-3.0, 0.7]], device=device).T
+        expected = (x.cpu().numpy() + y.cpu().numpy()).tolist()
+
+        assert (x + y).tolist() == expected
+        assert x.add(y).tolist() == expected
+        assert torch.add(x, y).tolist() == expected
+
+    def test_alpha_scales_the_second_tensor(self, device):
+        x, y = torch.tensor([[1, 2], [30, 40]], device=device)
+
+        assert x.add(y, alpha=3).tolist() == [91, 122]
+        assert torch.add(x, y, alpha=3).tolist() == [91, 122]
+
+    def test_axes_of_size_one_are_stretched_and_others_have_to_match(self, device):
+        column = torch.tensor([[10], [20], [30]], device=device)
+        row = torch.tensor([1, 2, 3, 4], device=device)
+
+        assert (column + row).tolist() == [[11, 12, 13, 14], [21, 22, 23, 24], [31, 32, 33, 34]]
+        assert (column[:1] + row[:1]).tolist() == [[11]]
+        with pytest.raises(RuntimeError, match="must match the size of tensor b"):
+            torch.zeros(3, 2, device=device) + torch.zeros(3, device=device)
+
+    @each_row
+    @pytest.mark.parametrize(("add", "dtype", "values"), SUMS.values(), ids=SUMS)
+    def test_sum_has_a_dtype_that_fits_both_sides(self, add, dtype, values, device):
+        total = add(torch.tensor([1, 2], device=device))
+
+        assert total.dtype == dtype
+        assert total.tolist() == values
+
+
+@statement("tensor.mul-is-elementwise", notes="1.4; notebook tensor")
+@fault("star is the matrix product", Tensor, "__mul__", lambda real: Tensor.__matmul__)
+@fault("mul reads the values as they lie in memory", torch, "mul", in_order_of_memory)
+@fault("star broadcasts only the first value", Tensor, "__mul__", first_value_only)
+@fault("star keeps the first dtype", Tensor, "__mul__", lambda real: lambda x, y: real(x, y.to(x.dtype)))
+class TestMulIsElementwise:
+    """The products `x * y`, `x.mul(y)` and `torch.mul(x, y)` multiply elements that stand in one place."""
+
+    def test_star_and_mul_are_one_product(self, device):
+        x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], device=device)
+        y = torch.tensor([[5.0, 7.0], [6.0, 8.0]], device=device).T
+
+        assert (x * y).tolist() == [[5, 12], [21, 32]]
+        assert x.mul(y).tolist() == [[5, 12], [21, 32]]
+        assert torch.mul(x, y).tolist() == [[5, 12], [21, 32]]
+
+    def test_shapes_and_dtypes_are_matched_as_in_a_sum(self, device):
+        column, row = torch.tensor([[1], [10]], device=device), torch.tensor([1.5, 2, 3], device=device)
+
+        assert (column * row).tolist() == [[1.5, 2, 3], [15, 20, 30]]
+        with pytest.raises(RuntimeError, match="must match the size of tensor b"):
+            torch.ones(2, 3, device=device) * torch.ones(3, 2, device=device)
+
+
+@statement("tensor.matmul-is-matrix-product", notes="1.4; notebook tensor")
+@fault("at sign multiplies element by element", Tensor, "__matmul__", lambda real: Tensor.__mul__)
+@fault("matmul reads the values as they lie in memory", torch, "matmul", in_order_of_memory)
+@fault("at sign drops axes of size one", Tensor, "__matmul__", lambda real: lambda x, y: real(x, y).squeeze())
+@fault(
+    "at sign computes in float32", Tensor, "__matmul__", lambda real: lambda x, y: real(x.float(), y.float())
+)
+@fault(
+    "at sign takes scalars",
+    Tensor,
+    "__matmul__",
+    lambda real: lambda x, y: real(*map(torch.atleast_1d, (x, y))),
+)
+class TestMatmulIsMatrixProduct:
+    """The products `x @ y`, `x.matmul(y)` and `torch.matmul(x, y)` are matrix products, as `@` is in NumPy:
+    of matrices, of vectors, and of batches of matrices.
+    """
+
+    def test_at_sign_and_matmul_multiply_rows_by_columns(self, device):
+        x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], device=device)
+        y = torch.tensor([[5.0, 7.0], [6.0, 8.0]], device=device).T
+
+        assert (x @ y).tolist() == [[1 * 5 + 2 * 7, 1 * 6 + 2 * 8], [3 * 5 + 4 * 7, 3 * 6 + 4 * 8]]
+        assert x.matmul(y).tolist() == [[19, 22], [43, 50]]
+        assert torch.matmul(x, y).tolist() == [[19, 22], [43, 50]]
+
+    @pytest.mark.parametrize("shapes", PRODUCTS.values(), ids=PRODUCTS)
+    def test_vectors_and_batches_are_multiplied_as_in_numpy(self, shapes, device):
+        x, y = (np.arange(np.prod(shape), dtype=float).reshape(shape) + shape[0] for shape in shapes)
+
+        product = torch.tensor(x, device=device) @ torch.tensor(y, device=device)
+
+        assert product.shape == (x @ y).shape
+        assert product.tolist() == (x @ y).tolist()
+
+    def test_integers_are_multiplied_exactly_on_the_cpu(self):
+        product = torch.tensor([[2**24 + 1, 1]]) @ torch.tensor(
+            [[1], [2]]
+        )  # more than the 24 bits of a float32
+
+        assert product.dtype == torch.int64
+        assert product.tolist() == [[2**24 + 3]]
+
+    @pytest.mark.parametrize(("shape", "other", "dtype", "why"), NO_PRODUCTS.values(), ids=NO_PRODUCTS)
+    def test_sizes_axes_and_dtypes_have_to_match(self, shape, other, dtype, why, device):
+        with pytest.raises(RuntimeError, match=why):
+            torch.ones(shape, device=device) @ torch.ones(other, dtype=dtype, device=device)
