@@ -26,7 +26,7 @@ OTHERWISE = {  # of [[1, 2, 6]]: a call, what a tensor and an array give, and th
 
 def numbers(found):
     """Return the numbers in a tensor or an array, or those in a tuple of tensors, one behind the other."""
-    return sum((each.tolist() for each in found), []) if isinstance(found, tuple) else found.tolist()
+    return [n for each in found for n in each.tolist()] if isinstance(found, tuple) else found.tolist()
 
 
 def answering(name, other):
