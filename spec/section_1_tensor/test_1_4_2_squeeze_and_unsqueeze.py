@@ -45,8 +45,8 @@ def within_three_axes(real):
 @fault("squeeze copies", Tensor, "squeeze", lambda real: lambda x, *dims: real(x, *dims).clone())
 @fault("squeeze takes any axis", Tensor, "squeeze", within_three_axes)
 class TestSqueeze:
-    """`squeeze()` takes out all axes of size 1, that of a batch of one as well, and `squeeze(dim)` only the ones
-    that are named, if their size is 1. The result is a view.
+    """`squeeze()` takes out all axes of size 1, that of a batch of one as well, and `squeeze(dim)` only
+    the axes that are named. Neither takes an axis of another size, and the result is a view.
     """
 
     @pytest.mark.parametrize(("shape", "dims", "squeezed"), SQUEEZED.values(), ids=SQUEEZED)
@@ -70,8 +70,8 @@ class TestSqueeze:
 @fault("unsqueeze copies", Tensor, "unsqueeze", lambda real: lambda x, dim: real(x.contiguous(), dim))
 @fault("unsqueeze takes any place", Tensor, "unsqueeze", within_three_axes)
 class TestUnsqueeze:
-    """`unsqueeze(dim)` puts in one axis of size 1, which is axis `dim` of the result. It is a view, the same that
-    `None` in an index gives.
+    """`unsqueeze(dim)` puts in one axis of size 1, which is axis `dim` of the result. It is a view, as with
+    `None` in an index.
     """
 
     @pytest.mark.parametrize(("dim", "indexed"), PLACES.values(), ids=PLACES)

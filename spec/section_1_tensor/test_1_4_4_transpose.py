@@ -52,11 +52,14 @@ class TestTranspose:
         assert x.transpose(0, 1).tolist() == [[1, 4], [2, 5], [3, 6]]
         assert x.reshape(3, 2).tolist() == [[1, 2], [3, 4], [5, 6]]
 
-    def test_transpose_of_all_axes_as_in_numpy_is_permute(self, device):
+    def test_transpose_takes_two_axes_and_permute_takes_all(self, device):
         x = torch.arange(24, device=device).reshape(2, 3, 4)
 
         for axes in ((), (1, 2, 0)):
             with pytest.raises(TypeError):
+                x.transpose(*axes)
+        for axes in ((0, 3), (-4, 0)):
+            with pytest.raises(IndexError, match=r"expected to be in range of \[-3, 2\]"):
                 x.transpose(*axes)
         assert x.permute(1, 2, 0).tolist() == x.cpu().numpy().transpose(1, 2, 0).tolist()
 
@@ -72,7 +75,7 @@ class TestTranspose:
 @fault("T is mT", Tensor, "T", lambda real: Tensor.mT)
 @fault("mT reverses all axes", Tensor, "mT", lambda real: property(reversing(real)))
 class TestTransposeAttribute:
-    """`T` of a matrix is its transpose, in a view. `T` of any other tensor reverses all axes, and warns that it is
+    """`T` of a matrix is its transpose, in a view. `T` of any other tensor reverses all axes, and warns as
     deprecated. `mT` transposes each matrix of a batch.
     """
 
