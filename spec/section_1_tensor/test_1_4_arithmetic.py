@@ -6,30 +6,27 @@ import torch
 from torch import Tensor
 
 from spec.faults import as_it_lies
-from spec.harness import each_row, fault, statement
+from spec.harness import fault, statement
 
 SUMS = {  # a sum with [1, 2], its dtype and its values
     "int64 and float16": (lambda x: x + x.half(), torch.float16, [2, 4]),
     "uint8 and int8": (lambda x: x.to(torch.uint8) + x.to(torch.int8), torch.int16, [2, 4]),
-    "float16 and bfloat16": (lambda x: x.half() + x.bfloat16(), torch.float32, [2, 4]),
     "int64 and a number": (lambda x: x + 0.5, torch.float32, [1.5, 2.5]),
     "float16 and a number": (lambda x: x.half() + 0.5, torch.float16, [1.5, 2.5]),
-    "float16 and float64 of no axes": (lambda x: x.half() + x.double()[0], torch.float16, [2, 3]),
+    "float16 and a scalar": (lambda x: x.half() + x.double()[0], torch.float16, [2, 3]),
     "two booleans": (lambda x: (x > 1) + (x > 0), torch.bool, [True, True]),
 }
 PRODUCTS = {
-    "vector and vector": ((3,), (3,)),
+    "two vectors": ((3,), (3,)),
     "matrix and vector": ((2, 3), (3,)),
     "vector and matrix": ((2,), (2, 3)),
-    "matrix and batch": ((2, 3), (4, 3, 1)),
-    "batches that broadcast": ((5, 1, 2, 3), (2, 3, 3)),
+    "batches that broadcast": ((5, 1, 2, 3), (2, 3, 1)),
     "sums of nothing": ((2, 0), (0, 3)),
 }
 NO_PRODUCTS = {
-    "inner sizes that differ": ((2, 3), (2, 3), torch.float32, r"cannot be multiplied \(2x3 and 2x3\)"),
-    "a scalar on the right": ((2, 3), (), torch.float32, "need to be at least 1D"),
-    "a scalar on the left": ((), (2, 3), torch.float32, "need to be at least 1D"),
-    "two dtypes": ((2, 2), (2, 2), torch.float64, "same dtype|expected scalar type"),
+    "inner sizes that differ": ((2, 3), torch.float32, r"cannot be multiplied \(2x3 and 2x3\)"),
+    "a scalar": ((), torch.float32, "need to be at least 1D"),
+    "two dtypes": ((3, 2), torch.float64, "same dtype|expected scalar type"),
 }
 
 
@@ -38,30 +35,17 @@ def in_order_of_memory(real):
     return lambda x, y: real(as_it_lies(x), as_it_lies(y))
 
 
-def first_value_only(real):
-    """Broadcast only the first value of the second tensor."""
-    return lambda x, y: real(x, y.reshape(-1)[:1])
-
-
 def exclusive_or(real):
     """Add two booleans as two bits without a carry."""
     return lambda x, y: x ^ y if x.dtype == torch.bool else real(x, y)
 
 
 @statement("tensor.add-and-plus", notes="1.4")
-@fault("torch.add reads the values as they lie in memory", torch, "add", in_order_of_memory)
-@fault("add has half precision", Tensor, "add", lambda real: lambda x, y: real(x.half(), y).float())
+@fault("add overlooks strides", torch, "add", in_order_of_memory)
 @fault("add ignores alpha", Tensor, "add", lambda real: lambda x, y, alpha=1: real(x, y))
-@fault("plus broadcasts only the first value", Tensor, "__add__", first_value_only)
 @fault("plus cuts a row", Tensor, "__add__", lambda real: lambda x, y: real(x, y[: x.shape[-1]]))
 @fault("plus keeps the first dtype", Tensor, "__add__", lambda real: lambda x, y: real(x, y).to(x.dtype))
-@fault(
-    "plus weighs a number like a tensor",
-    Tensor,
-    "__add__",
-    lambda real: lambda x, y: real(x, torch.atleast_1d(torch.as_tensor(y, device=x.device))),
-)
-@fault("plus of two booleans is exclusive or", Tensor, "__add__", exclusive_or)
+@fault("plus of booleans is exclusive or", Tensor, "__add__", exclusive_or)
 class TestAddAndPlus:
     """The sums `x + y`, `x.add(y)` and `torch.add(x, y)` are the same to the bit. Shapes are broadcast as in
     NumPy, and the sum has a dtype that fits both sides.
@@ -90,7 +74,6 @@ class TestAddAndPlus:
         with pytest.raises(RuntimeError, match="must match the size of tensor b"):
             torch.zeros(3, 2, device=device) + torch.zeros(3, device=device)
 
-    @each_row
     @pytest.mark.parametrize(("add", "dtype", "values"), SUMS.values(), ids=SUMS)
     def test_sum_has_a_dtype_that_fits_both_sides(self, add, dtype, values, device):
         total = add(torch.tensor([1, 2], device=device))
@@ -101,8 +84,8 @@ class TestAddAndPlus:
 
 @statement("tensor.mul-is-elementwise", notes="1.4; notebook tensor")
 @fault("star is the matrix product", Tensor, "__mul__", lambda real: Tensor.__matmul__)
-@fault("mul reads the values as they lie in memory", torch, "mul", in_order_of_memory)
-@fault("star broadcasts only the first value", Tensor, "__mul__", first_value_only)
+@fault("mul overlooks strides", torch, "mul", in_order_of_memory)
+@fault("star cuts a row", Tensor, "__mul__", lambda real: lambda x, y: real(x, y[: x.shape[-1]]))
 @fault("star keeps the first dtype", Tensor, "__mul__", lambda real: lambda x, y: real(x, y.to(x.dtype)))
 class TestMulIsElementwise:
     """The products `x * y`, `x.mul(y)` and `torch.mul(x, y)` multiply elements that stand in one place."""
@@ -124,18 +107,10 @@ class TestMulIsElementwise:
 
 
 @statement("tensor.matmul-is-matrix-product", notes="1.4; notebook tensor")
-@fault("at sign multiplies element by element", Tensor, "__matmul__", lambda real: Tensor.__mul__)
-@fault("matmul reads the values as they lie in memory", torch, "matmul", in_order_of_memory)
-@fault("at sign drops axes of size one", Tensor, "__matmul__", lambda real: lambda x, y: real(x, y).squeeze())
-@fault(
-    "at sign computes in float32", Tensor, "__matmul__", lambda real: lambda x, y: real(x.float(), y.float())
-)
-@fault(
-    "at sign takes scalars",
-    Tensor,
-    "__matmul__",
-    lambda real: lambda x, y: real(*map(torch.atleast_1d, (x, y))),
-)
+@fault("at sign is star", Tensor, "__matmul__", lambda real: Tensor.__mul__)
+@fault("matmul overlooks strides", torch, "matmul", in_order_of_memory)
+@fault("at sign drops axes of size 1", Tensor, "__matmul__", lambda real: lambda x, y: real(x, y).squeeze())
+@fault("at sign adds up floats", Tensor, "__matmul__", lambda real: lambda x, y: real(x.float(), y.float()))
 class TestMatmulIsMatrixProduct:
     """The products `x @ y`, `x.matmul(y)` and `torch.matmul(x, y)` are matrix products, as `@` is in NumPy:
     of matrices, of vectors, and of batches of matrices.
@@ -166,7 +141,7 @@ class TestMatmulIsMatrixProduct:
         assert product.dtype == torch.int64
         assert product.tolist() == [[2**24 + 3]]
 
-    @pytest.mark.parametrize(("shape", "other", "dtype", "why"), NO_PRODUCTS.values(), ids=NO_PRODUCTS)
-    def test_sizes_axes_and_dtypes_have_to_match(self, shape, other, dtype, why, device):
+    @pytest.mark.parametrize(("shape", "dtype", "why"), NO_PRODUCTS.values(), ids=NO_PRODUCTS)
+    def test_sizes_axes_and_dtypes_have_to_match(self, shape, dtype, why, device):
         with pytest.raises(RuntimeError, match=why):
-            torch.ones(shape, device=device) @ torch.ones(other, dtype=dtype, device=device)
+            torch.ones(2, 3, device=device) @ torch.ones(shape, dtype=dtype, device=device)
