@@ -68,6 +68,12 @@ class TestSqueeze:
 @statement("tensor.unsqueeze", notes="1.4 (3)")
 @fault("unsqueeze always adds the first axis", Tensor, "unsqueeze", lambda real: lambda x, dim: real(x, 0))
 @fault("unsqueeze copies", Tensor, "unsqueeze", lambda real: lambda x, dim: real(x.contiguous(), dim))
+@fault(
+    "unsqueeze leaves a scalar",
+    Tensor,
+    "unsqueeze",
+    lambda real: lambda x, dim: real(x, dim) if x.dim() else x,
+)
 @fault("unsqueeze takes any place", Tensor, "unsqueeze", within_three_axes)
 class TestUnsqueeze:
     """`unsqueeze(dim)` puts in one axis of size 1, which is axis `dim` of the result. It is a view, as with

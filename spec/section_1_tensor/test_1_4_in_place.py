@@ -19,11 +19,7 @@ CHANGES = {  # an operation on [[1, 2, 3], [4, 5, 6]], and what the tensor then 
 REFUSED = {  # what is added to what, of a column [[1], [2]]; what the sum is, and why add_ refuses it
     "a fraction to integers": (lambda x: (x, 1.5), [[2.5], [3.5]], "can't be cast"),
     "a row to a column": (lambda x: (x, x.t().clone()), [[2, 3], [3, 4]], "match the broadcast shape"),
-    "a number to an expanded column": (
-        lambda x: (x.expand(2, 2), 1),
-        [[2, 2], [3, 3]],
-        "more than one element",
-    ),
+    "a number to an expanded one": (lambda x: (x.expand(2, 2), 1), [[2, 2], [3, 3]], "more than one element"),
 }
 WITHOUT_A_TWIN = (
     *("matmul", "sum", "mean", "max", "sort", "view", "reshape"),
@@ -32,25 +28,9 @@ WITHOUT_A_TWIN = (
 ONLY_IN_PLACE = ("zero_", "fill_", "copy_", "uniform_", "normal_", "set_")
 
 
-def with_new_memory(x, value):
-    """Give the tensor x the value `value` in other memory than its own."""
-    x.data = value
-    return x
-
-
-def in_new_memory(real):
-    """Give the tensor the sum in other memory than its own."""
-    return lambda x, other: with_new_memory(x, x.detach() + other)
-
-
 def behind_the_back(real):
     """Change the tensor where autograd does not see it."""
     return lambda x, *rest: (real(x.data, *rest), x)[1]
-
-
-def forgetting_the_history(real):
-    """Cut the tensor off from what made it."""
-    return lambda y, factor: y.detach_().mul(factor).requires_grad_()
 
 
 def answering(name, other):
@@ -65,10 +45,7 @@ def answering(name, other):
     says="with _ behind its name a function works in place and changes the original",
 )
 @fault("add_ makes a new tensor", Tensor, "add_", lambda real: lambda x, other: x + other)
-@fault("add_ moves to new memory", Tensor, "add_", in_new_memory)
 @fault("copy_ does nothing", Tensor, "copy_", lambda real: lambda x, y: x)
-@fault("fill_ makes a new tensor", Tensor, "fill_", lambda real: lambda x, value: torch.full_like(x, value))
-@fault("t_ copies", Tensor, "t_", lambda real: lambda x: with_new_memory(x, x.t().contiguous()))
 @fault("neg works in place", Tensor, "neg", lambda real: Tensor.neg_)
 @fault("sum has a twin with an underscore", Tensor, "__getattribute__", answering("sum_", "sum"))
 @fault("out= is ignored", torch, "mul", lambda real: lambda x, y, out: real(x, y))
@@ -132,11 +109,15 @@ class TestUnderscoreIsInPlace:
     verdict=QUALIFIED,
     says="in-place operations are not recommended: they save memory, but lose the history of derivatives",
 )
-@fault("mul_ forgets the history", Tensor, "mul_", forgetting_the_history)
+@fault(
+    "mul_ loses history",
+    Tensor,
+    "mul_",
+    lambda real: lambda y, factor: real(y.detach(), factor).requires_grad_(),
+)
 @fault("add_ works behind the back of autograd", Tensor, "add_", behind_the_back)
 @fault("mul_ works behind the back of autograd", Tensor, "mul_", behind_the_back)
 @fault("backward does not need the result of exp", Tensor, "exp", lambda real: lambda a: real(a) + 0)
-@fault("backward does not need a factor", Tensor, "__mul__", lambda real: lambda a, b: real(a, b.clone()))
 @fault("add_ makes a sum first", Tensor, "add_", lambda real: lambda x, other: x.copy_(x + other))
 class TestInPlaceDiscouraged:
     """An in-place operation takes no memory, and autograd records it, so no history is lost. A leaf that
