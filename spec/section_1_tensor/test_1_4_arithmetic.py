@@ -35,17 +35,11 @@ def in_order_of_memory(real):
     return lambda x, y: real(as_it_lies(x), as_it_lies(y))
 
 
-def exclusive_or(real):
-    """Add two booleans as two bits without a carry."""
-    return lambda x, y: x ^ y if x.dtype == torch.bool else real(x, y)
-
-
 @statement("tensor.add-and-plus", notes="1.4")
 @fault("add overlooks strides", torch, "add", in_order_of_memory)
 @fault("add ignores alpha", Tensor, "add", lambda real: lambda x, y, alpha=1: real(x, y))
 @fault("plus cuts a row", Tensor, "__add__", lambda real: lambda x, y: real(x, y[: x.shape[-1]]))
 @fault("plus keeps the first dtype", Tensor, "__add__", lambda real: lambda x, y: real(x, y).to(x.dtype))
-@fault("plus of booleans is exclusive or", Tensor, "__add__", exclusive_or)
 class TestAddAndPlus:
     """The sums `x + y`, `x.add(y)` and `torch.add(x, y)` are the same to the bit. Shapes are broadcast as in
     NumPy, and the sum has a dtype that fits both sides.

@@ -109,12 +109,7 @@ class TestUnderscoreIsInPlace:
     verdict=QUALIFIED,
     says="in-place operations are not recommended: they save memory, but lose the history of derivatives",
 )
-@fault(
-    "mul_ loses history",
-    Tensor,
-    "mul_",
-    lambda real: lambda y, factor: real(y.detach(), factor).requires_grad_(),
-)
+@fault("mul_ loses history", Tensor, "mul_", lambda real: lambda y, f: real(y.detach(), f).requires_grad_())
 @fault("add_ works behind the back of autograd", Tensor, "add_", behind_the_back)
 @fault("mul_ works behind the back of autograd", Tensor, "mul_", behind_the_back)
 @fault("backward does not need the result of exp", Tensor, "exp", lambda real: lambda a: real(a) + 0)
