@@ -80,7 +80,7 @@ class TestAddAndPlus:
 @fault("star is the matrix product", Tensor, "__mul__", lambda real: Tensor.__matmul__)
 @fault("mul overlooks strides", torch, "mul", in_order_of_memory)
 class TestMulIsElementwise:
-    """The products `x * y`, `x.mul(y)` and `torch.mul(x, y)` multiply elements that stand in one place."""
+    """The products `x * y`, `x.mul(y)` and `torch.mul(x, y)` multiply element by element."""
 
     def test_star_and_mul_are_one_product(self, device):
         x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], device=device)
@@ -92,10 +92,10 @@ class TestMulIsElementwise:
 
 
 @statement("tensor.matmul-is-matrix-product", notes="1.4; notebook tensor")
-@fault("at sign is star", Tensor, "__matmul__", lambda real: Tensor.__mul__)
+@fault("at sign multiplies element by element", Tensor, "__matmul__", lambda real: Tensor.__mul__)
 @fault("matmul overlooks strides", torch, "matmul", in_order_of_memory)
 @fault("at sign drops axes of size 1", Tensor, "__matmul__", lambda real: lambda x, y: real(x, y).squeeze())
-@fault("at sign adds up floats", Tensor, "__matmul__", lambda real: lambda x, y: real(x.float(), y.float()))
+@fault("at sign adds floats", Tensor, "__matmul__", lambda real: lambda x, y: real(x.float(), y.float()))
 class TestMatmulIsMatrixProduct:
     """The products `x @ y`, `x.matmul(y)` and `torch.matmul(x, y)` are matrix products, as `@` is in NumPy:
     of matrices, of vectors, and of batches of matrices.
@@ -119,9 +119,9 @@ class TestMatmulIsMatrixProduct:
         assert product.tolist() == (x @ y).tolist()
 
     def test_integers_are_multiplied_exactly_on_the_cpu(self):
-        product = torch.tensor([[2**24 + 1, 1]]) @ torch.tensor(
-            [[1], [2]]
-        )  # more than the 24 bits of a float32
+        x = torch.tensor([[2**24 + 1, 1]])  # more than the 24 bits of a float32
+
+        product = x @ torch.tensor([[1], [2]])
 
         assert product.dtype == torch.int64
         assert product.tolist() == [[2**24 + 3]]

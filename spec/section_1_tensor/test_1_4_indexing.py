@@ -106,9 +106,7 @@ class TestNumpyLikeIndexing:
 @statement("tensor.slice-is-view", notes="notebook tensor")
 @fault("an index copies", Tensor, "__getitem__", lambda real: lambda x, index: real(x, index).clone())
 @fault("an index detaches", Tensor, "__getitem__", lambda real: lambda x, index: real(x, index).detach())
-@fault(
-    "a list selects a slice", Tensor, "__getitem__", through(lambda i: slice(0, 3) if type(i) is list else i)
-)
+@fault("a list is a slice", Tensor, "__getitem__", through(lambda i: slice(0, 3) if type(i) is list else i))
 @fault("an assignment does nothing", Tensor, "__setitem__", lambda real: lambda x, index, value: None)
 class TestSliceIsView:
     """What positions, slices, `...` and `None` select is a view: writing to it is writing to the tensor. What

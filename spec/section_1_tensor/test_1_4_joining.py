@@ -39,12 +39,8 @@ def overlooking_strides(real):
 @fault("cat is stack", torch, "cat", lambda real: torch.stack)
 @fault("cat ignores dim", torch, "cat", lambda real: lambda xs, dim=0: real(xs))
 @fault("cat overlooks strides", torch, "cat", overlooking_strides)
-@fault(
-    "cat keeps the first dtype", torch, "cat", lambda real: lambda xs, dim=0: real(xs, dim).to(xs[0].dtype)
-)
-@fault(
-    "cat returns a single tensor", torch, "cat", lambda real: lambda xs: xs[0] if len(xs) == 1 else real(xs)
-)
+@fault("cat keeps the dtype", torch, "cat", lambda real: lambda xs, dim=0: real(xs, dim).to(xs[0].dtype))
+@fault("cat of one tensor is it", torch, "cat", lambda real: lambda xs: xs[0] if len(xs) == 1 else real(xs))
 class TestCat:
     """`cat(tensors)` lays tensors one behind the other along an axis that they have, in new memory. Their
     other axes must match, and the dtype is that of a sum.
@@ -77,7 +73,7 @@ class TestCat:
 @fault("stack is cat", torch, "stack", lambda real: torch.cat)
 @fault("stack ignores dim", torch, "stack", lambda real: lambda xs, dim=0: real(xs))
 @fault("stack overlooks strides", torch, "stack", overlooking_strides)
-@fault("stack returns a single tensor", torch, "stack", lambda real: lambda xs: xs[0][None])
+@fault("stack of one tensor is a view", torch, "stack", lambda real: lambda xs: xs[0][None])
 class TestStack:
     """`stack(tensors)` lays tensors of one shape along a new axis, in new memory. It is `cat` of the tensors
     after `unsqueeze(dim)`.
