@@ -12,7 +12,7 @@ from spec.harness import QUALIFIED, fault, statement
 
 CHANGES = {  # an operation on [[1, 2, 3], [4, 5, 6]], and what the tensor then holds
     "add_": (lambda x: x.add_(5), [[6, 7, 8], [9, 10, 11]]),
-    "copy_ of integers": (lambda x: x.copy_(torch.tensor([7, 8, 9])), [[7, 8, 9]] * 2),
+    "copy_ of integers": (lambda x: x.copy_(torch.tensor([7, 8, 9], device=x.device)), [[7, 8, 9]] * 2),
     "fill_": (lambda x: x.fill_(7), [[7, 7, 7], [7, 7, 7]]),
     "t_": (lambda x: x.t_(), [[1, 4], [2, 5], [3, 6]]),
 }

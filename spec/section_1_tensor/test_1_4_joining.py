@@ -3,29 +3,28 @@
 import numpy as np
 import pytest
 import torch
-from torch import zeros
 
 from spec.faults import as_it_lies
 from spec.harness import fault, since, statement
 
 JOINED = {  # of [[0, 1], [2, 3]] and [[4, 5], [6, 7]]
     "the first axis": (lambda x, y: torch.cat([x, y]), [[0, 1], [2, 3], [4, 5], [6, 7]]),
-    "the second axis": (lambda x, y: torch.cat([x, y], dim=1), [[0, 1, 4, 5], [2, 3, 6, 7]]),
+    "the second axis": (lambda x, y: torch.cat([y, x], dim=1), [[4, 5, 0, 1], [6, 7, 2, 3]]),
     "the last axis": (lambda x, y: torch.cat([x[None], y[None]], -1), [[[0, 1, 4, 5], [2, 3, 6, 7]]]),
     "two lengths": (lambda x, y: torch.cat([x[:1], y]), [[0, 1], [4, 5], [6, 7]]),
     "an empty vector": (lambda x, y: torch.cat([x, x.new_zeros(0)]), [[0, 1], [2, 3]]),
     "integers and floats": (lambda x, y: torch.cat([x, y / 2]), [[0, 1], [2, 3], [2, 2.5], [3, 3.5]]),
     "floats and integers": (lambda x, y: torch.cat([x / 2, y]), [[0, 0.5], [1, 1.5], [4, 5], [6, 7]]),
 }
-NOT_JOINED = {
-    "other sizes": (lambda: torch.cat([zeros(2, 1), zeros(3, 1)], dim=1), RuntimeError, "must match"),
-    "an empty matrix": (lambda: torch.cat([zeros(2, 3), zeros(0, 4)]), RuntimeError, "must match"),
-    "scalars": (lambda: torch.cat([zeros(()), zeros(())]), RuntimeError, "zero-dimensional tensor"),
-    "a bare tensor": (lambda: torch.cat(zeros(2, 3)), TypeError, "must be tuple of Tensors, not Tensor"),
-    "no tensors": pytest.param(lambda: torch.cat([]), ValueError, "non-empty list", marks=since("2.9")),
+NOT_JOINED = {  # of zeros (2, 3)
+    "other sizes": (lambda x: torch.cat([x, x.t()], dim=1), RuntimeError, "must match"),
+    "an empty matrix": (lambda x: torch.cat([x, x.new_zeros(0, 4)]), RuntimeError, "must match"),
+    "scalars": (lambda x: torch.cat([x[0, 0], x[0, 1]]), RuntimeError, "zero-dimensional tensor"),
+    "a bare tensor": (lambda x: torch.cat(x), TypeError, "must be tuple of Tensors, not Tensor"),
+    "no tensors": pytest.param(lambda x: torch.cat([]), ValueError, "non-empty list", marks=since("2.9")),
 }
 NOT_STACKED = {
-    "other sizes": ([zeros(2, 3), zeros(1, 3)], "expects each tensor to be equal size"),
+    "other sizes": ([torch.zeros(2, 3), torch.zeros(1, 3)], "expects each tensor to be equal size"),
     "no tensors": ([], "expects a non-empty TensorList"),
 }
 
@@ -62,9 +61,9 @@ class TestCat:
         assert joined.tolist() == [1, 1]
 
     @pytest.mark.parametrize(("join", "error", "why"), NOT_JOINED.values(), ids=NOT_JOINED)
-    def test_tensors_that_do_not_fit_are_refused(self, join, error, why):
+    def test_tensors_that_do_not_fit_are_refused(self, join, error, why, device):
         with pytest.raises((error, RuntimeError), match=why) as refusal:
-            join()
+            join(torch.zeros(2, 3, device=device))
 
         assert refusal.type is error
 
