@@ -128,41 +128,25 @@ def _all_but_the_device(checks):
 # Nets
 
 
-class Recorder(nn.Module):
-    """A net without weights that gives back twice its input, and keeps the inputs of all its replicas.
+class Net(nn.Module):
+    """A net without weights that computes `function`, and keeps the inputs of all its replicas.
 
     Replicas share the list: what is no parameter, buffer or layer is not copied.
     """
 
-    def __init__(self):
+    def __init__(self, function=lambda x: 2 * x):
         super().__init__()
+        self.function = function
         self.seen = []
 
-    def forward(self, x):
-        """Note the input."""
-        self.seen.append(x)
-        return 2 * x
+    def forward(self, *inputs, **kwargs):
+        """Note the first input."""
+        self.seen.extend(inputs[:1])
+        return self.function(*inputs, **kwargs)
 
     def shares(self):
         """Return what was seen, in the order of the first entries: the threads have none."""
         return sorted(self.seen, key=lambda x: float(x.flatten()[0]) if x.numel() else float("inf"))
-
-
-class Normed(nn.Module):
-    """Three layers, one of them used twice, and BatchNorm with its buffers."""
-
-    def __init__(self):
-        super().__init__()
-        self.fc1 = nn.Linear(5, 4)
-        self.norm = nn.BatchNorm1d(4)
-        self.fc2 = nn.Linear(4, 4)
-        self.fc3 = nn.Linear(4, 2)
-
-    def forward(self, x):
-        """Give a vector of two for each row."""
-        x = self.norm(self.fc1(x))  # (N, 4)
-        x = torch.tanh(self.fc2(torch.tanh(self.fc2(x))))  # (N, 4)
-        return self.fc3(x)  # (N, 2)
 
 
 def numbered(*shape, device="cpu"):

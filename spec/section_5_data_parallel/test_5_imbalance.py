@@ -13,15 +13,8 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim import SGD
 
 from spec.harness import ANSWERED, fault, statement
-from spec.section_5_data_parallel.data_parallel import Recorder, cpus, gpus, numbered
-from spec.section_5_data_parallel.data_parallel_faults import (
-    backwards,
-    chunk_backwards,
-    of_the_first,
-    one_call,
-    onto_the_second,
-    tensor_split,
-)
+from spec.section_5_data_parallel import data_parallel_faults as faults
+from spec.section_5_data_parallel.data_parallel import Net, cpus, gpus, numbered
 from spec.section_5_data_parallel.distributed_faults import SUMMED, local
 from spec.section_5_data_parallel.distributed_shares import (
     ROUNDING,
@@ -71,27 +64,25 @@ def numbers_sent():
 # Faults
 
 
-def left_where_they_are(real):
+def left_where_they_are(gather):
     """Join the outputs without a gather."""
     return lambda self, outputs, device: torch.cat(outputs)
 
 
-def of_their_sums(real):
+def of_their_sums(gather):
     """Leave the outputs where they are, and gather their sums alone."""
-    return lambda self, outputs, device: real(self, [output.sum().reshape(1) for output in outputs], device)
+    return lambda self, outputs, device: gather(self, [each.sum().reshape(1) for each in outputs], device)
 
 
-def on_idle_devices_too(real):
+def on_idle_devices_too(replicate):
     """Make replicas for all devices, used or not."""
-    return lambda self, net, ids: real(self, net, self.device_ids)[: len(ids)]
+    return lambda self, net, ids: replicate(self, net, self.device_ids)[: len(ids)]
 
 
 @statement("parallel.dataparallel-imbalance", notes="5", verdict=ANSWERED, says=UNEVEN)
 @fault("outputs stay where they are", DataParallel, "gather", left_where_they_are)
-@fault("outputs come to the second device", DataParallel, "gather", onto_the_second)
-@fault("the net gets the whole batch", DataParallel, "forward", one_call)
-@fault("later devices do more", torch.Tensor, "chunk", chunk_backwards)
-@fault("shares differ by one row at most", torch.Tensor, "chunk", tensor_split)
+@fault("outputs come to the second device", DataParallel, "gather", faults.onto_the_second)
+@fault("later devices do more", torch.Tensor, "chunk", faults.last_rows_first)
 @fault("idle devices get replicas, too", DataParallel, "replicate", on_idle_devices_too)
 @fault("the sums of outputs are gathered", DataParallel, "gather", of_their_sums)
 class TestImbalance:
@@ -118,7 +109,7 @@ class TestImbalance:
         assert copies == a_step * 2
 
     def test_later_devices_do_less(self):
-        net, copies = Recorder(), []
+        net, copies = Net(), []
         net.register_buffer("count", torch.zeros(1))
 
         with cpus(8, copies=copies):
@@ -153,8 +144,8 @@ class TestImbalance:
 
 
 @statement("parallel.three-ways", notes="5", verdict=ANSWERED, says=UNEVEN)
-@fault("the first share alone has gradients", DataParallel, "parallel_apply", of_the_first)
-@fault("outputs are joined backwards", DataParallel, "gather", backwards)
+@fault("the first share alone has gradients", DataParallel, "parallel_apply", faults.of_the_first)
+@fault("outputs are joined backwards", DataParallel, "gather", faults.backwards)
 @fault("DDP leaves gradients as they are", DistributedDataParallel, "forward", local)
 @fault("DDP sums gradients", DistributedDataParallel, "__init__", SUMMED)
 class TestThreeWays:
