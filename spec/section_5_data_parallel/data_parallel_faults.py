@@ -57,6 +57,6 @@ def backwards(gather):
     return lambda self, outputs, device: gather(self, outputs[::-1], device)
 
 
-def onto_the_second(gather):
-    """Join the outputs on device 1."""
-    return lambda self, outputs, device: gather(self, outputs, 1)
+def onto(number):
+    """Return a fault: outputs are joined on the device of this number."""
+    return lambda gather: lambda self, outputs, device: gather(self, outputs, number)

@@ -144,10 +144,10 @@ class TestDdpRecommended:
 @fault("the first share alone has gradients", DataParallel, "parallel_apply", faults.of_the_first)
 @fault("outputs are joined backwards", DataParallel, "gather", faults.backwards)
 @fault(
-    "the replicas are in training mode",
+    "the replicas train",
     DataParallel,
     "replicate",
-    lambda real: lambda *inputs: [replica.train() for replica in real(*inputs)],
+    lambda real: lambda *x: [each.train() for each in real(*x)],
 )
 class TestRestUnchanged:
     """The loop that trains stays as it was: the outputs, the gradients, and the weights after each step are
@@ -180,7 +180,7 @@ class TestRestUnchanged:
 
     def test_replicas_are_in_the_mode_of_the_net(self, device):
         net = nn.Sequential(nn.BatchNorm1d(5), nn.Dropout(), nn.Linear(5, 3)).to(device, torch.float64).eval()
-        batch = torch.randn(10, 5, dtype=torch.float64).to(device)
+        batch = torch.randn(12, 5, dtype=torch.float64).to(device)
 
         with stand_ins(device, 4):
             output = nn.DataParallel(net)(batch)
@@ -190,12 +190,7 @@ class TestRestUnchanged:
 
 @statement("parallel.rest-unchanged-attributes", notes="5", verdict=QUALIFIED, says=SAYS)
 @fault("the wrapper passes on attributes", DataParallel, "__getattr__", looking_inside)
-@fault(
-    "the wrapper adds no prefix",
-    DataParallel,
-    "state_dict",
-    lambda real: lambda self: self.module.state_dict(),
-)
+@fault("the wrapper adds no prefix", DataParallel, "state_dict", lambda real: lambda self: real(self.module))
 @fault("a bare net takes the prefix", nn.Linear, "load_state_dict", forgiving)
 @fault("a bare net loads nothing", nn.Linear, "load_state_dict", lambda real: lambda self, state: None)
 class TestAttributesAndStateDict:

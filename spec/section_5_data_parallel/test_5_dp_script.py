@@ -124,7 +124,7 @@ class TestScriptOutput:
 @fault("the place of the net is not checked", DataParallel, "forward", faults.one_call)
 @fault("to() leaves the net where it is", DataParallel, "_apply", lambda real: lambda self, *change: self)
 @fault("a wrapper of one GPU moves nothing", nn.Linear, "to", lambda real: lambda self, *target: self)
-@fault("outputs come to the second GPU", DataParallel, "gather", faults.onto_the_second)
+@fault("outputs come to the second GPU", DataParallel, "gather", faults.onto(1))
 class TestParametersOnTheFirstDevice:
     """The net has to be on the first of the devices, else a call is a RuntimeError that names both places; a
     `to(device)` may come after the wrapping, as in dp.py. The batch may be anywhere.

@@ -81,7 +81,7 @@ def on_idle_devices_too(replicate):
 
 @statement("parallel.dataparallel-imbalance", notes="5", verdict=ANSWERED, says=UNEVEN)
 @fault("outputs stay where they are", DataParallel, "gather", left_where_they_are)
-@fault("outputs come to the second device", DataParallel, "gather", faults.onto_the_second)
+@fault("outputs come to the second device", DataParallel, "gather", faults.onto(1))
 @fault("later devices do more", torch.Tensor, "chunk", faults.last_rows_first)
 @fault("idle devices get replicas, too", DataParallel, "replicate", on_idle_devices_too)
 @fault("the sums of outputs are gathered", DataParallel, "gather", of_their_sums)

@@ -6,11 +6,12 @@ native code does by its source; that it does so is shown where there are two GPU
 
 import copy
 from collections import namedtuple
+from functools import partialmethod
 
 import pytest
 import torch
 from torch import nn
-from torch.nn.parallel import DataParallel
+from torch.nn.parallel import DataParallel, gather
 
 from blitz.explained.parallel import share_sizes, split
 from spec.harness import QUALIFIED, WRONG, fault, statement
@@ -104,17 +105,9 @@ def cut_short(scatter_kwargs):
 @fault("rows are dealt out in turns", torch.Tensor, "chunk", in_turns)
 @fault("every device gets the whole batch", torch.Tensor, "chunk", faults.whole)
 @fault("outputs are joined backwards", DataParallel, "gather", faults.backwards)
+@fault("the last axis is the default", DataParallel, "__init__", lambda real: partialmethod(real, dim=-1))
 @fault(
-    "the last axis is the default",
-    DataParallel,
-    "__init__",
-    lambda real: lambda self, net, dim=-1: real(self, net, dim=dim),
-)
-@fault(
-    "outputs are always joined along the first axis",
-    DataParallel,
-    "gather",
-    lambda real: lambda self, outputs, device: SCATTER_GATHER.gather(outputs, device),
+    "dim is overlooked in joining", DataParallel, "gather", lambda real: lambda self, *given: gather(*given)
 )
 class TestSplitOnFirstAxis:
     """The batch is cut along its first axis, device by device, and the outputs are joined along it in that
@@ -155,12 +148,12 @@ class TestEqualShares:
 
     @pytest.mark.parametrize(("rows", "devices", "sizes"), SIZES.values(), ids=SIZES)
     def test_share_is_rounded_up_until_no_row_is_left(self, device, rows, devices, sizes):
-        net = Net()
+        copies = []
 
-        with stand_ins(device, devices):
-            nn.DataParallel(net)(numbered(rows, 5, device=device))
+        with stand_ins(device, devices, copies=copies):
+            nn.DataParallel(Net())(numbered(rows, 5, device=device))
 
-        assert [len(share) for share in net.shares()] == sizes
+        assert copies[0] == ("scatter", sizes)
 
     @on_machines
     def test_shares_of_small_batches_are_those_of_the_rule(self, machine):
@@ -177,12 +170,7 @@ class TestEqualShares:
 @fault("keywords are not cut", DATA_PARALLEL, "scatter_kwargs", keywords_whole)
 @fault("a namedtuple becomes a tuple", SCATTER_GATHER, "_is_namedtuple", lambda real: lambda value: False)
 @fault("what cannot be cut is repeated", torch.Tensor, "chunk", repeating)
-@fault(
-    "what is no tensor is copied",
-    DataParallel,
-    "scatter",
-    lambda real: lambda *given: copy.deepcopy(real(*given)),
-)
+@fault("everything is copied", DataParallel, "scatter", lambda real: lambda *x: copy.deepcopy(real(*x)))
 @fault("outputs are joined backwards", DataParallel, "gather", faults.backwards)
 class TestArgumentsAndOutputs:
     """Each tensor in the arguments, however deep in tuples, lists and dicts, is cut by itself, and what is no

@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import partialmethod
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DataParallel
 
 from spec.harness import QUALIFIED, each_row, fault, statement
+from spec.section_5_data_parallel import data_parallel_faults as faults
 from spec.section_5_data_parallel.data_parallel import DATA_PARALLEL, Net, cpus, numbered
 
 CHOSEN = "CUDA_VISIBLE_DEVICES=0,1,2,3 in front of python chooses the known GPUs"
@@ -116,31 +118,26 @@ def numbers_only(parse):
     return lambda: [device for device in parse() if type(device) is int]
 
 
+def counting_words(device_count):
+    """Count the entries of the variable, whatever there is."""
+    return lambda: len(torch.cuda._parse_visible_devices())
+
+
+def replica_for_one(forward):
+    """Make a replica for a single device, too."""
+    return lambda self, x: self.replicate(self.module, self.device_ids)[0](x)
+
+
 def on_the_second(forward):
     """Have a layer compute on the second GPU."""
     return lambda self, x: F.linear(x.to(1), self.weight.to(1), self.bias.to(1)).to(0)
 
 
 @statement("parallel.uses-all-visible-gpus", notes="5", verdict=QUALIFIED, says=USED)
-@fault(
-    "the first device is the default",
-    DataParallel,
-    "__init__",
-    lambda real: lambda self, net, device_ids=(0,), **options: real(self, net, device_ids, **options),
-)
+@fault("device 0 is the default", DataParallel, "__init__", lambda real: partialmethod(real, device_ids=[0]))
 @fault("ids are overlooked", DATA_PARALLEL, "_get_device_index", lambda real: lambda device, optional: 0)
-@fault(
-    "outputs come to device 0",
-    DataParallel,
-    "gather",
-    lambda real: lambda self, outputs, device: real(self, outputs, 0),
-)
-@fault(
-    "a single device gets a replica",
-    DataParallel,
-    "forward",
-    lambda real: lambda self, x: self.replicate(self.module, self.device_ids)[0](x),
-)
+@fault("outputs come to device 0", DataParallel, "gather", faults.onto(0))
+@fault("a single device gets a replica", DataParallel, "forward", replica_for_one)
 @fault("a layer computes on the second GPU", nn.Linear, "forward", on_the_second)
 class TestUsedGpus:
     """`nn.DataParallel` uses all visible GPUs, or those that `device_ids` chooses, in that order; outputs
@@ -251,6 +248,7 @@ def test_nohup_line_appends_to_the_log_and_outlives_a_hang_up(tmp_path):
 @statement("parallel.device-count", notes="5", verdict=QUALIFIED, says=COUNTED)
 @fault("all GPUs count", torch.cuda, "device_count", lambda real: lambda: torch.cuda._raw_device_count_nvml())
 @fault("there is always one", torch.cuda, "device_count", lambda real: lambda: max(1, real()))
+@fault("the words of the variable count", torch.cuda, "device_count", counting_words)
 @fault("a program is not given the variable", subprocess, "run", in_words("CUDA_VISIBLE_DEVICES=", "OTHER="))
 class TestDeviceCount:
     """`torch.cuda.device_count()` counts those GPUs of the machine that CUDA_VISIBLE_DEVICES lets the program
