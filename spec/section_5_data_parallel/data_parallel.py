@@ -149,6 +149,17 @@ class Net(nn.Module):
         return sorted(self.seen, key=lambda x: float(x.flatten()[0]) if x.numel() else float("inf"))
 
 
+def computed(net, model, batch):
+    """Return the output, the gradients of the net's parameters and of the batch, and the net's buffers."""
+    batch = batch.clone().requires_grad_()
+    net.zero_grad()
+    output = model(batch)
+    output.square().sum().backward()
+    gradients = [leaf.grad for leaf in (*net.parameters(), batch)]
+    assert all(gradient is not None for gradient in gradients)
+    return output, gradients, dict(net.named_buffers())
+
+
 def numbered(*shape, device="cpu"):
     """Return a tensor whose entries are their own positions."""
     return torch.arange(float(torch.Size(shape).numel()), device=device).reshape(shape)

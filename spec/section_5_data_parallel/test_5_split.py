@@ -75,9 +75,7 @@ def in_turns(chunk):
 
 def repeating(chunk):
     """Give every device the whole of what has a single row, or no axis."""
-    return lambda self, count, dim: (
-        [self] * count if self.shape[:1] in ((), (1,)) else chunk(self, count, dim)
-    )
+    return lambda self, *rest: chunk(self, *rest) if self.dim() and len(self) > 1 else [self] * rest[0]
 
 
 def one_share_if_empty(chunk):
@@ -93,8 +91,8 @@ def keywords_whole(scatter_kwargs):
 def cut_short(scatter_kwargs):
     """Leave out devices that would have no input."""
 
-    def faulty(*given):
-        inputs, kwargs = scatter_kwargs(*given)
+    def faulty(inputs, kwargs, ids, dim):
+        inputs, kwargs = scatter_kwargs(inputs, kwargs, ids, dim)
         used = sum(map(bool, inputs))
         return inputs[:used], kwargs[:used]
 
