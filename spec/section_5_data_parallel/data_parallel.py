@@ -1,22 +1,20 @@
-"""What the claims of section 5 share: the net of dp.py, and CPU stand-ins for GPUs.
+"""What the checks of DataParallel share: CPU stand-ins for GPUs, and nets.
 
 `cpus(4)` has nn.DataParallel run as on a machine with four GPUs: its own Python code (constructor, scatter,
 replicate, parallel_apply, gather, and their gradients) over copies on the CPU. Stand-ins replace what is
 native: the copies between devices, streams, and the counting of devices. That leaves unshown that the native
-code cuts a batch as `Tensor.chunk` does, where a tensor lives, and what all of it costs. A claim
+code cuts a batch as `Tensor.chunk` does, where a tensor lives, and what all of it costs. A check
 `on_machines` also runs with one GPU in place of several, and on several GPUs without stand-ins.
 """
 
 import importlib
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import comm
 
 from spec.harness.accelerator.devices import accelerator
@@ -34,9 +32,7 @@ ROUNDING = {"rtol": 1e-12, "atol": 1e-12}  # in float64: shares add up in anothe
 
 
 @contextmanager
-def stand_ins(
-    device: torch.device, count: int, *, copies: list[tuple[Any, ...]] | None = None
-) -> Iterator[list[torch.device]]:
+def stand_ins(device, count, *, copies=None):
     """Have nn.DataParallel see `count` devices, all of them `device`; 0 is a machine without any.
 
     What is copied is added to `copies`: ("scatter", rows of each share), ("broadcast", devices),
@@ -60,14 +56,14 @@ cpus = partial(stand_ins, CPU)
 
 
 @contextmanager
-def one_gpu() -> Iterator[list[torch.device]]:
+def one_gpu():
     """Have nn.DataParallel see the accelerator three times."""
     with stand_ins(accelerator() or not_checked("no-accelerator"), 3) as devices:
         yield devices
 
 
 @contextmanager
-def gpus() -> Iterator[list[torch.device]]:
+def gpus():
     """Have nn.DataParallel see what there is: all CUDA devices."""
     yield [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
 
@@ -86,62 +82,45 @@ on_machines = pytest.mark.parametrize(
 # Stand-ins for native code: torch/csrc/cuda/comm.cpp, of which torch.nn.parallel.comm is the face
 
 
-def scatter(
-    copies: list[Any],
-    there: torch.device,
-    tensor: Tensor,
-    devices: Sequence[int],
-    sizes: Sequence[int] | None = None,
-    dim: int = 0,
-    streams: None = None,
-) -> tuple[Tensor, ...]:
+def scatter(copies, there, tensor, devices, sizes=None, dim=0, streams=None):
     """Cut by chunk, or into `sizes` where they are given, as for a gradient."""
     parts = tensor.chunk(len(devices), dim) if sizes is None else tensor.split(list(sizes), dim)
     copies.append(("scatter", [part.shape[dim] for part in parts]))
     return tuple(part.to(there, copy=True) for part in parts)
 
 
-def gather(
-    copies: list[Any], there: torch.device, tensors: Sequence[Tensor], dim: int = 0, device: int | None = None
-) -> Tensor:
+def gather(copies, there, tensors, dim=0, device=None):
     """Join along `dim`; the device -1 is the CPU."""
     copies.append(("gather", device))
     return torch.cat(tuple(tensors), dim).to(CPU if device == -1 else there)
 
 
-def broadcast_coalesced(
-    copies: list[Any], there: torch.device, tensors: Sequence[Tensor], devices: Sequence[int]
-) -> list[list[Tensor]]:
+def broadcast_coalesced(copies, there, tensors, devices):
     """Give the first device the tensors themselves, and each other one copies."""
     if tensors:  # PyTorch 2.6 asks for copies of none, too
         copies.append(("broadcast", list(devices)))
     return [list(tensors), *([tensor.clone() for tensor in tensors] for _ in devices[1:])]
 
 
-def reduce_add_coalesced(
-    copies: list[Any], there: torch.device, shares: Sequence[Sequence[Tensor]], device: int | None = None
-) -> tuple[Tensor, ...]:
+def reduce_add_coalesced(copies, there, shares, device=None):
     """Add up what the shares have for each tensor."""
     copies.append(("reduce", len(shares)))
     return tuple(torch.stack(of_one).sum(0) for of_one in zip(*shares, strict=True))
 
 
-def _changed(module: ModuleType | SimpleNamespace, **changes: Any) -> SimpleNamespace:
+def _changed(module, **changes):
     return SimpleNamespace(**vars(module) | changes)
 
 
-def _without_streams(device: torch.device, **changes: Any) -> SimpleNamespace:
-    def nothing(index: Any) -> AbstractContextManager[None]:
-        return nullcontext()
-
+def _without_streams(device, **changes):
     names = ("current_stream", "device_index", "device", "stream")  # the last two in PyTorch 2.6
-    changes |= dict.fromkeys(names, nothing) | {"current_accelerator": lambda: device}
+    changes |= dict.fromkeys(names, lambda index: nullcontext()) | {"current_accelerator": lambda: device}
     return _changed(
         torch, accelerator=_changed(torch.accelerator, **changes), cuda=_changed(torch.cuda, **changes)
     )
 
 
-def _all_but_the_device(checks: Any) -> bool:
+def _all_but_the_device(checks):
     """Stand in for all() in PyTorch's Broadcast and Gather, which refuse `i.device.type == "cpu"`."""
     return "device" in checks.gi_code.co_names or all(checks)
 
@@ -149,57 +128,38 @@ def _all_but_the_device(checks: Any) -> bool:
 # Nets
 
 
-class Model(nn.Module):
-    """The net of dp.py, which tells what it sees."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Linear(5, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Print both sizes, in one write: several threads print at once."""
-        output = self.fc(x)
-        print(f"\tIn Model: input size {x.size()} output size {output.size()}\n", end="")
-        return output
-
-
-class Recorder(nn.Module):
-    """A net without weights that gives back twice its input, and keeps the inputs of all its replicas.
+class Net(nn.Module):
+    """A net without weights that computes `function`, and keeps the inputs of all its replicas.
 
     Replicas share the list: what is no parameter, buffer or layer is not copied.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, function=lambda x: 2 * x):
         super().__init__()
-        self.seen: list[Tensor] = []
+        self.function = function
+        self.seen = []
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Note the input."""
-        self.seen.append(x)
-        return 2 * x
+    def forward(self, *inputs, **kwargs):
+        """Note the first input."""
+        self.seen.extend(inputs[:1])
+        return self.function(*inputs, **kwargs)
 
-    def shares(self) -> list[Tensor]:
+    def shares(self):
         """Return what was seen, in the order of the first entries: the threads have none."""
         return sorted(self.seen, key=lambda x: float(x.flatten()[0]) if x.numel() else float("inf"))
 
 
-class Normed(nn.Module):
-    """Three layers, one of them used twice, and BatchNorm with its buffers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(5, 4)
-        self.norm = nn.BatchNorm1d(4)
-        self.fc2 = nn.Linear(4, 4)
-        self.fc3 = nn.Linear(4, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Give a vector of two for each row."""
-        x = self.norm(self.fc1(x))  # (N, 4)
-        x = torch.tanh(self.fc2(torch.tanh(self.fc2(x))))  # (N, 4)
-        return self.fc3(x)  # (N, 2)
+def computed(net, model, batch):
+    """Return the output, the gradients of the net's parameters and of the batch, and the net's buffers."""
+    batch = batch.clone().requires_grad_()
+    net.zero_grad()
+    output = model(batch)
+    output.square().sum().backward()
+    gradients = [leaf.grad for leaf in (*net.parameters(), batch)]
+    assert all(gradient is not None for gradient in gradients)
+    return output, gradients, dict(net.named_buffers())
 
 
-def numbered(*shape: int, device: torch.device | str = "cpu") -> Tensor:
+def numbered(*shape, device="cpu"):
     """Return a tensor whose entries are their own positions."""
     return torch.arange(float(torch.Size(shape).numel()), device=device).reshape(shape)

@@ -1,0 +1,170 @@
+"""Notes 5, DataParallel is said not to be good, as memory is uneven between the cards: why, and against what.
+
+What goes where is shown by the calls that copy, over CPU stand-ins for GPUs (see data_parallel.py); what
+memory it takes, on GPUs alone. `python -m spec.benchmarks.data_parallel` measures seconds and memory.
+"""
+
+import pytest
+import torch
+from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
+from torch.nn import functional as F
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim import SGD
+
+from spec.harness import ANSWERED, fault, statement
+from spec.section_5_data_parallel import data_parallel_faults as faults
+from spec.section_5_data_parallel.data_parallel import Net, cpus, gpus, numbered
+from spec.section_5_data_parallel.distributed_faults import SUMMED, local
+from spec.section_5_data_parallel.distributed_shares import (
+    ROUNDING,
+    gradient,
+    gradient_alone,
+    make_batch,
+    make_net,
+    own,
+)
+
+UNEVEN = "not understood; DataParallel is said not to be good, as memory is uneven between the cards"
+
+
+def step(model, optimizer, batch):
+    """Take a step, with the output kept until the gradients are there."""
+    optimizer.zero_grad()
+    output = model(batch)
+    output.square().mean().backward()
+    optimizer.step()
+    return output
+
+
+def half_of_ddp():
+    """In each rank: backward through DDP on its half of a batch; return the gradient."""
+    net = make_net()
+    ddp = DistributedDataParallel(net)
+    inputs, targets = own(make_batch(), (4, 4))
+    F.mse_loss(ddp(inputs), targets).backward()
+    return gradient(net)
+
+
+def numbers_sent():
+    """In each rank: three steps; return how many numbers DDP has handed over to be averaged."""
+    ddp, sent = DistributedDataParallel(make_net()), []
+
+    def average(state, bucket):
+        sent.append(bucket.buffer().numel())
+        return default_hooks.allreduce_hook(None, bucket)
+
+    ddp.register_comm_hook(None, average)
+    for number in range(3):
+        inputs, targets = own(make_batch(number), (4, 4))
+        F.mse_loss(ddp(inputs), targets).backward()
+    return sum(sent)
+
+
+# Faults
+
+
+def left_where_they_are(gather):
+    """Join the outputs without a gather."""
+    return lambda self, outputs, device: torch.cat(outputs)
+
+
+def of_their_sums(gather):
+    """Leave the outputs where they are, and gather their sums alone."""
+    return lambda self, outputs, device: gather(self, [each.sum().reshape(1) for each in outputs], device)
+
+
+def on_idle_devices_too(replicate):
+    """Make replicas for all devices, used or not."""
+    return lambda self, net, ids: replicate(self, net, self.device_ids)[: len(ids)]
+
+
+@statement("parallel.dataparallel-imbalance", notes="5", verdict=ANSWERED, says=UNEVEN)
+@fault("outputs stay where they are", DataParallel, "gather", left_where_they_are)
+@fault("outputs come to the second device", DataParallel, "gather", faults.onto(1))
+@fault("later devices do more", torch.Tensor, "chunk", faults.last_rows_first)
+@fault("idle devices get replicas, too", DataParallel, "replicate", on_idle_devices_too)
+@fault("the sums of outputs are gathered", DataParallel, "gather", of_their_sums)
+class TestImbalance:
+    """In each step `nn.DataParallel` copies the weights to all devices, and all outputs and gradients to the
+    first one, which so needs more memory than the others; later devices get less to do, and maybe nothing.
+    """
+
+    def test_first_device_collects_outputs_and_gradients_of_all(self):
+        net, batch, copies = nn.Linear(5, 2), torch.ones(30, 5), []
+        a_step = [
+            ("scatter", [8, 8, 8, 6]),
+            ("broadcast", [0, 1, 2, 3]),  # weight and bias at once
+            ("gather", 0),
+            ("scatter", [8, 8, 8, 6]),  # the gradient of the outputs
+            ("reduce", 4),
+        ]
+
+        with cpus(4, copies=copies):
+            wrapped = nn.DataParallel(net)
+            optimizer = SGD(net.parameters(), lr=0.1)
+            for _ in range(2):
+                step(wrapped, optimizer, batch)
+
+        assert copies == a_step * 2
+
+    def test_later_devices_do_less(self):
+        net, copies = Net(), []
+        net.register_buffer("count", torch.zeros(1))
+
+        with cpus(8, copies=copies):
+            wrapped = nn.DataParallel(net)
+            for rows in (30, 10):
+                wrapped(numbered(rows, 1))
+
+        assert [what for what in copies if what[0] != "gather"] == [
+            ("scatter", [4, 4, 4, 4, 4, 4, 4, 2]),
+            ("broadcast", [0, 1, 2, 3, 4, 5, 6, 7]),
+            ("scatter", [2, 2, 2, 2, 2]),
+            ("broadcast", [0, 1, 2, 3, 4]),
+        ]
+
+    @pytest.mark.gpu
+    @pytest.mark.multi_gpu(2)
+    def test_first_gpu_needs_more_memory(self, measured):
+        with gpus() as devices:
+            net = nn.Linear(64, 8192).to(devices[0])
+            wrapped, optimizer = nn.DataParallel(net), SGD(net.parameters(), lr=0.1, momentum=0.9)
+            batch = torch.ones(4096 * len(devices), 64)
+            output_bytes = 4096 * len(devices) * 8192 * 4  # 256 MiB on two: libraries reserve less
+            step(wrapped, optimizer, batch)  # which they do when they are first used
+            for device in devices:
+                torch.cuda.reset_peak_memory_stats(device)
+            step(wrapped, optimizer, batch)
+
+            peaks = [torch.cuda.max_memory_allocated(device) for device in devices]
+
+        measured["peak memory in bytes"] = dict(zip(map(str, devices), peaks, strict=True))
+        assert peaks[0] - max(peaks[1:]) > output_bytes / 2
+
+
+@statement("parallel.three-ways", notes="5", verdict=ANSWERED, says=UNEVEN)
+@fault("the first share alone has gradients", DataParallel, "parallel_apply", faults.of_the_first)
+@fault("outputs are joined backwards", DataParallel, "gather", faults.backwards)
+@fault("DDP leaves gradients as they are", DistributedDataParallel, "forward", local)
+@fault("DDP sums gradients", DistributedDataParallel, "__init__", SUMMED)
+class TestThreeWays:
+    """With a mean loss and equal shares, one process, DataParallel, and DistributedDataParallel (DDP) in two
+    processes have the same gradient; DDP sends nothing but the gradients, each once a step.
+    """
+
+    def test_all_ways_have_the_same_gradient(self, ranks):
+        inputs, targets = make_batch()
+        net = make_net()
+        with cpus(2):
+            F.mse_loss(nn.DataParallel(net)(inputs), targets).backward()
+
+        by_ddp = ranks(2, half_of_ddp)
+
+        for each in (gradient(net), *by_ddp):
+            torch.testing.assert_close(each, gradient_alone(inputs, targets), **ROUNDING)
+
+    def test_ddp_sends_each_gradient_once_a_step(self, ranks):
+        sent = ranks(2, numbers_sent)
+
+        assert sent == [3 * (3 * 4 + 4 + 4 * 1 + 1)] * 2
