@@ -1,0 +1,366 @@
+"""Notes 5, the hint at DistributedDataParallel (DDP), which they leave open: how it is used.
+
+Every rank is a process of its own, on the CPU, and talks to the others by gloo.
+"""
+
+import contextlib
+import copy
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn import functional as F
+from torch.optim import SGD
+
+from spec.faults import then, with_options
+from spec.harness import ANSWERED, OUTDATED, fault, statement
+from spec.section_5_data_parallel.distributed_faults import FIRST_ONLY, SUMMED, by_rank, local
+from spec.section_5_data_parallel.distributed_shares import (
+    ROUNDING,
+    gradient,
+    gradient_alone,
+    gradients_alone,
+    loss_of,
+    make_batch,
+    make_net,
+    mean,
+    own,
+    shares_of,
+)
+
+DDP = nn.parallel.DistributedDataParallel
+UNKNOWN = "how DistributedDataParallel is used is not known yet"
+
+
+def weights_of(net):
+    """Return the parameters as one vector."""
+    return nn.utils.parameters_to_vector(net.parameters()).detach()
+
+
+def train(net, optimizer, batches):
+    """Take a step for each of the batches."""
+    for inputs, targets in batches:
+        optimizer.zero_grad()
+        F.mse_loss(net(inputs), targets).backward()
+        optimizer.step()
+
+
+def train_in_ranks(sizes):
+    """In each rank: train on its part of ten batches; return the weights at the start and at the end."""
+    net = make_net(seed=dist.get_rank())
+    ddp = DDP(net)
+    start = weights_of(net)
+    train(ddp, SGD(ddp.parameters(), lr=0.1, momentum=0.9), [own(make_batch(n), sizes) for n in range(10)])
+    return start, weights_of(net)
+
+
+def step(before):
+    """In each rank: a step by an optimizer made before or after wrapping; return the weights."""
+    net = make_net()
+    optimizer = SGD(net.parameters(), lr=0.1) if before else None
+    ddp = DDP(net)
+    optimizer = optimizer or SGD(ddp.parameters(), lr=0.1)
+    loss_of(ddp).backward()
+    optimizer.step()
+    return weights_of(net)
+
+
+def save(path):
+    """In each rank: train a step, and save in rank 0; return weights, names, and if layers show."""
+    net = make_net(seed=dist.get_rank() + 5)
+    ddp = DDP(net)
+    train(ddp, SGD(net.parameters(), lr=0.1), [own(make_batch(), (4, 4))])
+    if dist.get_rank() == 0:
+        torch.save(ddp.module.state_dict(), path)
+    return weights_of(net), list(ddp.state_dict()), hasattr(ddp, "0")
+
+
+@statement("parallel.ddp-usage", notes="5", verdict=ANSWERED, says=UNKNOWN)
+@fault("ranks keep their gradients", DDP, "forward", local)
+@fault("wrapping leaves weights as they are", DDP, "__init__", then(lambda ddp: by_rank(ddp.parameters())))
+@fault(
+    "wrapping copies the net", DDP, "__init__", lambda real: lambda ddp, net: real(ddp, copy.deepcopy(net))
+)
+@fault("wrapping asks for no group", DDP, "__init__", lambda real: lambda ddp, net: nn.Module.__init__(ddp))
+@fault("names stay as they are", DDP, "state_dict", lambda real: lambda ddp: ddp.module.state_dict())
+class TestDDP:
+    """Each process joins a group, wraps its net in DDP and trains on its own part of each batch: all of them
+    begin with the weights of rank 0, and then train as one process does on the whole batch.
+    """
+
+    def test_ddp_needs_a_process_group(self):
+        with pytest.raises((ValueError, RuntimeError), match="init_process_group"):
+            DDP(make_net())
+
+    @pytest.mark.parametrize("size", [2, 4])
+    def test_ranks_train_from_the_weights_of_rank_0_as_one_process(self, ranks, size):
+        net = make_net(seed=0)
+        start = weights_of(net)
+        train(net, SGD(net.parameters(), lr=0.1, momentum=0.9), [make_batch(number) for number in range(10)])
+
+        starts, ends = zip(*ranks(size, train_in_ranks, [8 // size] * size), strict=True)
+
+        assert [torch.equal(each, start) for each in starts] == [True] * size
+        assert [torch.equal(each, ends[0]) for each in ends] == [True] * size
+        torch.testing.assert_close(ends[0], weights_of(net), **ROUNDING)
+
+    @pytest.mark.parametrize("before", [True, False], ids=["before wrapping", "after wrapping"])
+    def test_optimizer_may_be_made_before_or_after_wrapping(self, ranks, before):
+        seen = ranks(2, step, before)
+
+        torch.testing.assert_close(
+            seen, [weights_of(make_net()) - 0.1 * mean(gradients_alone())] * 2, **ROUNDING
+        )
+
+    def test_one_rank_saves_the_net_inside_for_all(self, ranks, tmp_path):
+        seen = ranks(2, save, tmp_path / "net.pth")
+        net = make_net()
+        net.load_state_dict(torch.load(tmp_path / "net.pth"))
+
+        torch.testing.assert_close([each[0] for each in seen], [weights_of(net)] * 2, rtol=0, atol=0)
+        names = [f"module.{name}" for name in net.state_dict()]
+        assert [each[1:] for each in seen] == [(names, False)] * 2
+
+
+MEANS = {"two ranks": (4, 4), "three ranks": (3, 3, 2), "unequal shares": (6, 2)}
+WHOLE = {
+    # the shares, the weights and the reduction of the losses, and the part of the whole batch's gradient
+    "equal shares": ((4, 4), (1, 1), "mean", 1),
+    "unequal shares, weighted by their rows": ((6, 2), (2 * 6 / 8, 2 * 2 / 8), "mean", 1),
+    "sum loss": ((5, 3), (1, 1), "sum", 1 / 2),
+}
+
+
+def backward_in_ranks(sizes, weights=(1, 1, 1), reduction="mean"):
+    """In each rank: backward through DDP on its own part; return the gradient."""
+    net = make_net()
+    ddp = DDP(net)
+    inputs, targets = own(make_batch(), sizes)
+    loss = F.mse_loss(ddp(inputs), targets, reduction=reduction)
+    (loss * weights[dist.get_rank()]).backward()
+    return gradient(net)
+
+
+def clip(max_norm):
+    """In each rank: backward, and clip; return the norm before, and the gradient."""
+    net = make_net()
+    ddp = DDP(net)
+    loss_of(ddp).backward()
+    return nn.utils.clip_grad_norm_(ddp.parameters(), max_norm), gradient(net)
+
+
+def accumulate(forward_too, no_sync):
+    """In each rank: two backward passes, the first perhaps under no_sync(); return .grad after each."""
+    net = make_net()
+    ddp = DDP(net)
+    with ddp.no_sync() if no_sync and forward_too else contextlib.nullcontext():
+        loss = loss_of(ddp, 0)
+    with ddp.no_sync() if no_sync else contextlib.nullcontext():
+        loss.backward()
+    first = gradient(net).clone()
+    loss_of(ddp, 1).backward()
+    return first, gradient(net)
+
+
+ACCUMULATED = {
+    # whether no_sync() is around the forward and the backward pass, and whether the gradient stays own
+    "no_sync around both": ((True, True), True),
+    "no_sync around backward alone": ((False, True), False),
+    "without no_sync": ((False, False), False),
+}
+
+
+def averaged_by_the_weights(ddp):
+    """Fault: a weight averages its gradient whoever calls the net."""
+
+    def average(grad):
+        total = grad.clone()
+        dist.all_reduce(total)
+        return total / dist.get_world_size()
+
+    for parameter in ddp.parameters():
+        parameter.register_hook(average)
+
+
+def without_sync(real):
+    """Fault: no_sync() does nothing."""
+    return lambda ddp: contextlib.nullcontext()
+
+
+def forgetting(real):
+    """Fault: a forward pass forgets the gradients so far."""
+    return lambda ddp, *inputs: ddp.zero_grad() or real(ddp, *inputs)
+
+
+def through_module():
+    """In each rank: backward through `.module` of a DDP that has averaged once; return the gradient."""
+    net = make_net()
+    ddp = DDP(net)
+    loss_of(ddp).backward()
+    net.zero_grad()
+    loss_of(ddp.module).backward()
+    return gradient(net)
+
+
+@statement("parallel.ddp-averages-gradients", notes="5", verdict=ANSWERED, says=UNKNOWN)
+@fault("ranks keep their gradients", DDP, "forward", local)
+@fault("gradients are summed", DDP, "__init__", SUMMED)
+@fault("all get the gradient of rank 0", DDP, "__init__", FIRST_ONLY)
+@fault("weights average whoever calls", DDP, "__init__", then(averaged_by_the_weights))
+@fault("no_sync() does nothing", DDP, "no_sync", without_sync)
+@fault("a forward pass forgets gradients", DDP, "forward", forgetting)
+class TestDDPAveragesGradients:
+    """After a backward pass through DDP the .grad of each rank is the mean of what the ranks would have
+    alone. With a mean loss and equal shares that is the gradient of the whole batch.
+    """
+
+    @pytest.mark.parametrize("sizes", MEANS.values(), ids=MEANS)
+    def test_gradient_is_the_mean_over_the_ranks(self, ranks, sizes):
+        alone = mean(gradient_alone(*share) for share in shares_of(make_batch(), sizes))
+
+        torch.testing.assert_close(
+            ranks(len(sizes), backward_in_ranks, sizes), [alone] * len(sizes), **ROUNDING
+        )
+
+    @pytest.mark.parametrize(("sizes", "weights", "reduction", "part"), WHOLE.values(), ids=WHOLE)
+    def test_gradient_of_the_whole_batch_takes_equal_shares_or_weights(
+        self, ranks, sizes, weights, reduction, part
+    ):
+        whole = gradient_alone(*make_batch(), reduction)
+
+        seen = ranks(2, backward_in_ranks, sizes, weights, reduction)
+
+        torch.testing.assert_close(seen, [part * whole] * 2, **ROUNDING)
+
+    @pytest.mark.parametrize(("how", "stays_own"), ACCUMULATED.values(), ids=ACCUMULATED)
+    def test_gradients_accumulate_and_stay_own_under_no_sync(self, ranks, how, stays_own):
+        alone, later = gradients_alone(0), gradients_alone(1)
+
+        firsts, lasts = zip(*ranks(2, accumulate, *how), strict=True)
+
+        torch.testing.assert_close(list(firsts), alone if stays_own else [mean(alone)] * 2, **ROUNDING)
+        torch.testing.assert_close(list(lasts), [mean(alone) + mean(later)] * 2, **ROUNDING)
+
+    def test_gradients_through_module_stay_own(self, ranks):
+        torch.testing.assert_close(ranks(2, through_module), gradients_alone(), **ROUNDING)
+
+    def test_clipping_after_backward_is_clipping_in_one_process(self, ranks):
+        whole = gradient_alone(*make_batch())
+
+        for norm, clipped in ranks(2, clip, whole.norm().item() / 2):
+            torch.testing.assert_close(norm, whole.norm(), **ROUNDING)
+            torch.testing.assert_close(clipped, whole / 2, rtol=1e-5, atol=0)  # divides by the norm + 1e-6
+
+
+def wrapped_and_run():
+    """In each rank: two forward passes of a norm with a running mean of its own; return it, and the mean."""
+    norm = nn.BatchNorm1d(3, momentum=0.5).double()
+    norm.running_mean.fill_(dist.get_rank())
+    ddp = DDP(norm)
+    at_first = norm.running_mean.clone()
+    for number in range(2):
+        ddp(own(make_batch(number), (4, 4))[0])
+    return at_first, norm.running_mean
+
+
+def change_by_rank():
+    """In each rank: wrap, then add the rank to a bias; return by how much it is another one after a pass."""
+    net = make_net()
+    before = net[2].bias.item()
+    ddp = DDP(net)
+    by_rank([net[2].bias])
+    loss_of(ddp).backward()
+    return net[2].bias.item() - before
+
+
+def drop(*seeds):
+    """In each rank: return the units that dropout drops through DDP, after each of the rank's seeds."""
+    ddp, seen = DDP(nn.Sequential(nn.Linear(1, 1), nn.Dropout())), []
+    for of_ranks in seeds:
+        torch.manual_seed(of_ranks[dist.get_rank()])
+        seen.append((ddp(torch.ones(64, 1)) == 0).flatten().tolist())
+    return seen
+
+
+def weights_from_rank_0(real):
+    """Fault: each forward pass begins with the weights of rank 0."""
+
+    def forward(ddp, inputs):
+        for parameter in ddp.parameters():
+            dist.broadcast(parameter.detach(), 0)
+        return real(ddp, inputs)
+
+    return forward
+
+
+def seeding(seed):
+    """Return a fault: each forward pass seeds the random numbers."""
+    return lambda real: lambda ddp, *inputs: torch.manual_seed(seed()) and real(ddp, *inputs)
+
+
+def split_in_forward(real):
+    """Fault: DDP gives the net a part of its input."""
+    return lambda ddp, x: real(ddp, x.chunk(dist.get_world_size())[dist.get_rank()])
+
+
+@statement("parallel.ddp-shares-buffers-and-nothing-else", notes="5", verdict=ANSWERED, says=UNKNOWN)
+@fault("wrapping leaves buffers as they are", DDP, "__init__", then(lambda ddp: by_rank(ddp.buffers())))
+@fault("buffers are never sent", DDP, "__init__", with_options(broadcast_buffers=False))
+@fault("each forward pass sends the weights", DDP, "forward", weights_from_rank_0)
+@fault("DDP seeds all ranks alike", DDP, "forward", seeding(lambda: 0))
+@fault("DDP seeds each rank", DDP, "forward", seeding(lambda: dist.get_rank()))
+class TestDDPSharesBuffers:
+    """Beside the gradients DDP sends only the buffers, such as running means: each forward pass begins with
+    those of rank 0. It compares no weights, and seeds no random numbers.
+    """
+
+    def test_running_mean_goes_on_from_that_of_rank_0(self, ranks):
+        means = [[share[0].mean(0) for share in shares_of(make_batch(number), (4, 4))] for number in range(2)]
+
+        at_first, seen = zip(*ranks(2, wrapped_and_run), strict=True)
+
+        assert [each.tolist() for each in at_first] == [[0, 0, 0]] * 2
+        expected = [0.25 * means[0][0] + 0.5 * own for own in means[1]]
+        torch.testing.assert_close(list(seen), expected, **ROUNDING)
+
+    def test_weight_changed_in_one_rank_after_wrapping_stays_another_one(self, ranks):
+        assert ranks(2, change_by_rank) == pytest.approx([0, 1])
+
+    def test_ranks_that_are_seeded_alike_drop_the_same_units(self, ranks):
+        first, second = ranks(2, drop, (3, 3), (3, 4))
+
+        assert first[0] == first[1] == second[0]
+        assert second[1] != second[0]
+
+
+class Recorder(nn.Module):
+    """Keeps the shapes of its inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.shapes = nn.Linear(3, 1), []
+
+    def forward(self, x):
+        """Note the shape, and compute."""
+        self.shapes.append(tuple(x.shape))
+        return self.layer(x)
+
+
+def shapes():
+    """In each rank: its number of rows plus two through DDP; return what the net saw, and what comes out."""
+    net = Recorder()
+    output = DDP(net)(torch.ones(dist.get_rank() + 2, 3))
+    return net.shapes, tuple(output.shape)
+
+
+@statement(
+    "parallel.ddp-does-not-split",
+    notes="5, its link",
+    verdict=OUTDATED,
+    says="DDP splits the input across the devices along the batch (documentation of 1.10)",
+)
+@fault("DDP splits its input", DDP, "forward", split_in_forward)
+def test_ddp_gives_the_net_the_whole_input_of_its_process(ranks):
+    """DDP splits nothing: the net sees all that its process passes in, however many rows others have."""
+    assert ranks(2, shapes) == [([(2, 3)], (2, 1)), ([(3, 3)], (3, 1))]

@@ -1,0 +1,175 @@
+"""Notes 5, its link: the DistributedSampler, which shares out the data for DistributedDataParallel (DDP)."""
+
+import itertools
+
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, DistributedSampler
+
+from spec.harness import OUTDATED, fault, statement
+
+SHARES = {
+    # ranks and options; then what ten samples are shared out to
+    "the first ones again": (4, {}, [[0, 4, 8], [1, 5, 9], [2, 6, 0], [3, 7, 1]]),
+    "drop_last": (4, {"drop_last": True}, [[0, 4], [1, 5], [2, 6], [3, 7]]),
+}
+
+
+def shares(length, size, **options):
+    """Return the indices of each of `size` ranks for so many samples."""
+    return [list(DistributedSampler(range(length), size, rank, **options)) for rank in range(size)]
+
+
+def order(seed=0, epoch=None):
+    """Return the order of rank 0 of two in an epoch, or without set_epoch()."""
+    sampler = DistributedSampler(range(50), 2, 0, seed=seed)
+    if epoch is not None:
+        sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def own_share(told=None):
+    """In a rank: return the indices of its share of four."""
+    return list(DistributedSampler(range(4), shuffle=False, **told or {}))
+
+
+# Faults
+
+
+def whole(real):
+    """Every rank gets all indices."""
+    return lambda sampler: iter(range(len(sampler.dataset)))
+
+
+def in_blocks(real):
+    """A rank's share is a block of neighbours."""
+
+    def iterate(sampler):
+        indices = [*range(len(sampler.dataset)), *range(sampler.total_size - len(sampler.dataset))]
+        return iter(indices[sampler.rank * sampler.num_samples :][: sampler.num_samples])
+
+    return iterate
+
+
+def unpadded(real):
+    """Nothing is repeated, and the last ranks get less."""
+    return lambda sampler: iter(range(len(sampler.dataset))[sampler.rank :: sampler.num_replicas])
+
+
+def by_rank(real):
+    """Each rank shuffles for itself."""
+
+    def iterate(sampler):
+        sampler.seed += sampler.rank
+        indices = list(real(sampler))
+        sampler.seed -= sampler.rank
+        return iter(indices)
+
+    return iterate
+
+
+def forcing(**forced):
+    """Return a fault: some of the sampler's options are what they are not said to be."""
+    return lambda real: lambda sampler, *data, **options: real(sampler, *data, **options | forced)
+
+
+def of_the_global_generator(real):
+    """A permutation is drawn from what torch.manual_seed has set."""
+    return lambda length, generator: real(length)
+
+
+def without_shuffle(real):
+    """A loader does not hear of shuffle."""
+    return lambda loader, data, shuffle=None, **options: real(loader, data, **options)
+
+
+def first_asked(real):
+    """In a process group it is asked whatever the sampler is told."""
+    return lambda sampler, data, *told, **more: real(
+        sampler, data, **more | ({"num_replicas": None, "rank": None} if dist.is_initialized() else {})
+    )
+
+
+def alone(real):
+    """A sampler that is not told takes all, if there is no process group either."""
+    return lambda sampler, data, *told, **more: real(
+        sampler, data, *told, **({} if dist.is_initialized() else {"num_replicas": 1, "rank": 0}) | more
+    )
+
+
+@statement(
+    "parallel.distributed-sampler",
+    notes="5, its link",
+    verdict=OUTDATED,
+    says="DDP splits the input across the devices along the batch (documentation of 1.10)",
+)
+@fault("every rank gets all", DistributedSampler, "__iter__", whole)
+@fault("a share is a block", DistributedSampler, "__iter__", in_blocks)
+@fault("nothing is repeated", DistributedSampler, "__iter__", unpadded)
+@fault("each rank shuffles for itself", DistributedSampler, "__iter__", by_rank)
+@fault("nothing is dropped", DistributedSampler, "__init__", forcing(drop_last=False))
+@fault("set_epoch has no effect", DistributedSampler, "set_epoch", lambda real: lambda sampler, epoch: None)
+@fault("the global generator shuffles", torch, "randperm", of_the_global_generator)
+@fault("a loader does not hear of shuffle", DataLoader, "__init__", without_shuffle)
+@fault("no group is needed", DistributedSampler, "__init__", alone)
+@fault("the group overrides what is told", DistributedSampler, "__init__", first_asked)
+class TestDistributedSampler:
+    """A DistributedSampler gives each rank its share of the data: it deals the indices out in turn, and
+    repeats the first ones until the shares are equal. It shuffles anew only after set_epoch().
+    """
+
+    @pytest.mark.parametrize(("size", "options", "expected"), SHARES.values(), ids=SHARES)
+    def test_indices_are_dealt_out_in_turn(self, size, options, expected):
+        assert shares(10, size, shuffle=False, **options) == expected
+
+    @given(length=st.integers(1, 60), size=st.integers(1, 9), shuffle=st.booleans())
+    def test_shares_are_equal_and_cover_the_data(self, length, size, shuffle):
+        dealt = shares(length, size, shuffle=shuffle)
+
+        each = -(-length // size)
+        assert {len(share) for share in dealt} == {each}
+        assert len(DistributedSampler(range(length), size, 0)) == each
+        counts = torch.tensor([*itertools.chain(*dealt)]).bincount(minlength=length)
+        assert counts.min() >= 1
+        assert counts.max() - counts.min() <= 1
+
+    def test_shuffled_indices_are_dealt_out_alike(self):
+        [whole] = shares(10, 1)
+
+        assert shares(10, 4) == [
+            [whole[place] for place in share] for share in SHARES["the first ones again"][2]
+        ]
+
+    def test_batches_of_the_ranks_together_are_the_batches_of_one_process(self):
+        loaders = [
+            DataLoader(range(24), batch_size=4, sampler=DistributedSampler(range(24), 2, rank, shuffle=False))
+            for rank in range(2)
+        ]
+
+        together = [sorted(torch.cat(batches).tolist()) for batches in zip(*loaders, strict=True)]
+
+        assert together == [batch.tolist() for batch in DataLoader(range(24), batch_size=8)]
+
+    def test_order_depends_on_seed_plus_epoch_alone(self):
+        torch.manual_seed(5)
+        told = [order(epoch=epoch) for epoch in range(3)]
+        torch.manual_seed(6)
+
+        assert order() == order() == told[0] != sorted(told[0])
+        assert order(seed=1) == told[1]
+        assert order(seed=1, epoch=1) == told[2]
+        assert all(set(one) != set(other) for one, other in itertools.combinations(told, 2))
+
+    def test_loader_takes_a_sampler_or_shuffles(self):
+        with pytest.raises(ValueError, match="mutually exclusive with shuffle"):
+            DataLoader(range(4), shuffle=True, sampler=DistributedSampler(range(4), 2, 0))
+
+    def test_sampler_asks_the_process_group_unless_it_is_told(self, ranks):
+        with pytest.raises((ValueError, RuntimeError), match="process group"):
+            DistributedSampler(range(4))
+
+        assert ranks(2, own_share) == [[0, 2], [1, 3]]
+        assert ranks(2, own_share, {"num_replicas": 4, "rank": 3}) == [[3], [3]]
