@@ -31,6 +31,7 @@ from spec.section_5_data_parallel.distributed_shares import (
 
 DDP = nn.parallel.DistributedDataParallel
 UNKNOWN = "how DistributedDataParallel is used is not known yet"
+TRAININGS = {"2 ranks, optimizer before DDP": (2, True), "4 ranks, optimizer after DDP": (4, False)}
 
 
 def weights_of(net):
@@ -46,24 +47,15 @@ def train(net, optimizer, batches):
         optimizer.step()
 
 
-def train_in_ranks(sizes):
+def train_in_ranks(sizes, optimizer_first):
     """In each rank: train on its part of ten batches; return the weights at the start and at the end."""
     net = make_net(seed=dist.get_rank())
+    optimizer = SGD(net.parameters(), lr=0.1, momentum=0.9) if optimizer_first else None
     ddp = DDP(net)
     start = weights_of(net)
-    train(ddp, SGD(ddp.parameters(), lr=0.1, momentum=0.9), [own(make_batch(n), sizes) for n in range(10)])
+    optimizer = optimizer or SGD(ddp.parameters(), lr=0.1, momentum=0.9)
+    train(ddp, optimizer, [own(make_batch(number), sizes) for number in range(10)])
     return start, weights_of(net)
-
-
-def step(before):
-    """In each rank: a step by an optimizer made before or after wrapping; return the weights."""
-    net = make_net()
-    optimizer = SGD(net.parameters(), lr=0.1) if before else None
-    ddp = DDP(net)
-    optimizer = optimizer or SGD(ddp.parameters(), lr=0.1)
-    loss_of(ddp).backward()
-    optimizer.step()
-    return weights_of(net)
 
 
 def save(path):
@@ -93,25 +85,17 @@ class TestDDP:
         with pytest.raises((ValueError, RuntimeError), match="init_process_group"):
             DDP(make_net())
 
-    @pytest.mark.parametrize("size", [2, 4])
-    def test_ranks_train_from_the_weights_of_rank_0_as_one_process(self, ranks, size):
+    @pytest.mark.parametrize(("size", "optimizer_first"), TRAININGS.values(), ids=TRAININGS)
+    def test_ranks_train_from_the_weights_of_rank_0_as_one_process(self, ranks, size, optimizer_first):
         net = make_net(seed=0)
         start = weights_of(net)
         train(net, SGD(net.parameters(), lr=0.1, momentum=0.9), [make_batch(number) for number in range(10)])
 
-        starts, ends = zip(*ranks(size, train_in_ranks, [8 // size] * size), strict=True)
+        starts, ends = zip(*ranks(size, train_in_ranks, [8 // size] * size, optimizer_first), strict=True)
 
         assert [torch.equal(each, start) for each in starts] == [True] * size
         assert [torch.equal(each, ends[0]) for each in ends] == [True] * size
         torch.testing.assert_close(ends[0], weights_of(net), **ROUNDING)
-
-    @pytest.mark.parametrize("before", [True, False], ids=["before wrapping", "after wrapping"])
-    def test_optimizer_may_be_made_before_or_after_wrapping(self, ranks, before):
-        seen = ranks(2, step, before)
-
-        torch.testing.assert_close(
-            seen, [weights_of(make_net()) - 0.1 * mean(gradients_alone())] * 2, **ROUNDING
-        )
 
     def test_one_rank_saves_the_net_inside_for_all(self, ranks, tmp_path):
         seen = ranks(2, save, tmp_path / "net.pth")
@@ -171,18 +155,6 @@ ACCUMULATED = {
 }
 
 
-def averaged_by_the_weights(ddp):
-    """Fault: a weight averages its gradient whoever calls the net."""
-
-    def average(grad):
-        total = grad.clone()
-        dist.all_reduce(total)
-        return total / dist.get_world_size()
-
-    for parameter in ddp.parameters():
-        parameter.register_hook(average)
-
-
 def without_sync(real):
     """Fault: no_sync() does nothing."""
     return lambda ddp: contextlib.nullcontext()
@@ -193,21 +165,10 @@ def forgetting(real):
     return lambda ddp, *inputs: ddp.zero_grad() or real(ddp, *inputs)
 
 
-def through_module():
-    """In each rank: backward through `.module` of a DDP that has averaged once; return the gradient."""
-    net = make_net()
-    ddp = DDP(net)
-    loss_of(ddp).backward()
-    net.zero_grad()
-    loss_of(ddp.module).backward()
-    return gradient(net)
-
-
 @statement("parallel.ddp-averages-gradients", notes="5", verdict=ANSWERED, says=UNKNOWN)
 @fault("ranks keep their gradients", DDP, "forward", local)
 @fault("gradients are summed", DDP, "__init__", SUMMED)
 @fault("all get the gradient of rank 0", DDP, "__init__", FIRST_ONLY)
-@fault("weights average whoever calls", DDP, "__init__", then(averaged_by_the_weights))
 @fault("no_sync() does nothing", DDP, "no_sync", without_sync)
 @fault("a forward pass forgets gradients", DDP, "forward", forgetting)
 class TestDDPAveragesGradients:
@@ -242,9 +203,6 @@ class TestDDPAveragesGradients:
         torch.testing.assert_close(list(firsts), alone if stays_own else [mean(alone)] * 2, **ROUNDING)
         torch.testing.assert_close(list(lasts), [mean(alone) + mean(later)] * 2, **ROUNDING)
 
-    def test_gradients_through_module_stay_own(self, ranks):
-        torch.testing.assert_close(ranks(2, through_module), gradients_alone(), **ROUNDING)
-
     def test_clipping_after_backward_is_clipping_in_one_process(self, ranks):
         whole = gradient_alone(*make_batch())
 
@@ -253,85 +211,31 @@ class TestDDPAveragesGradients:
             torch.testing.assert_close(clipped, whole / 2, rtol=1e-5, atol=0)  # divides by the norm + 1e-6
 
 
-def wrapped_and_run():
-    """In each rank: two forward passes of a norm with a running mean of its own; return it, and the mean."""
+def running_means():
+    """In each rank: wrap a norm with a running mean of its own; return it then, and after two passes."""
     norm = nn.BatchNorm1d(3, momentum=0.5).double()
     norm.running_mean.fill_(dist.get_rank())
     ddp = DDP(norm)
-    at_first = norm.running_mean.clone()
+    wrapped = norm.running_mean.clone()
     for number in range(2):
         ddp(own(make_batch(number), (4, 4))[0])
-    return at_first, norm.running_mean
+    return wrapped, norm.running_mean
 
 
-def change_by_rank():
-    """In each rank: wrap, then add the rank to a bias; return by how much it is another one after a pass."""
-    net = make_net()
-    before = net[2].bias.item()
-    ddp = DDP(net)
-    by_rank([net[2].bias])
-    loss_of(ddp).backward()
-    return net[2].bias.item() - before
-
-
-def drop(*seeds):
-    """In each rank: return the units that dropout drops through DDP, after each of the rank's seeds."""
-    ddp, seen = DDP(nn.Sequential(nn.Linear(1, 1), nn.Dropout())), []
-    for of_ranks in seeds:
-        torch.manual_seed(of_ranks[dist.get_rank()])
-        seen.append((ddp(torch.ones(64, 1)) == 0).flatten().tolist())
-    return seen
-
-
-def weights_from_rank_0(real):
-    """Fault: each forward pass begins with the weights of rank 0."""
-
-    def forward(ddp, inputs):
-        for parameter in ddp.parameters():
-            dist.broadcast(parameter.detach(), 0)
-        return real(ddp, inputs)
-
-    return forward
-
-
-def seeding(seed):
-    """Return a fault: each forward pass seeds the random numbers."""
-    return lambda real: lambda ddp, *inputs: torch.manual_seed(seed()) and real(ddp, *inputs)
-
-
-def split_in_forward(real):
-    """Fault: DDP gives the net a part of its input."""
-    return lambda ddp, x: real(ddp, x.chunk(dist.get_world_size())[dist.get_rank()])
-
-
-@statement("parallel.ddp-shares-buffers-and-nothing-else", notes="5", verdict=ANSWERED, says=UNKNOWN)
+@statement("parallel.ddp-sends-buffers", notes="5", verdict=ANSWERED, says=UNKNOWN)
 @fault("wrapping leaves buffers as they are", DDP, "__init__", then(lambda ddp: by_rank(ddp.buffers())))
 @fault("buffers are never sent", DDP, "__init__", with_options(broadcast_buffers=False))
-@fault("each forward pass sends the weights", DDP, "forward", weights_from_rank_0)
-@fault("DDP seeds all ranks alike", DDP, "forward", seeding(lambda: 0))
-@fault("DDP seeds each rank", DDP, "forward", seeding(lambda: dist.get_rank()))
-class TestDDPSharesBuffers:
-    """Beside the gradients DDP sends only the buffers, such as running means: each forward pass begins with
-    those of rank 0. It compares no weights, and seeds no random numbers.
+@fault("ranks go on by themselves", DDP, "forward", local)
+def test_running_mean_goes_on_from_that_of_rank_0(ranks):
+    """Each forward pass through DDP begins with the buffers of rank 0, such as the running mean of batch
+    norm, and adds to them what the share of its own rank gives.
     """
+    means = [[share[0].mean(0) for share in shares_of(make_batch(number), (4, 4))] for number in range(2)]
 
-    def test_running_mean_goes_on_from_that_of_rank_0(self, ranks):
-        means = [[share[0].mean(0) for share in shares_of(make_batch(number), (4, 4))] for number in range(2)]
+    wrapped, seen = zip(*ranks(2, running_means), strict=True)
 
-        at_first, seen = zip(*ranks(2, wrapped_and_run), strict=True)
-
-        assert [each.tolist() for each in at_first] == [[0, 0, 0]] * 2
-        expected = [0.25 * means[0][0] + 0.5 * own for own in means[1]]
-        torch.testing.assert_close(list(seen), expected, **ROUNDING)
-
-    def test_weight_changed_in_one_rank_after_wrapping_stays_another_one(self, ranks):
-        assert ranks(2, change_by_rank) == pytest.approx([0, 1])
-
-    def test_ranks_that_are_seeded_alike_drop_the_same_units(self, ranks):
-        first, second = ranks(2, drop, (3, 3), (3, 4))
-
-        assert first[0] == first[1] == second[0]
-        assert second[1] != second[0]
+    assert [each.tolist() for each in wrapped] == [[0, 0, 0]] * 2
+    torch.testing.assert_close(list(seen), [0.25 * means[0][0] + 0.5 * own for own in means[1]], **ROUNDING)
 
 
 class Recorder(nn.Module):
@@ -352,6 +256,11 @@ def shapes():
     net = Recorder()
     output = DDP(net)(torch.ones(dist.get_rank() + 2, 3))
     return net.shapes, tuple(output.shape)
+
+
+def split_in_forward(real):
+    """Fault: DDP gives the net a part of its input."""
+    return lambda ddp, x: real(ddp, x.chunk(dist.get_world_size())[dist.get_rank()])
 
 
 @statement(

@@ -86,13 +86,6 @@ def without_shuffle(real):
     return lambda loader, data, shuffle=None, **options: real(loader, data, **options)
 
 
-def first_asked(real):
-    """In a process group it is asked whatever the sampler is told."""
-    return lambda sampler, data, *told, **more: real(
-        sampler, data, **more | ({"num_replicas": None, "rank": None} if dist.is_initialized() else {})
-    )
-
-
 def alone(real):
     """A sampler that is not told takes all, if there is no process group either."""
     return lambda sampler, data, *told, **more: real(
@@ -115,7 +108,6 @@ def alone(real):
 @fault("the global generator shuffles", torch, "randperm", of_the_global_generator)
 @fault("a loader does not hear of shuffle", DataLoader, "__init__", without_shuffle)
 @fault("no group is needed", DistributedSampler, "__init__", alone)
-@fault("the group overrides what is told", DistributedSampler, "__init__", first_asked)
 class TestDistributedSampler:
     """A DistributedSampler gives each rank its share of the data: it deals the indices out in turn, and
     repeats the first ones until the shares are equal. It shuffles anew only after set_epoch().
