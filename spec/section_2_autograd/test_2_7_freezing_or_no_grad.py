@@ -127,29 +127,6 @@ class TestFreezingSavesWork:
         assert trained(net) == [2, 3]
 
 
-def like_freezing(real):
-    """Let a linear layer under no_grad act as one that is frozen."""
-
-    def linear(x, weight, bias):
-        if torch.is_grad_enabled():
-            return real(x, weight, bias)
-        with torch.enable_grad():
-            return real(x, weight.detach(), bias.detach())
-
-    return linear
-
-
-def freezing_for_good(real):
-    """Let no_grad take the requires_grad of what comes by."""
-
-    def linear(x, weight, bias):
-        for parameter in (weight, bias):
-            parameter.requires_grad_(parameter.requires_grad and torch.is_grad_enabled())
-        return real(x, weight, bias)
-
-    return linear
-
-
 def rounded_if_frozen(real):
     """Let a frozen layer give another result by a millionth."""
     return lambda x, weight, bias: real(x, weight, bias) + 1e-6 * (not weight.requires_grad)
@@ -162,9 +139,7 @@ def rounded_if_frozen(real):
     says="torch.no_grad() achieves something similar to requires_grad=False; how similar is left open",
 )
 @fault("no_grad records a linear layer", F, "linear", tracked_anyway)
-@fault("no_grad acts as freezing", F, "linear", like_freezing)
 @fault("freezing acts as no_grad", F, "linear", no_way_through)
-@fault("no_grad freezes for good", F, "linear", freezing_for_good)
 @fault("no_grad copies results", F, "linear", if_grad_is_off(torch.clone))
 @fault("no_grad changes results", F, "linear", if_grad_is_off(lambda output: output + 1e-6))
 @fault("freezing changes results", F, "linear", rounded_if_frozen)

@@ -10,11 +10,14 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn import functional as F
 from torch.optim import SGD
 
 from spec.faults import then, with_options
-from spec.harness import ANSWERED, OUTDATED, fault, statement
+from spec.harness import ANSWERED, fault, statement
+from spec.harness.accelerator.devices import accelerator
+from spec.harness.statements.contract import not_checked
 from spec.section_5_data_parallel.distributed_faults import FIRST_ONLY, SUMMED, by_rank, local
 from spec.section_5_data_parallel.distributed_shares import (
     ROUNDING,
@@ -107,7 +110,7 @@ class TestDDP:
         assert [each[1:] for each in seen] == [(names, False)] * 2
 
 
-MEANS = {"two ranks": (4, 4), "three ranks": (3, 3, 2), "unequal shares": (6, 2)}
+MEANS = {"three ranks": (3, 3, 2), "unequal shares": (6, 2)}
 WHOLE = {
     # the shares, the weights and the reduction of the losses, and the part of the whole batch's gradient
     "equal shares": ((4, 4), (1, 1), "mean", 1),
@@ -238,38 +241,65 @@ def test_running_mean_goes_on_from_that_of_rank_0(ranks):
     torch.testing.assert_close(list(seen), [0.25 * means[0][0] + 0.5 * own for own in means[1]], **ROUNDING)
 
 
-class Recorder(nn.Module):
-    """Keeps the shapes of its inputs."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer, self.shapes = nn.Linear(3, 1), []
-
-    def forward(self, x):
-        """Note the shape, and compute."""
-        self.shapes.append(tuple(x.shape))
-        return self.layer(x)
+OWN_BACKENDS = {"cuda": "nccl", "xpu": "xccl"}
+ON_AN_ACCELERATOR = {"rtol": 1e-10, "atol": 1e-12}  # it adds in another order than the CPU
 
 
-def shapes():
-    """In each rank: its number of rows plus two through DDP; return what the net saw, and what comes out."""
-    net = Recorder()
-    output = DDP(net)(torch.ones(dist.get_rank() + 2, 3))
-    return net.shapes, tuple(output.shape)
+@pytest.fixture
+def backend():
+    """The backend of the accelerator's own kind."""
+    kind = accelerator().type
+    if kind not in OWN_BACKENDS:
+        not_checked("not-implemented", f"PyTorch sends tensors on {kind} between processes by no backend")
+    return OWN_BACKENDS[kind]
 
 
-def split_in_forward(real):
-    """Fault: DDP gives the net a part of its input."""
-    return lambda ddp, x: real(ddp, x.chunk(dist.get_world_size())[dist.get_rank()])
+def train_on_the_accelerator():
+    """In a rank: train on ten batches; return the weights, what sent gradients from where, and the device."""
+    device, sent = accelerator(), []
+    net = make_net().to(device)
+    ddp = DDP(net)
+
+    def average(state, bucket):
+        sent.append((dist.get_backend(), str(bucket.buffer().device)))
+        return default_hooks.allreduce_hook(None, bucket)
+
+    ddp.register_comm_hook(None, average)
+    batches = [[tensor.to(device) for tensor in make_batch(number)] for number in range(10)]
+    train(ddp, SGD(net.parameters(), lr=0.1), batches)
+    return weights_of(net).cpu(), sent, str(device)
 
 
-@statement(
-    "parallel.ddp-does-not-split",
-    notes="5, its link",
-    verdict=OUTDATED,
-    says="DDP splits the input across the devices along the batch (documentation of 1.10)",
-)
-@fault("DDP splits its input", DDP, "forward", split_in_forward)
-def test_ddp_gives_the_net_the_whole_input_of_its_process(ranks):
-    """DDP splits nothing: the net sees all that its process passes in, however many rows others have."""
-    assert ranks(2, shapes) == [([(2, 3)], (2, 1)), ([(3, 3)], (3, 1))]
+def doubling(real):
+    """Fault: what is averaged comes back twice as large."""
+    return lambda state, bucket: real(state, bucket).then(lambda done: done.value() * 2)
+
+
+def halving(ddp):
+    """Fault: gradients are halved on their way into .grad."""
+    for parameter in ddp.module.parameters():
+        parameter.register_hook(lambda gradient: gradient / 2)
+
+
+@pytest.mark.gpu
+@statement("parallel.ddp-on-an-accelerator", notes="5", verdict=ANSWERED, says=UNKNOWN)
+@fault("ranks keep their gradients", DDP, "forward", local)
+@fault("gradients are halved", DDP, "__init__", then(halving))
+@fault("what is averaged is doubled", default_hooks, "allreduce_hook", doubling)
+def test_one_rank_trains_as_the_net_alone_on_the_cpu(ranks, backend):
+    """On an accelerator DDP sends gradients by the accelerator's own backend, and a group of one process
+    trains as the net alone does on the CPU.
+    """
+    net = make_net()
+    for number in range(10):
+        inputs, targets = make_batch(number)
+        net.zero_grad()
+        F.mse_loss(net(inputs), targets).backward()
+        with torch.no_grad():
+            for weight in net.parameters():
+                weight -= 0.1 * weight.grad
+
+    [(by_ddp, sent, device)] = ranks(1, train_on_the_accelerator, backend=backend)
+
+    assert sent == [(backend, device)] * 10
+    torch.testing.assert_close(by_ddp, weights_of(net), **ON_AN_ACCELERATOR)

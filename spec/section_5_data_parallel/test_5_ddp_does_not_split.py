@@ -1,4 +1,4 @@
-"""Notes 5, its link: the DistributedSampler, which shares out the data for DistributedDataParallel (DDP)."""
+"""Notes 5, its link: DistributedDataParallel (DDP) splits no data, the DistributedSampler does."""
 
 import itertools
 
@@ -7,9 +7,33 @@ import torch
 import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler
 
 from spec.harness import OUTDATED, fault, statement
+
+SPLITS = "DDP splits the input across the devices along the batch (documentation of 1.10)"
+
+
+def shapes():
+    """In each rank: its number of rows plus two through DDP; return what the net saw, and what comes out."""
+    net, seen = nn.Linear(3, 1), []
+    net.register_forward_hook(lambda net, inputs, output: seen.append(tuple(inputs[0].shape)))
+    output = nn.parallel.DistributedDataParallel(net)(torch.ones(dist.get_rank() + 2, 3))
+    return seen, tuple(output.shape)
+
+
+def split_in_forward(real):
+    """Fault: DDP gives the net a part of its input."""
+    return lambda ddp, x: real(ddp, x.chunk(dist.get_world_size())[dist.get_rank()])
+
+
+@statement("parallel.ddp-does-not-split", notes="5, its link", verdict=OUTDATED, says=SPLITS)
+@fault("DDP splits its input", nn.parallel.DistributedDataParallel, "forward", split_in_forward)
+def test_ddp_gives_the_net_the_whole_input_of_its_process(ranks):
+    """DDP splits nothing: the net sees all that its process passes in, however many rows others have."""
+    assert ranks(2, shapes) == [([(2, 3)], (2, 1)), ([(3, 3)], (3, 1))]
+
 
 SHARES = {
     # ranks and options; then what ten samples are shared out to
@@ -44,31 +68,9 @@ def whole(real):
     return lambda sampler: iter(range(len(sampler.dataset)))
 
 
-def in_blocks(real):
-    """A rank's share is a block of neighbours."""
-
-    def iterate(sampler):
-        indices = [*range(len(sampler.dataset)), *range(sampler.total_size - len(sampler.dataset))]
-        return iter(indices[sampler.rank * sampler.num_samples :][: sampler.num_samples])
-
-    return iterate
-
-
 def unpadded(real):
     """Nothing is repeated, and the last ranks get less."""
     return lambda sampler: iter(range(len(sampler.dataset))[sampler.rank :: sampler.num_replicas])
-
-
-def by_rank(real):
-    """Each rank shuffles for itself."""
-
-    def iterate(sampler):
-        sampler.seed += sampler.rank
-        indices = list(real(sampler))
-        sampler.seed -= sampler.rank
-        return iter(indices)
-
-    return iterate
 
 
 def forcing(**forced):
@@ -93,16 +95,9 @@ def alone(real):
     )
 
 
-@statement(
-    "parallel.distributed-sampler",
-    notes="5, its link",
-    verdict=OUTDATED,
-    says="DDP splits the input across the devices along the batch (documentation of 1.10)",
-)
+@statement("parallel.distributed-sampler", notes="5, its link", verdict=OUTDATED, says=SPLITS)
 @fault("every rank gets all", DistributedSampler, "__iter__", whole)
-@fault("a share is a block", DistributedSampler, "__iter__", in_blocks)
 @fault("nothing is repeated", DistributedSampler, "__iter__", unpadded)
-@fault("each rank shuffles for itself", DistributedSampler, "__iter__", by_rank)
 @fault("nothing is dropped", DistributedSampler, "__init__", forcing(drop_last=False))
 @fault("set_epoch has no effect", DistributedSampler, "set_epoch", lambda real: lambda sampler, epoch: None)
 @fault("the global generator shuffles", torch, "randperm", of_the_global_generator)
