@@ -211,10 +211,10 @@ class TestFrozenParametersAreSaved:
     def test_copies_and_conversions_stay_frozen(self, make):
         assert flags(make(make_net())) == FROZEN
 
-    def test_state_of_an_optimizer_over_all_fits_no_optimizer_over_the_head(self):
-        net = make_net()
+    def test_state_of_an_optimizer_over_all_fits_no_optimizer_over_the_head(self, device):
+        net = make_net(device)
         optimizer = Adam(net.parameters())
-        net(make_rows()).sum().backward()
+        net(make_rows(device)).sum().backward()
         optimizer.step()
 
         state = optimizer.state_dict()
