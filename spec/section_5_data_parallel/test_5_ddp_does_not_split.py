@@ -130,16 +130,6 @@ class TestDistributedSampler:
             [whole[place] for place in share] for share in SHARES["the first ones again"][2]
         ]
 
-    def test_batches_of_the_ranks_together_are_the_batches_of_one_process(self):
-        loaders = [
-            DataLoader(range(24), batch_size=4, sampler=DistributedSampler(range(24), 2, rank, shuffle=False))
-            for rank in range(2)
-        ]
-
-        together = [sorted(torch.cat(batches).tolist()) for batches in zip(*loaders, strict=True)]
-
-        assert together == [batch.tolist() for batch in DataLoader(range(24), batch_size=8)]
-
     def test_order_depends_on_seed_plus_epoch_alone(self):
         torch.manual_seed(5)
         told = [order(epoch=epoch) for epoch in range(3)]
