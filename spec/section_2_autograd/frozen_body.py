@@ -1,4 +1,4 @@
-"""What the claims on fine-tuning and on saving share: a net of a frozen body and a head that trains."""
+"""What fine-tuning is shown on: a net of a frozen body and a head that trains."""
 
 import copy
 
