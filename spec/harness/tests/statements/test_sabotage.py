@@ -194,6 +194,37 @@ def test_what_is_left_out_may_be_what_catches(run_spec):
     assert run_spec(source, "--sabotage", "--slow").ret == 0
 
 
+ON_DEVICES = """
+@statement("nn.ones", notes="3")
+@fault("ones are zeros", torch, "ones", zeros)
+@fault("zeros are ones", torch, "zeros", lambda real: torch.ones)
+class TestOnes:
+    "Ones are ones."
+
+    def test_ones(self, device):
+        assert torch.ones(1).item() == 1
+
+    def test_nothing(self, device):
+        assert torch.ones(1).numel() == 1
+"""
+
+
+def test_what_is_left_out_on_an_accelerator_alone_hides_nothing(run_spec, monkeypatch):
+    """Where a check ran on the CPU, its row on an accelerator is not what might have caught the fault."""
+    monkeypatch.setattr("torch.accelerator.is_available", lambda *args, **kwargs: False)
+
+    result = run_spec(ON_DEVICES, "--sabotage")
+
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        [
+            "nn.ones: 'zeros are ones' survived: *",
+            "nn.ones: *::TestOnes::test_nothing is idle: *",
+            "1 caught, 1 survived, 0 caught by accident, 0 missing, 1 idle",
+        ]
+    )
+
+
 def test_other_tests_are_left_out(run_spec, make_spec):
     """What checks no statement is not run under --sabotage."""
     make_spec("def test_plain():\n    assert True", "spec/blitz/cifar10/test_data.py")
