@@ -48,24 +48,13 @@ def following_the_scores(real):
 
 
 @statement("cifar.device-selection", notes="4 GPU; notebook cifar")
-@fault("CUDA seems to be there or not", torch.cuda, "is_available", lambda real: lambda: not real())
-@fault("a kind means the CPU", torch, "zeros", lambda real: lambda size, device: real(size))
-class TestDeviceSelection:
-    """The expression of the notes gives cuda:0 where PyTorch sees a CUDA device, else the CPU. A kind without
-    a number is the current device of that kind.
-    """
+@fault("CUDA is seen where there is none", torch.cuda, "is_available", lambda real: lambda: not real())
+def test_device_is_cuda_0_where_there_is_one_and_else_the_cpu():
+    """The expression of the notes gives cuda:0 where PyTorch sees a CUDA device, and else the CPU."""
+    device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
 
-    def test_device_is_cuda_0_where_there_is_one_and_else_the_cpu(self):
-        device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-
-        assert device == torch.device(*(("cuda", 0) if torch.cuda.device_count() else ("cpu",)))
-        assert torch.zeros(1, device=device).device.type == device.type
-
-    @pytest.mark.gpu
-    def test_device_without_a_number_is_the_current_one(self):
-        current = accelerator()
-
-        assert torch.zeros(1, device=current.type).device == current
+    assert device == torch.device(*(("cuda", 0) if torch.cuda.device_count() else ("cpu",)))
+    assert torch.zeros(1, device=device).device.type == device.type
 
 
 @statement("cifar.module-to-is-in-place", notes="4 GPU; notebook cifar")

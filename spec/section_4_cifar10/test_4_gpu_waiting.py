@@ -4,8 +4,6 @@ Whether a call waits is seen without a clock: the GPU is kept busy for a third o
 right after the call whether it is done.
 """
 
-import time
-
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -163,38 +161,20 @@ class TestAsynchronousCopy:
         assert after.unique().tolist() == [1]
 
 
+@pytest.mark.gpu
 @statement("cifar.asynchronous-kernels", notes="4 GPU", verdict=ANSWERED, says=SENT)
 @fault("add waits", torch.Tensor, "add", waiting)
 @fault("item does not wait", torch.Tensor, "item", lambda real: lambda tensor: 0.0)
-@fault("synchronize returns at once", torch.cuda, "synchronize", lambda real: lambda *device: None)
-class TestAsynchronousKernels:
-    """An operation on a CUDA device returns before it is done, and `item()` waits for its number. So a clock
-    shows what an operation takes only after `torch.cuda.synchronize()`.
+def test_operation_returns_before_it_is_done_and_item_waits(cuda):
+    """An operation on a CUDA device returns before it is done, so a clock shows only its launch; `item()`
+    waits for the number.
     """
+    ones = torch.ones(2**20, device=cuda)
 
-    @pytest.mark.gpu
-    def test_operation_returns_before_it_is_done_and_item_waits(self, cuda):
-        ones = torch.ones(2**20, device=cuda)
+    keep_busy()
+    total = ones.add(1).sum()
+    returned_early = not is_done()
+    number = total.item()
 
-        keep_busy()
-        total = ones.add(1).sum()
-        returned_early = not is_done()
-        number = total.item()
-
-        assert (returned_early, is_done()) == (True, True)
-        assert number == 2 * 2**20
-
-    @pytest.mark.gpu
-    @pytest.mark.timed
-    def test_clock_shows_the_launch_alone_until_the_device_is_synchronised(self, cuda, measured):
-        ones = torch.ones(2**20, device=cuda)
-
-        begin = time.perf_counter()
-        keep_busy()
-        ones.add(1)
-        launched = time.perf_counter() - begin
-        torch.cuda.synchronize(cuda)
-        done = time.perf_counter() - begin
-
-        measured["seconds"] = {"launched": launched, "done": done}
-        assert launched < done / 10
+    assert (returned_early, is_done()) == (True, True)
+    assert number == 2 * 2**20
