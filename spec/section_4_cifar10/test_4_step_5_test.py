@@ -131,22 +131,27 @@ class TestLoadDefaultWeightsOnly:
 
 
 @statement("cifar.max-picks-class", notes="4 step 5")
-@fault("max goes down the columns", torch, "max", lambda real: lambda x, *dim: real(x.T, *dim))
+@fault("max goes down the columns", torch, "max", lambda real: lambda scores, dim: real(scores, 0))
 @fault("max is of absolute values", torch, "max", lambda real: lambda x, *dim: real(x.abs(), *dim))
 @fault("nan counts as the least", torch, "max", lambda real: lambda x, *dim: real(x.nan_to_num(-9), *dim))
-def test_max_over_dimension_1_picks_a_class_for_each_image(device):
+class TestMaxPicksClass:
     """`torch.max(outputs, 1)` gives the largest score of each image and, as int64, its class; without the 1
     it gives only the largest score of all. A nan counts as the largest.
     """
-    outputs = torch.tensor([[1.0, -9.0, 3.0], [7.0, 5.0, -8.0], [1.0, torch.nan, torch.inf]], device=device)
 
-    assert torch.max(outputs[:2]).tolist() == 7
+    def test_max_over_dimension_1_picks_a_class_for_each_image(self, device):
+        outputs = torch.tensor(
+            [[1.0, -9.0, 3.0], [7.0, 5.0, -8.0], [1.0, torch.nan, torch.inf]], device=device
+        )
 
-    values, predicted = torch.max(outputs.data, 1)
+        values, predicted = torch.max(outputs.data, 1)
 
-    assert values[:2].tolist() == [3, 7]
-    assert predicted.tolist() == [2, 0, 1]
-    assert predicted.dtype == torch.int64
+        assert values[:2].tolist() == [3, 7]
+        assert predicted.tolist() == [2, 0, 1]
+        assert predicted.dtype == torch.int64
+
+    def test_max_without_a_dimension_is_the_largest_score_alone(self, device):
+        assert torch.max(torch.tensor([[1.0, -9.0, 3.0], [7.0, 5.0, -8.0]], device=device)).tolist() == 7
 
 
 @statement(
