@@ -18,10 +18,17 @@ from spec.section_4_cifar10.faults import giving
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
+# a picture, 4 wide and 2 high
+PIXELS = [
+    [[0, 10, 20], [30, 40, 50], [60, 70, 80], [90, 100, 110]],
+    [[120, 130, 140], [150, 160, 170], [180, 190, 200], [210, 220, 230]],
+]
+PICTURE = Image.fromarray(np.array(PIXELS, dtype=np.uint8))
+
 
 @pytest.fixture
 def testset(tmp_path, monkeypatch):
-    """A CIFAR10 of torchvision of a file with two pictures: red is the column, green the row, blue 100."""
+    """The test set that torchvision reads from a file of two pictures: red is the column, green the row."""
     pixels = np.full((3, 32, 32), 100, dtype=np.uint8)
     pixels[0], pixels[1] = np.arange(32), np.arange(32)[:, None]
     pixels[:, 0, 0], pixels[:, 31, 31] = 0, 255
@@ -53,24 +60,18 @@ class TestDataThroughNumpy:
     is not yet what a net takes, and NumPy is not needed on the way.
     """
 
-    picture = Image.fromarray(np.arange(0, 240, 10, dtype=np.uint8).reshape(2, 4, 3))
-    rows = (
-        [[0, 10, 20], [30, 40, 50], [60, 70, 80], [90, 100, 110]],
-        [[120, 130, 140], [150, 160, 170], [180, 190, 200], [210, 220, 230]],
-    )
-
     def test_array_of_a_picture_becomes_a_tensor_of_height_width_channel(self, tmp_path):
-        self.picture.save(tmp_path / "picture.png")
+        PICTURE.save(tmp_path / "picture.png")
 
         tensor = torch.from_numpy(np.array(Image.open(tmp_path / "picture.png")))
 
         assert tensor.dtype == torch.uint8
-        assert tensor.tolist() == [*self.rows]
+        assert tensor.tolist() == PIXELS
 
     def test_frombuffer_makes_a_tensor_of_the_bytes_without_numpy(self):
-        tensor = torch.frombuffer(bytearray(self.picture.tobytes()), dtype=torch.uint8)
+        tensor = torch.frombuffer(bytearray(PICTURE.tobytes()), dtype=torch.uint8)
 
-        assert tensor.view(2, 4, 3).tolist() == [*self.rows]
+        assert tensor.view(2, 4, 3).tolist() == PIXELS
 
 
 @statement(
