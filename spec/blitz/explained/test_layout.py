@@ -1,6 +1,6 @@
 """blitz/explained/layout.py: positions and strides worked out by hand, and what is refused.
 
-spec/test_1_tensor_layout.py holds PyTorch against these functions, on layouts that it draws.
+spec/section_1_tensor/test_1_4_1_strides.py holds PyTorch to these functions.
 """
 
 from re import escape

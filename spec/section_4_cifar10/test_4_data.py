@@ -1,0 +1,167 @@
+"""Notes 4.1 and 4.2: how data becomes tensors, what torchvision does for it, and what CIFAR-10 is."""
+
+import inspect
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision import datasets
+from torchvision.transforms import ToTensor
+
+from blitz.cifar10 import data
+from spec.faults import then
+from spec.harness import QUALIFIED, WRONG, fault, statement
+from spec.section_4_cifar10.faults import giving
+
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+# a picture, 4 wide and 2 high
+PIXELS = [
+    [[0, 10, 20], [30, 40, 50], [60, 70, 80], [90, 100, 110]],
+    [[120, 130, 140], [150, 160, 170], [180, 190, 200], [210, 220, 230]],
+]
+PICTURE = Image.fromarray(np.array(PIXELS, dtype=np.uint8))
+
+
+@pytest.fixture
+def testset(tmp_path, monkeypatch):
+    """The test set that torchvision reads from a file of two pictures: red is the column, green the row."""
+    pixels = np.full((3, 32, 32), 100, dtype=np.uint8)
+    pixels[0], pixels[1] = np.arange(32), np.arange(32)[:, None]
+    pixels[:, 0, 0], pixels[:, 31, 31] = 0, 255
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    content = {"data": np.stack([pixels.reshape(3072)] * 2), "labels": [0, 1]}
+    (folder / "test_batch").write_bytes(pickle.dumps(content))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": CLASSES}))
+    monkeypatch.setattr(datasets.cifar, "check_integrity", lambda path, checksum=None: True)
+    return datasets.CIFAR10(tmp_path, train=False)
+
+
+def with_a_transform(real):
+    """Let a DataLoader take a transform."""
+    return lambda self, dataset, batch_size=1, transform=None: real(self, dataset, batch_size)
+
+
+@statement(
+    "cifar.data-through-numpy",
+    notes="4.1",
+    verdict=QUALIFIED,
+    says="data of any form are read into a NumPy array, then made a tensor",
+)
+@fault("channels come first", torch, "from_numpy", lambda real: lambda array: real(array.transpose(2, 0, 1)))
+@fault("from_numpy scales bytes", torch, "from_numpy", giving(lambda tensor: tensor / 255))
+@fault("bytes go backwards", torch, "frombuffer", giving(lambda tensor: tensor.flip(0)))
+class TestDataThroughNumpy:
+    """The array of a picture and the tensor made of it hold bytes in the order height, width, channel. That
+    is not yet what a net takes, and NumPy is not needed on the way.
+    """
+
+    def test_array_of_a_picture_becomes_a_tensor_of_height_width_channel(self, tmp_path):
+        PICTURE.save(tmp_path / "picture.png")
+
+        tensor = torch.from_numpy(np.array(Image.open(tmp_path / "picture.png")))
+
+        assert tensor.dtype == torch.uint8
+        assert tensor.tolist() == PIXELS
+
+    def test_frombuffer_makes_a_tensor_of_the_bytes_without_numpy(self):
+        tensor = torch.frombuffer(bytearray(PICTURE.tobytes()), dtype=torch.uint8)
+
+        assert tensor.view(2, 4, 3).tolist() == PIXELS
+
+
+@statement(
+    "cifar.torchvision-datasets",
+    notes="4.1",
+    verdict=QUALIFIED,
+    says="torchvision downloads ImageNet, CIFAR10, MNIST and others",
+)
+@fault("ImageNet can be downloaded", datasets, "ImageNet", lambda real: datasets.MNIST)
+@fault("CIFAR10 is empty without its files", datasets, "CIFAR10", lambda real: lambda root, download: [])
+class TestTorchvisionDatasets:
+    """torchvision downloads CIFAR10 and MNIST where `download=True` asks for it; ImageNet it does not."""
+
+    def test_cifar10_and_mnist_can_be_downloaded_and_imagenet_cannot(self):
+        for name, expected in {"CIFAR10": True, "MNIST": True, "ImageNet": False}.items():
+            parameters = inspect.signature(getattr(datasets, name)).parameters
+
+            assert ("download" in parameters) == expected
+
+    def test_cifar10_without_its_files_is_an_error_that_names_download(self, tmp_path):
+        with pytest.raises(RuntimeError, match="download=True"):
+            datasets.CIFAR10(tmp_path, download=False)
+
+
+@statement(
+    "cifar.dataloader-does-not-download",
+    notes="4.1",
+    verdict=WRONG,
+    says="torchvision.datasets and DataLoader download and transform the data",
+)
+@fault("a DataLoader takes a transform", DataLoader, "__init__", with_a_transform)
+@fault("a DataLoader reads ahead", DataLoader, "__iter__", giving(lambda batches: iter(list(batches))))
+@fault("the data set reads itself", datasets.FakeData, "__init__", then(lambda source: source[0]))
+class TestDataLoaderDoesNotDownload:
+    """A DataLoader neither downloads nor transforms: the data set transforms an image each time that it is
+    asked for it, and not before.
+    """
+
+    def test_data_loader_takes_neither_download_nor_transform(self):
+        options = inspect.signature(torch.utils.data.DataLoader.__init__).parameters
+
+        assert "batch_size" in options
+        assert not {"download", "transform"} & set(options)
+
+    def test_data_set_transforms_an_image_each_time_a_batch_needs_it(self):
+        transformed, counts = [], []
+        source = datasets.FakeData(4, (3, 2, 2), transform=lambda image: transformed.append(image) or 0)
+
+        for _ in range(2):
+            batches = iter(DataLoader(source, batch_size=2))
+            counts.append(len(transformed))
+            next(batches)
+            counts.append(len(transformed))
+
+        assert counts == [0, 2, 2, 4]
+
+
+@statement("cifar.dataset-facts", notes="4.2; notebook cifar")
+@fault(
+    "pictures lie on a side", Image, "fromarray", lambda real: lambda array: real(array.transpose(1, 0, 2))
+)
+@fault("it trains on the test images", data.Cifar10, "train", lambda real: property(lambda self: self.test))
+@fault("classes are turned round", data.Cifar10, "classes", lambda real: property(lambda self: CLASSES[::-1]))
+class TestDatasetFacts:
+    """CIFAR-10 has 50,000 training and 10,000 test images, as many of each of ten classes. Each one is an RGB
+    picture of 32x32 pixels with the number of its class.
+    """
+
+    def test_item_is_an_rgb_picture_of_32_by_32_and_its_class_number(self, testset):
+        image, label = testset[1]
+
+        assert (image.mode, image.size, type(label), label) == ("RGB", (32, 32), int, 1)
+        assert image.getpixel((5, 0)) == (5, 0, 100)
+
+    def test_each_of_ten_classes_has_5000_training_and_1000_test_images(self, cifar10):
+        assert list(cifar10.classes) == CLASSES
+        assert cifar10.train.labels.bincount().tolist() == [5000] * 10
+        assert cifar10.test.labels.bincount().tolist() == [1000] * 10
+        assert cifar10.train.images.shape == (50_000, 3, 32, 32)
+
+
+@statement(
+    "cifar.pil-range", notes="notebook cifar", verdict=WRONG, says="data sets give PIL images of range [0, 1]"
+)
+@fault("ToTensor does not scale", ToTensor, "__call__", giving(lambda tensor: tensor * 255))
+@fault("pictures hold 0 and 1", Image, "fromarray", lambda real: lambda array: real(array // 255))
+def test_pictures_of_a_data_set_hold_0_to_255_until_to_tensor(testset):
+    """The pictures of a torchvision data set hold bytes from 0 to 255; ToTensor brings them to [0, 1]."""
+    image, _ = testset[0]
+    tensor = ToTensor()(image)
+
+    assert image.getextrema() == ((0, 255), (0, 255), (0, 255))
+    assert (tensor.min(), tensor.max()) == (0, 1)

@@ -1,0 +1,168 @@
+"""Notes 4, "Training on GPU": choosing a device, and moving net and data to it.
+
+Where only the move matters, a CPU stands in for the GPU by another dtype or by the `meta` device.
+"""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.optim import SGD
+
+from blitz.training.nets import CifarNet
+from spec.harness import QUALIFIED, fault, statement
+from spec.harness.accelerator.devices import accelerator
+from spec.section_4_cifar10.faults import giving
+
+
+class Normed(nn.Module):
+    """A net with a layer in a layer, buffers, and a tensor that is neither a buffer nor a parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+        self.scale = torch.ones(4)
+
+
+@pytest.fixture(params=["meta", pytest.param("accelerator", marks=pytest.mark.gpu)])
+def elsewhere(request):
+    """Return a device that is not the CPU."""
+    return torch.device("meta") if request.param == "meta" else accelerator()
+
+
+def without_gradients(real):
+    """Let Module.to leave gradients behind."""
+    return lambda net, *target: (net.zero_grad(), real(net, *target))[1]
+
+
+def following_the_weight(real):
+    """Let a convolution move its input to its weight."""
+    return lambda images, weight, *rest: real(images.to(weight.device, weight.dtype), weight, *rest)
+
+
+def following_the_scores(real):
+    """Let the loss move the labels to the scores."""
+    return lambda scores, labels, **options: real(scores, labels.to(scores.device), **options)
+
+
+@statement("cifar.device-selection", notes="4 GPU; notebook cifar")
+@fault("CUDA is seen where there is none", torch.cuda, "is_available", lambda real: lambda: not real())
+def test_device_is_cuda_0_where_there_is_one_and_else_the_cpu():
+    """The expression of the notes gives cuda:0 where PyTorch sees a CUDA device, and else the CPU."""
+    device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+
+    assert device == torch.device(*(("cuda", 0) if torch.cuda.device_count() else ("cpu",)))
+    assert torch.zeros(1, device=device).device.type == device.type
+
+
+@statement("cifar.module-to-is-in-place", notes="4 GPU; notebook cifar")
+@fault("a copy is moved", nn.Module, "to", lambda real: lambda net, *place: real(copy.deepcopy(net), *place))
+@fault("buffers stay", nn.BatchNorm1d, "_apply", lambda real: lambda self, change, recurse=True: self)
+@fault("gradients stay", nn.Module, "to", without_gradients)
+@fault("a loaded state changes nothing", SGD, "load_state_dict", lambda real: lambda optimizer, state: None)
+class TestModuleToIsInPlace:
+    """`net.to(device)` moves parameters and buffers of all layers of the net itself: it needs no assignment,
+    and an optimizer made before still trains them. The momentum of that optimizer stays where it was.
+    """
+
+    def test_net_itself_is_moved_with_all_within_but_plain_tensors(self, device):
+        net = Normed()
+
+        returned = net.to(device, torch.float16)
+
+        assert returned is net
+        assert {value.device for value in net.state_dict().values()} == {device}
+        assert {name for name, value in net.state_dict().items() if value.dtype != torch.float16} == {
+            "layers.1.num_batches_tracked"  # an integer stays one
+        }
+        assert (net.scale.device, net.scale.dtype) == (torch.device("cpu"), torch.float32)
+
+    @pytest.mark.usefixtures("moved_in_place")
+    def test_optimizer_made_before_the_move_takes_its_step_with_the_gradient(self, device):
+        net = nn.Linear(3, 1)
+        optimizer = SGD(net.parameters(), lr=0.5)
+        nn.init.constant_(net.bias, 2)
+        net.bias.grad = torch.ones(1)
+
+        net.to(device, torch.float16)
+        optimizer.step()
+
+        assert net.bias.tolist() == [1.5]
+
+    @pytest.mark.gpu
+    @pytest.mark.usefixtures("moved_in_place")
+    def test_momentum_stays_on_the_cpu_until_the_optimizer_loads_its_state(self):
+        net = nn.Linear(3, 1)
+        optimizer = SGD(net.parameters(), lr=0.5, momentum=0.9)
+        net(torch.ones(1, 3)).sum().backward()
+        optimizer.step()
+        net.to(accelerator())
+
+        with pytest.raises(RuntimeError, match="device"):
+            optimizer.step()
+        optimizer.load_state_dict(optimizer.state_dict())
+
+        assert {state["momentum_buffer"].device for state in optimizer.state.values()} == {accelerator()}
+
+
+@statement(
+    "cifar.tensor-to-returns-copy",
+    notes="4 GPU",
+    verdict=QUALIFIED,
+    says="my_tensor.to(device) returns a copy on the GPU and does not rewrite my_tensor",
+)
+@fault("nothing is copied", torch.Tensor, "to", lambda real: lambda tensor, *target, copy=False: tensor)
+@fault("all is copied", torch.Tensor, "to", lambda real: lambda x, *to, copy=True: real(x, *to, copy=copy))
+@fault("to leaves the graph", torch.Tensor, "to", giving(lambda moved: moved.detach().requires_grad_()))
+class TestTensorToReturnsCopy:
+    """`to()` gives a copy where device or dtype change, and a gradient flows back through it. Where nothing
+    changes it gives the tensor itself, unless `copy=True` asks for a copy.
+    """
+
+    def test_other_device_or_dtype_makes_a_new_tensor(self, device):
+        tensor = torch.tensor([1.5, 2.5])
+
+        moved = tensor.to(device, torch.float16)
+
+        assert (moved.device, moved.dtype) == (device, torch.float16)
+        assert (tensor.device, tensor.dtype) == (torch.device("cpu"), torch.float32)
+        assert moved.tolist() == tensor.tolist() == [1.5, 2.5]
+
+    def test_same_device_and_dtype_give_the_tensor_itself_unless_copied(self, device):
+        tensor = torch.ones(3, device=device)
+
+        assert tensor.to(device) is tensor
+        copied = tensor.to(device, copy=True)
+        assert copied.data_ptr() != tensor.data_ptr()
+        assert copied.tolist() == [1, 1, 1]
+
+    def test_gradient_flows_back_to_the_original(self, device):
+        tensor = torch.ones(2, requires_grad=True)
+
+        (3 * tensor.to(device, torch.float16)).sum().backward()
+
+        assert tensor.grad is not None
+        assert tensor.grad.tolist() == [3, 3]
+
+
+@statement("cifar.inputs-must-move-too", notes="4 GPU")
+@fault("a convolution moves its input", F, "conv2d", following_the_weight)
+@fault("the loss moves its labels", F, "cross_entropy", following_the_scores)
+class TestInputsMustMoveToo:
+    """Net, inputs and labels have to be on one device at every step: nothing moves by itself."""
+
+    def test_net_elsewhere_refuses_inputs_on_the_cpu(self, elsewhere):
+        net, images = CifarNet().to(elsewhere), torch.zeros(1, 3, 32, 32)
+
+        with pytest.raises(RuntimeError, match=r"device|should be the same"):
+            net(images)
+        assert net(images.to(elsewhere)).device == elsewhere
+
+    def test_loss_of_scores_elsewhere_refuses_labels_on_the_cpu(self, elsewhere):
+        scores, labels = torch.zeros(4, 10, device=elsewhere), torch.tensor([3, 8, 8, 0])
+
+        with pytest.raises(RuntimeError, match="device"):
+            nn.CrossEntropyLoss()(scores, labels)
+        assert nn.CrossEntropyLoss()(scores, labels.to(elsewhere)).device == elsewhere

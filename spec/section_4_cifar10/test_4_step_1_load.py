@@ -1,0 +1,177 @@
+"""Notes 4, step 1: the DataLoader, its batches and their order."""
+
+import functools
+from itertools import islice
+
+import pytest
+import torch
+from PIL import Image
+from torch.utils import data as torch_data
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, TensorDataset, default_collate
+
+from spec.harness import OUTDATED, QUALIFIED, WRONG, fault, since, statement
+from spec.section_4_cifar10.faults import given, giving
+
+# Python 3.12 and later warn when a process with threads forks; these workers only count.
+forking = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+SIZES = {8: [4, 4], 9: [4, 4, 1], 11: [4, 4, 3]}
+
+
+def taken_by_next(real):
+    """Let next() take a DataLoader."""
+    return type("DataLoader", (real,), {"__next__": lambda loader: next(iter(loader))})
+
+
+def with_a_method_next(real):
+    """Let the iterator of a loader be as it was before PyTorch 1.13."""
+    return lambda self: type("Iterator", (), {"__next__": lambda it: next(real(self)), "next": None})()
+
+
+def collated_by(change):
+    """Change batches on their way out."""
+    return given(collate_fn=lambda samples: change(*default_collate(samples)))
+
+
+def backwards(real):
+    """Let a sampler draw the samples from the last to the first."""
+    return lambda self: reversed(range(len(self.data_source)))
+
+
+def order_of(loader):
+    """Return the items of one pass over a loader of numbers."""
+    return [number for batch in loader for number in batch.tolist()]
+
+
+@statement(
+    "cifar.loader-is-not-an-iterator",
+    notes="4 step 1",
+    verdict=WRONG,
+    says="the DataLoader returns an iterator",
+)
+@fault("next takes a DataLoader", torch_data, "DataLoader", taken_by_next)
+@fault("there is one iterator", DataLoader, "__iter__", functools.cache)
+def test_loader_is_an_iterable_and_each_iter_begins_a_new_pass():
+    """A DataLoader is an iterable: `next()` refuses it, and each `iter()` of it begins at the first batch."""
+    loader = torch_data.DataLoader(range(10), batch_size=4)
+
+    with pytest.raises(TypeError, match="not an iterator"):
+        next(loader)
+    assert next(iter(loader)).tolist() == [0, 1, 2, 3]
+    assert next(iter(loader)).tolist() == [0, 1, 2, 3]
+
+
+@since("1.13")
+@statement(
+    "cifar.iterator-next-method",
+    notes="notebook cifar",
+    verdict=OUTDATED,
+    says="dataiter.next() gives a batch",
+)
+@fault("the iterator has a method next", DataLoader, "__iter__", with_a_method_next)
+def test_iterator_of_a_loader_has_no_method_next():
+    """The iterator of a DataLoader gives a batch to `next(dataiter)` and has no method `dataiter.next()`."""
+    dataiter = iter(DataLoader(range(10), batch_size=4))
+
+    assert not hasattr(dataiter, "next")
+    assert next(dataiter).tolist() == [0, 1, 2, 3]
+
+
+@statement("cifar.batch-structure", notes="4 step 4; notebook cifar")
+@fault("a batch is a tuple", DataLoader, "__init__", collated_by(lambda inputs, labels: (inputs, labels)))
+@fault("labels are int32", DataLoader, "__init__", collated_by(lambda inputs, labels: [inputs, labels.int()]))
+@fault("samples make a list", DataLoader, "__init__", given(collate_fn=lambda samples: samples))
+class TestBatchStructure:
+    """A batch is a list of two tensors: the inputs, float32 (4, 3, 32, 32), and the labels, int64 (4,).
+    Pictures have to become tensors first.
+    """
+
+    def test_batch_is_a_list_of_inputs_and_labels(self):
+        batch = next(iter(DataLoader([(torch.zeros(3, 32, 32), 7)] * 8, batch_size=4)))
+
+        assert type(batch) is list
+        assert [part.dtype for part in batch] == [torch.float32, torch.int64]
+        assert [part.shape for part in batch] == [(4, 3, 32, 32), (4,)]
+
+    def test_pictures_are_refused(self):
+        with pytest.raises(TypeError, match="PIL"):
+            next(iter(DataLoader([(Image.new("RGB", (32, 32)), 7)] * 8, batch_size=4)))
+
+
+@statement("cifar.batch-count", notes="4 step 4; notebook cifar")
+@fault("drop_last is ignored", DataLoader, "__init__", given(drop_last=False))
+@fault("drop_last is always on", DataLoader, "__init__", given(drop_last=True))
+@fault("the last batch is missing", DataLoader, "__iter__", giving(lambda batches: islice(batches, 11_999)))
+class TestBatchCount:
+    """Of n samples a DataLoader makes n / 4 batches of four, rounded up: the last one is smaller unless four
+    divides n, or `drop_last` drops it. A report every 2,000 batches leaves out the last 500 of 12,500.
+    """
+
+    @pytest.mark.parametrize(("n", "sizes"), SIZES.items(), ids=SIZES)
+    def test_last_batch_is_smaller_or_dropped_where_four_does_not_divide(self, n, sizes):
+        loader = DataLoader(range(n), batch_size=4)
+
+        assert len(loader) == len(sizes)
+        assert [len(batch) for batch in loader] == sizes
+        assert [len(batch) for batch in DataLoader(range(n), batch_size=4, drop_last=True)] == [4, 4]
+
+    def test_epoch_of_12500_batches_is_reported_six_times(self):
+        trainloader = DataLoader(range(50_000), batch_size=4)
+
+        reports = [i + 1 for i, _ in enumerate(trainloader) if i % 2000 == 1999]
+
+        assert len(trainloader) == 12_500
+        assert reports == [2000, 4000, 6000, 8000, 10_000, 12_000]
+
+
+@statement("cifar.shuffle", notes="notebook cifar")
+@fault("samples are drawn with replacement", RandomSampler, "__init__", given(replacement=True))
+@fault("shuffle only turns the order round", RandomSampler, "__iter__", backwards)
+@fault("the seed has no effect", torch, "manual_seed", lambda real: lambda seed: None)
+@fault("without shuffle the order is turned round", SequentialSampler, "__iter__", backwards)
+class TestShuffle:
+    """With `shuffle=True` each pass takes every sample once in an order of its own, which a seed repeats;
+    without it the samples come in the order of the data set. The number of workers changes neither.
+    """
+
+    def test_shuffle_draws_a_new_permutation_for_each_pass(self):
+        loader = DataLoader(range(20), batch_size=4, shuffle=True)
+
+        first, second = order_of(loader), order_of(loader)
+
+        assert sorted(first) == sorted(second) == list(range(20))
+        assert first != second
+
+    @forking
+    def test_seed_repeats_the_shuffled_order_with_any_number_of_workers(self):
+        orders = []
+        for num_workers in (0, 2):
+            torch.manual_seed(1)
+            orders.append(order_of(DataLoader(range(20), shuffle=True, num_workers=num_workers)))
+
+        assert orders[0] == orders[1]
+
+    @forking
+    @pytest.mark.parametrize("num_workers", [0, 2])
+    def test_order_is_kept_without_shuffle(self, num_workers):
+        assert order_of(DataLoader(range(20), batch_size=4, num_workers=num_workers)) == list(range(20))
+
+
+@statement(
+    "cifar.first-test-batch",
+    notes="notebook cifar",
+    verdict=QUALIFIED,
+    says="the first four test images are cat, ship, ship, plane; the net says cat, ship, ship, ship",
+)
+@fault("the loader shuffles", DataLoader, "__init__", given(shuffle=True))
+@fault("images are negatives", DataLoader, "__init__", collated_by(lambda images, labels: [-images, labels]))
+def test_first_test_batch_is_the_first_four_images_of_the_source(cifar10):
+    """The official test set begins with cat, ship, ship, plane, and a folder of images with airplanes. What a
+    net says of these four differs from one training to the next.
+    """
+    expected = {"official": [3, 8, 8, 0], "image folder": [0, 0, 0, 0]}[cifar10.origin]
+
+    images, labels = next(iter(DataLoader(TensorDataset(*cifar10.test), batch_size=4)))
+
+    assert labels.tolist() == expected
+    assert torch.equal(images, cifar10.test.images[:4])

@@ -1,0 +1,102 @@
+"""Notes 4, step 3: the loss and the optimizer."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.optim import SGD
+
+from blitz.training.nets import CifarNet
+from spec.harness import each_row, fault, since, statement
+from spec.section_4_cifar10.faults import given
+
+NEAR_LN_10 = 0.1  # a fresh net's loss on 64 images was off by 0.027 at most over 200 seeds
+
+# targets for probabilities of 1/8, 2/8, 5/8 and 2/5, 2/5, 1/5, and the loss of each
+TARGETS = {
+    "indices": ([2, 0], [math.log(8 / 5), math.log(5 / 2)]),
+    "probabilities": pytest.param(
+        [[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]], [math.log(8 * 4) / 2, math.log(5 / 2)], marks=since("1.10")
+    ),
+}
+
+REFUSED = {
+    "int32": (torch.tensor([3, 8], dtype=torch.int32), RuntimeError, r"Long.* Int"),
+    "an eleventh class": (torch.tensor([3, 10]), IndexError, "out of bounds"),  # on CUDA: a lost process
+    "one-hot integers": (F.one_hot(torch.tensor([3, 8]), 10), RuntimeError, "floating point type for target"),
+}
+
+
+def through(change):
+    """Let the loss see changed scores."""
+    return lambda real: lambda scores, target, **options: real(change(scores), target, **options)
+
+
+def lenient_about_targets(real):
+    """Round any target to a class that there is."""
+    return lambda scores, y, **rest: real(
+        scores, (y if y.dim() == 1 else y.argmax(1)).long().clamp(0, 9), **rest
+    )
+
+
+@statement("cifar.cross-entropy-takes-logits", notes="4 step 3")
+@fault("the loss takes softmax of its scores", F, "cross_entropy", through(lambda scores: scores.softmax(1)))
+@fault("the loss takes probabilities", F, "cross_entropy", through(lambda x: x.log().clamp(min=-100)))
+@fault("the loss is a sum", nn.CrossEntropyLoss, "__init__", given(reduction="sum"))
+@fault("any target is rounded to a class", F, "cross_entropy", lenient_about_targets)
+class TestCrossEntropyTakesLogits:
+    """CrossEntropyLoss takes plain scores, so the net needs no softmax: it is the mean of -log softmax at the
+    right classes, which are int64 indices or, as float, probabilities of all classes.
+    """
+
+    @each_row
+    @pytest.mark.parametrize(("targets", "expected"), TARGETS.values(), ids=TARGETS)
+    def test_loss_is_the_mean_of_minus_log_softmax(self, targets, expected, device):
+        scores = torch.tensor([[1.0, 2.0, 5.0], [2.0, 2.0, 1.0]], device=device).log() + 7
+
+        loss = nn.CrossEntropyLoss()(scores, torch.tensor(targets, device=device))
+
+        assert loss.item() == pytest.approx(sum(expected) / 2, rel=1e-5)
+
+    def test_loss_of_an_untrained_net_is_about_ln_10(self, device):
+        images, labels = torch.rand(64, 3, 32, 32) * 2 - 1, torch.arange(64) % 10
+
+        loss = nn.CrossEntropyLoss()(CifarNet().to(device)(images.to(device)), labels.to(device))
+
+        assert loss.item() == pytest.approx(math.log(10), abs=NEAR_LN_10)
+
+    def test_loss_of_certain_probabilities_is_stuck_at_1_46(self, device):
+        labels = torch.tensor([3, 8, 8, 0], device=device)
+
+        loss = nn.CrossEntropyLoss()(F.one_hot(labels, 10).double(), labels)
+
+        assert loss.item() == pytest.approx(math.log(math.e + 9) - 1)
+
+    @pytest.mark.parametrize(("targets", "error", "message"), REFUSED.values(), ids=REFUSED)
+    def test_targets_that_are_no_classes_are_refused(self, targets, error, message):
+        with pytest.raises(error, match=message):
+            nn.CrossEntropyLoss()(torch.zeros(2, 10), targets)
+
+
+@statement("cifar.sgd-momentum", notes="4 step 3; notebook autograd")
+@fault("momentum is ignored", SGD, "__init__", given(momentum=0.0))
+@fault("the gradient is dampened", SGD, "__init__", given(dampening=0.9))
+@fault("momentum is Nesterov's", SGD, "__init__", given(nesterov=True))
+def test_sgd_with_momentum_adds_nine_tenths_of_the_last_velocity(device):
+    """SGD with lr 0.001 and momentum 0.9 makes v = 0.9 v + gradient, then p = p - 0.001 v; the first v is the
+    gradient.
+    """
+    p = torch.tensor([2.0, -3.0], dtype=torch.float64, device=device, requires_grad=True)
+    optimizer = SGD([p], lr=0.001, momentum=0.9)
+    expected, velocity = [2.0, -3.0], [0.0, 0.0]
+
+    for _ in range(3):
+        optimizer.zero_grad()
+        (p**2).sum().backward()
+        optimizer.step()
+        velocity = [0.9 * v + 2 * x for v, x in zip(velocity, expected, strict=True)]
+        expected = [x - 0.001 * v for v, x in zip(velocity, expected, strict=True)]
+
+    assert p.tolist() == pytest.approx(expected, rel=1e-12)
