@@ -80,7 +80,7 @@ class TestReportedLosses:
         loss = next(filter(None, run.steps()))["loss"]
 
         assert loss < math.log(10) - 0.02
-        assert training.evaluate(net, cifar10.test, device=device).accuracy > 0.15
+        assert evaluation.evaluate(net, cifar10.test, device=device).accuracy > 0.15
 
     @pytest.mark.slow
     @pytest.mark.timeout(900)
@@ -100,7 +100,7 @@ def test_accuracy_is_at_least_52_percent(train, finished, cifar10, device, measu
     """Two epochs of the tutorial's recipe reach 52 to 58 % of the test images; chance is 10 %."""
     list(train())
 
-    accuracy, _, _ = training.evaluate(finished[device].net, cifar10.test, device=device)
+    accuracy, _, _ = evaluation.evaluate(finished[device].net, cifar10.test, device=device)
 
     measured["accuracy"] = accuracy
     assert 0.52 <= accuracy <= 0.58
@@ -121,7 +121,7 @@ def test_every_class_beats_chance_and_vehicles_beat_small_animals(train, finishe
     """
     list(train())
 
-    accuracy, per_class, _ = training.evaluate(finished[device].net, cifar10.test, device=device)
+    accuracy, per_class, _ = evaluation.evaluate(finished[device].net, cifar10.test, device=device)
 
     measured["per_class"] = dict(zip(cifar10.classes, per_class.tolist(), strict=True))
     assert per_class.min() > 0.1
