@@ -1,4 +1,4 @@
-"""blitz/training/precision.py: float32 on CUDA as IEEE says or in TF32, and the flags as they stand."""
+"""spec/harness/accelerator/precision.py: float32 on CUDA as IEEE says or in TF32, and the flags as they stand."""
 
 import pytest
 import torch
