@@ -23,33 +23,6 @@ def overwriting(real):
     return backward
 
 
-def averaging(real):
-    """Return a backward() that leaves the mean of the earlier gradient and its own."""
-
-    def backward(result, *args, **options):
-        known = {leaf for leaf in leaves_of(result) if leaf.grad is not None}
-        real(result, *args, **options)
-        for leaf in known:
-            leaf.grad = leaf.grad / 2
-
-    return backward
-
-
-def first_again(real):
-    """Return a backward() that adds the gradient of its first call to what stands in .grad."""
-    first = []
-
-    def backward(result):
-        (leaf,) = leaves_of(result)
-        if not first:
-            real(result)
-            first.append(leaf.grad.clone())
-        else:
-            leaf.grad = first[0] if leaf.grad is None else leaf.grad + first[0]
-
-    return backward
-
-
 def renewing(real):
     """Return a backward() that leaves each sum in a new tensor."""
 
@@ -63,15 +36,7 @@ def renewing(real):
 
 @statement("autograd.gradients-accumulate", notes="3 backprop; 7; notebook nn")
 @fault("backward overwrites the gradients", torch.Tensor, "backward", overwriting)
-@fault("backward averages the gradients", torch.Tensor, "backward", averaging)
-@fault("backward repeats the first gradients", torch.Tensor, "backward", first_again)
 @fault("each sum of gradients is a new tensor", torch.Tensor, "backward", renewing)
-@fault(
-    "create_graph is ignored",
-    torch.Tensor,
-    "backward",
-    lambda real: lambda loss, create_graph=False: real(loss),
-)
 @fault("mse_loss is a sum", F, "mse_loss", lambda real: lambda *args: real(*args, reduction="sum"))
 class TestGradientsAccumulate:
     """Each backward() adds its gradients to those that stand in .grad, until they are cleared."""

@@ -33,35 +33,11 @@ def given_another(change):
     )
 
 
-def ones_by_default(condition=lambda result: True):
-    """Return a replacement for backward() that takes ones for no gradient, if `condition(result)` holds."""
-    return lambda real: (
-        lambda result, gradient=None: real(
-            result, torch.ones_like(result) if gradient is None and condition(result) else gradient
-        )
+def ones_by_default(real):
+    """Return a replacement for backward() that takes ones for no gradient."""
+    return lambda result, gradient=None: real(
+        result, torch.ones_like(result) if gradient is None else gradient
     )
-
-
-class WrongPower(torch.autograd.Function):
-    """A power whose derivative leaves the exponent as it is."""
-
-    @staticmethod
-    def forward(context, x, exponent):
-        """Return x to the power of `exponent`."""
-        context.save_for_backward(x)
-        context.exponent = exponent
-        return torch.pow(x, exponent)
-
-    @staticmethod
-    def backward(context, gradient):
-        """Return the wrong derivative."""
-        (x,) = context.saved_tensors
-        return gradient * context.exponent * torch.pow(x, context.exponent), None
-
-
-def by_logarithm(real):
-    """Return a power that is not exact."""
-    return lambda x, exponent: (exponent * x.log()).exp()
 
 
 def to_its_shape(result, gradient):
@@ -75,10 +51,11 @@ def to_its_shape(result, gradient):
 
 @statement("autograd.worked-example", notes="2.4; notebook autograd")
 @fault(
-    "a power keeps its exponent", torch.Tensor, "__pow__", lambda real: lambda x, n: WrongPower.apply(x, n)
+    "one factor of a power counts",
+    torch.Tensor,
+    "__pow__",
+    lambda real: lambda x, n: real(x.detach(), n - 1) * x,
 )
-@fault("a power is not exact", torch.Tensor, "__pow__", by_logarithm)
-@fault("a difference is a sum", torch.Tensor, "__sub__", lambda real: lambda x, y: real(x, -y))
 @fault("backward divides by the length", torch.Tensor, "backward", given_another(lambda y, v: v / len(y)))
 @fault("a comparison gives numbers", torch.Tensor, "__eq__", lambda real: lambda x, y: real(x, y).float())
 class TestWorkedExample:
@@ -107,19 +84,11 @@ class TestWorkedExample:
     verdict=QUALIFIED,
     says="backward() of a vector needs an explicit gradient of the same shape",
 )
-@fault("ones stand in for no gradient", torch.Tensor, "backward", ones_by_default())
-@fault(
-    "an empty output needs no gradient",
-    torch.Tensor,
-    "backward",
-    ones_by_default(lambda result: result.numel() == 0),
-)
-@fault("a complex number needs no gradient", torch.Tensor, "backward", ones_by_default(torch.is_complex))
+@fault("ones stand in for no gradient", torch.Tensor, "backward", ones_by_default)
 @fault(
     "an output is multiplied by itself", torch.Tensor, "__rmul__", lambda real: lambda x, n: real(x * x, n)
 )
 @fault("a gradient is fitted to its output", torch.Tensor, "backward", given_another(to_its_shape))
-@fault("a gradient loses its fraction", torch.Tensor, "backward", given_another(lambda y, v: v.trunc()))
 @fault("a gradient loses its sign", torch.Tensor, "backward", given_another(lambda y, v: v.abs()))
 class TestVectorOutput:
     """backward() needs a gradient unless its output is one real number, of whatever shape. The gradient has
@@ -136,7 +105,7 @@ class TestVectorOutput:
         ],
     )
     def test_backward_without_a_gradient_is_an_error(self, output, device):
-        x = output.to(device).requires_grad_()
+        x = output.to(device, copy=True).requires_grad_()
 
         with pytest.raises(RuntimeError, match=r"created only for (real )?scalar outputs"):
             (5 * x).backward()
@@ -170,8 +139,6 @@ class TestVectorOutput:
 @statement("autograd.sum-backward-equivalent", notes="notebook autograd")
 @fault("a sum is a mean", torch.Tensor, "sum", lambda real: torch.Tensor.mean)
 @fault("backward takes ones for any gradient", torch.Tensor, "backward", given_another(lambda y, v: v / v))
-@fault("backward reverses its gradient", torch.Tensor, "backward", given_another(lambda y, v: v.flip(-1)))
-@fault("backward takes no sign", torch.Tensor, "backward", given_another(lambda y, v: v.abs()))
 class TestSumBackward:
     """Q.sum().backward() leaves what Q.backward() leaves with a gradient of ones; with a gradient v,
     Q.backward(v) leaves the gradients of the sum of v times Q.

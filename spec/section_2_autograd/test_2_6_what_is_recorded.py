@@ -4,7 +4,6 @@ from itertools import product
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from spec.harness import QUALIFIED, fault, statement
 
@@ -27,11 +26,6 @@ NOT_RECORDED = {
     "to int": lambda x: x.int(),
     "where the largest are": lambda x: x.max(0).indices,
     "zeros_like": lambda x: torch.zeros_like(x),
-}
-UNCHANGED = {
-    "contiguous": lambda x: x.contiguous(),
-    "to its own type": lambda x: x.float(),
-    "to its own device": lambda x: x.to(x.device),
 }
 
 # Faults
@@ -56,11 +50,6 @@ def as_a_leaf(real):
     return lambda x, *rest: real(x, *rest).detach().requires_grad_()
 
 
-def soft_argmax(real):
-    """Return an argmax() that is differentiable."""
-    return lambda x: (x.flatten().softmax(0) * torch.arange(x.numel(), device=x.device)).sum()
-
-
 @statement(
     "autograd.every-op-makes-a-node",
     notes="notebook nn",
@@ -68,18 +57,12 @@ def soft_argmax(real):
     says="every tensor operation creates at least one Function node",
 )
 @fault("clone drops the graph", torch.Tensor, "clone", lambda real: lambda x: real(x).detach())
-@fault("double gives a leaf", torch.Tensor, "double", as_a_leaf)
 @fault("view lets its result require a gradient", torch.Tensor, "view", as_a_leaf)
 @fault("detach is clone", torch.Tensor, "detach", lambda real: torch.Tensor.clone)
-@fault("argmax is differentiable", torch.Tensor, "argmax", soft_argmax)
 @fault("zeros_like multiplies by zero", torch, "zeros_like", lambda real: lambda x: 0 * x)
-@fault("contiguous copies always", torch.Tensor, "contiguous", lambda real: torch.Tensor.clone)
-@fault("float copies always", torch.Tensor, "float", lambda real: torch.Tensor.clone)
-@fault("to copies always", torch.Tensor, "to", lambda real: lambda x, device: real(x, device, copy=True))
-@fault("linear is two operations", F, "linear", lambda real: lambda x, w, b: x @ w.t() + b)
 class TestNodes:
-    """A differentiable operation makes one node or several if an input requires a gradient. detach(),
-    comparisons, positions, integers and new tensors have none, nor has an operation with nothing to do.
+    """A differentiable operation makes a node if an input requires a gradient. detach(), comparisons,
+    positions, casts to integers and new tensors make none.
     """
 
     @pytest.mark.parametrize("operation", RECORDED.values(), ids=RECORDED)
@@ -103,20 +86,6 @@ class TestNodes:
 
         assert (result.grad_fn, result.requires_grad) == (None, False)
 
-    @pytest.mark.parametrize("operation", UNCHANGED.values(), ids=UNCHANGED)
-    def test_operation_with_nothing_to_do_returns_its_input(self, operation, device):
-        x = torch.randn(3, 3, device=device, requires_grad=True)
-
-        assert operation(x) is x
-
-    def test_linear_leaves_a_node_of_a_product_and_one_of_a_transpose(self):
-        weight, bias = torch.randn(2, 3, requires_grad=True), torch.randn(2, requires_grad=True)
-
-        node = F.linear(torch.randn(4, 3), weight, bias).grad_fn
-
-        assert type(node).__name__ == "AddmmBackward0"
-        assert type(node.next_functions[2][0]).__name__ == "TBackward0"
-
 
 @statement(
     "autograd.requires-grad-propagates",
@@ -127,12 +96,10 @@ class TestNodes:
 @fault("all inputs have to require a gradient", torch, "addcmul", only_if(all))
 @fault("a sum always requires a gradient", torch.Tensor, "__add__", as_a_leaf)
 @fault("the first input decides", torch, "addcmul", only_if(lambda flags: flags[0]))
-@fault("the last input decides", torch, "addcmul", only_if(lambda flags: flags[-1]))
 @fault(
     "round passes its gradient on", torch.Tensor, "round", lambda real: lambda x: x + (real(x) - x).detach()
 )
 @fault("round drops the graph", torch.Tensor, "round", lambda real: lambda x: real(x).detach())
-@fault("sign is tanh", torch.Tensor, "sign", lambda real: torch.Tensor.tanh)
 @fault("int keeps the graph", torch.Tensor, "int", lambda real: torch.Tensor.trunc)
 class TestRequiresGradPropagates:
     """The result of a differentiable operation requires a gradient if at least one input does. That of
@@ -157,6 +124,7 @@ class TestRequiresGradPropagates:
 
         y = steps(x)
 
+        assert y.requires_grad
         y.sum().backward()
         assert x.grad is not None
         assert x.grad.tolist() == [0, 0, 0]
