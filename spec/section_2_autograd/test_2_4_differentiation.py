@@ -15,12 +15,12 @@ def make_example(device):
 
 # The shape of an output, and a gradient that it does not take
 REFUSED = {
-    "a number for two": ((2,), lambda: torch.tensor(1.0)),
-    "one for two": ((2,), lambda: torch.ones(1)),
-    "three for two": ((2,), lambda: torch.ones(3)),
-    "a row for two": ((2,), lambda: torch.ones(1, 2)),
-    "one for a number": ((), lambda: torch.ones(1)),
-    "a list": ((2,), lambda: [1.0, 1.0]),
+    "a number for two": ((2,), lambda device: torch.tensor(1.0, device=device)),
+    "one for two": ((2,), lambda device: torch.ones(1, device=device)),
+    "three for two": ((2,), lambda device: torch.ones(3, device=device)),
+    "a row for two": ((2,), lambda device: torch.ones(1, 2, device=device)),
+    "one for a number": ((), lambda device: torch.ones(1, device=device)),
+    "a list": ((2,), lambda device: [1.0, 1.0]),
 }
 
 # Faults
@@ -120,11 +120,11 @@ class TestVectorOutput:
         assert x.grad.item() == 5
 
     @pytest.mark.parametrize(("shape", "gradient"), REFUSED.values(), ids=REFUSED)
-    def test_gradient_of_another_shape_is_an_error(self, shape, gradient):
-        x = torch.ones(shape, requires_grad=True)
+    def test_gradient_of_another_shape_is_an_error(self, shape, gradient, device):
+        x = torch.ones(shape, device=device, requires_grad=True)
 
         with pytest.raises((RuntimeError, TypeError), match=r"Mismatch in shape|either Tensors or None"):
-            (5 * x).backward(gradient())
+            (5 * x).backward(gradient(device))
 
     @pytest.mark.parametrize("factors", [torch.tensor([2, -3]), torch.tensor([0.5, -3]).double()], ids=str)
     def test_gradient_of_another_type_is_cast(self, factors):
