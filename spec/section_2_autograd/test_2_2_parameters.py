@@ -1,0 +1,83 @@
+"""Notes 2.2: a net is a function with weights and biases, which are stored in tensors."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from spec.faults import then
+from spec.harness import fault, statement
+
+
+def made_under_no_grad(device):
+    """Return a parameter that was made where autograd records nothing."""
+    with torch.no_grad():
+        return nn.Parameter(torch.zeros(2, device=device))
+
+
+PARAMETERS = {
+    "weight of a layer": lambda device: nn.Linear(3, 2, device=device).weight,
+    "bias of a layer": lambda device: nn.Linear(3, 2, device=device).bias,
+    "made under no_grad": made_under_no_grad,
+}
+
+
+def with_weight(change):
+    """Return a replacement for a layer's __init__ whose weight is `change(weight)`, and no Parameter."""
+
+    def afterwards(layer):
+        weight = layer.weight
+        del layer.weight
+        layer.weight = change(weight)
+
+    return then(afterwards)
+
+
+def zeros_for_gradients(module):
+    """Give each parameter of a module a gradient of zeros."""
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+
+
+@statement("autograd.parameters-are-tensors", notes="2.2")
+@fault("the weight is a plain tensor", nn.Linear, "__init__", with_weight(lambda weight: weight.detach()))
+@fault("gradients are zeros from the start", nn.Linear, "__init__", then(zeros_for_gradients))
+@fault(
+    "a parameter heeds no_grad",
+    nn.Parameter,
+    "__new__",
+    lambda real: lambda cls, data, *rest, **options: real(cls, data, torch.is_grad_enabled()),
+)
+@fault(
+    "a parameter of integers is frozen by itself",
+    nn.Parameter,
+    "__new__",
+    lambda real: lambda cls, data, *rest, **options: real(cls, data, data.is_floating_point()),
+)
+@fault("a layer leaves its bias out", F, "linear", lambda real: lambda x, weight, bias: real(x, weight))
+class TestParameters:
+    """A net is a function of its weights and biases. They are Parameters: leaf tensors that require a
+    gradient and have none yet.
+    """
+
+    @pytest.mark.parametrize("make", PARAMETERS.values(), ids=PARAMETERS)
+    def test_parameter_is_a_leaf_that_waits_for_a_gradient(self, make, device):
+        parameter = make(device)
+
+        assert isinstance(parameter, nn.Parameter)
+        assert isinstance(parameter, torch.Tensor)
+        assert (parameter.is_leaf, parameter.requires_grad, parameter.grad) == (True, True, None)
+
+    def test_weights_and_biases_decide_what_a_net_computes(self):
+        net, x = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), torch.randn(5, 3)
+
+        w1, b1, w2, b2 = (parameter.detach().numpy() for parameter in net.parameters())
+        expected = np.tanh(x.numpy() @ w1.T + b1) @ w2.T + b2
+        torch.testing.assert_close(net(x).detach(), torch.from_numpy(expected))
+
+    def test_parameter_of_integers_needs_requires_grad_false(self):
+        assert not nn.Parameter(torch.zeros(3), requires_grad=False).requires_grad
+        assert nn.Parameter(torch.arange(3), requires_grad=False).dtype == torch.int64
+        with pytest.raises(RuntimeError, match="floating point and complex dtype can require gradients"):
+            nn.Parameter(torch.arange(3))

@@ -1,0 +1,99 @@
+"""The notebook on autograd: torchvision's resnet18. Nothing is downloaded."""
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from spec.harness import OUTDATED, fault, since, statement
+
+
+def resnet18(**options):
+    """Return torchvision's resnet18, random unless told otherwise; torchvision takes a second to import."""
+    from torchvision import models
+
+    return models.resnet18(**options)
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Have torchvision load random weights where it would download; give them, and what it asks for."""
+    from torchvision.models import ResNet18_Weights
+
+    weights, asked = resnet18().state_dict(), []
+    monkeypatch.setattr(
+        ResNet18_Weights,
+        "get_state_dict",
+        lambda entry, **options: asked.append(entry.url.rsplit("/", 1)[-1]) or weights,
+    )
+    return weights, asked
+
+
+def only_the_head(real):
+    """Return a load_state_dict() that fills `fc` and leaves the rest as it is."""
+    return lambda net, weights, **options: real(
+        net.fc, {"weight": weights["fc.weight"], "bias": weights["fc.bias"]}
+    )
+
+
+@since("1.12")
+@statement(
+    "autograd.resnet18-pretrained",
+    notes="notebook autograd",
+    verdict=OUTDATED,
+    says="resnet18(pretrained=True) loads the pretrained net",
+)
+@fault("the deprecation is silent", warnings, "warn", lambda real: lambda *args, **options: None)
+@fault("only the head is loaded", nn.Module, "load_state_dict", only_the_head)
+class TestPretrained:
+    """The argument pretrained=True still loads the weights of resnet18, but is deprecated; today's form is
+    weights="IMAGENET1K_V1".
+    """
+
+    def test_pretrained_warns_and_means_the_first_weights(self, offline):
+        weights, asked = offline
+
+        with (
+            pytest.warns(UserWarning, match="'pretrained' is deprecated since 0.13"),
+            pytest.warns(UserWarning, match=r"passing `weights=ResNet18_Weights.IMAGENET1K_V1`"),
+        ):
+            net = resnet18(pretrained=True)
+
+        assert asked == ["resnet18-f37072fd.pth"]
+        assert all(value.equal(weights[name]) for name, value in net.state_dict().items())
+
+    def test_weights_load_the_same_file_without_a_warning(self, offline):
+        weights, asked = offline
+
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            net = resnet18(weights="IMAGENET1K_V1")
+
+        assert not warned
+        assert asked == ["resnet18-f37072fd.pth"]
+        assert all(value.equal(weights[name]) for name, value in net.state_dict().items())
+
+
+@statement("autograd.resnet18-shapes", notes="notebook autograd")
+@fault("the head has ten classes", nn.Linear, "__init__", lambda real: lambda layer, i, o: real(layer, i, 10))
+@fault(
+    "batch norm keeps no averages",
+    nn.BatchNorm2d,
+    "__init__",
+    lambda real: lambda layer, channels: real(layer, channels, track_running_stats=False),
+)
+class TestResnet18:
+    """The resnet18 of torchvision has 62 parameters with 11,689,512 values, and gives an image a thousand
+    scores.
+    """
+
+    def test_image_of_64x64_gets_a_thousand_scores(self):
+        with torch.device("meta"):  # shapes without values, in a tenth of the time
+            net, image = resnet18(), torch.rand(1, 3, 64, 64)
+
+        assert len([*net.parameters()]) == 62
+        assert sum(parameter.numel() for parameter in net.parameters()) == 11_689_512
+        assert len([*net.buffers()]) == 60
+        assert (net.fc.in_features, net.fc.out_features) == (512, 1000)
+        assert net(image).shape == (1, 1000)
