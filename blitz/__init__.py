@@ -12,7 +12,7 @@ import typing
 if typing.TYPE_CHECKING:
     from blitz.cifar10.data import Cifar10, Images, Split, batches, load, loader, normalize
     from blitz.errors import BlitzError, CheckpointError, DataError
-    from blitz.explained.gradients import freeze, jacobian, unfreeze, vjp
+    from blitz.explained.freezing import freeze, unfreeze
     from blitz.explained.sgd import sgd_step
     from blitz.training.checkpoint import load_weights, save_weights
     from blitz.training.evaluation import Evaluation, evaluate
@@ -40,7 +40,6 @@ __all__ = [
     "evaluate",
     "fit",
     "freeze",
-    "jacobian",
     "load",
     "load_weights",
     "loader",
@@ -50,7 +49,6 @@ __all__ = [
     "sgd_step",
     "shapes",
     "unfreeze",
-    "vjp",
 ]
 
 _HOMES = {
@@ -58,7 +56,7 @@ _HOMES = {
     "cifar10.data": {"Cifar10", "Images", "Split", "batches", "load", "loader", "normalize"},
     "errors": {"BlitzError", "CheckpointError", "DataError"},
     "training.evaluation": {"Evaluation", "evaluate"},
-    "explained.gradients": {"freeze", "jacobian", "unfreeze", "vjp"},
+    "explained.freezing": {"freeze", "unfreeze"},
     "training.nets": {"CifarNet", "Net", "WhitenedNet", "shapes"},
     "training.muon": {"Muon"},
     "explained.sgd": {"sgd_step"},

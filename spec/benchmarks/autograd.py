@@ -6,7 +6,7 @@ All on a batch of four, at which the cost of an operator is not hidden by its ar
 import torch
 from torch.nn.functional import cross_entropy
 
-from blitz.explained.gradients import freeze, unfreeze
+from blitz.explained.freezing import freeze, unfreeze
 from spec.benchmarks.builders import Operation, batch, cifar_net, repeated
 
 BATCH = 4
