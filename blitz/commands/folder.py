@@ -86,7 +86,9 @@ def claimed(out: Path, start: Path | None) -> Iterator[None]:
         raise BlitzError(f"cannot write to the folder {out}: {error.strerror}") from error
     held = [name for name in FILES if (out / name).exists()]
     if held and (start is None or start.resolve().parent != out.resolve()):
-        raise CheckpointError(f"{out} already holds {held[0]}: go on with --resume, or choose another --out")
+        raise CheckpointError(
+            f"{out} already holds {held[0]}: continue with --resume, or choose another --out"
+        )
     try:
         with FileLock(out / ".lock", timeout=0):
             yield

@@ -24,7 +24,7 @@ def read_photo(path: str | Path) -> Tensor:
         with Image.open(path) as file:
             image = _rgb(ImageOps.exif_transpose(file))
     except UnidentifiedImageError:
-        raise DataError(f"{path} is not an image that Pillow knows") from None
+        raise DataError(f"{path} is not an image that Pillow can read") from None
     except FileNotFoundError:
         raise DataError(f"there is no file {path}") from None
     except IsADirectoryError:
@@ -53,10 +53,10 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         pixels = np.asarray(image)
         if pixels.max() > 65535 or pixels.min() < 0:
-            raise ValueError("its pixels have 32 bits, of which nothing says which is white")
+            raise ValueError("its pixels have 32 bits, and nothing says which value is white")
         image = Image.fromarray((pixels >> 8).astype(np.uint8))
     elif image.mode == "F":
-        raise ValueError("its pixels are floats, of which nothing says which is white")
+        raise ValueError("its pixels are floats, and nothing says which value is white")
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")

@@ -52,7 +52,7 @@ def train(arguments: argparse.Namespace) -> int:
             return _STOPPED
         except torch.OutOfMemoryError as error:
             raise BlitzError(
-                f"{device} has too little memory for {recipe.name} with {recipe.batch_size} images a step: "
+                f"{device} has too little memory for {recipe.name} at {recipe.batch_size} images a step: "
                 "choose a smaller --batch, or another --recipe"
             ) from error
 
@@ -61,7 +61,7 @@ def _expect_room(recipe: Recipe, device: torch.device) -> None:
     """Refuse a recipe on hardware that it is not made for; say it where it will only be slow."""
     if recipe.for_gpu and device.type == "cpu":
         raise BlitzError(
-            f"the recipe {recipe.name} is sized for a GPU, and would take a CPU the better part of an hour: "
+            f"the recipe {recipe.name} is sized for a GPU, and would take most of an hour on a CPU: "
             "use --recipe strong"
         )
     if recipe.half and not has_bfloat16(device):

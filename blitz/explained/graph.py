@@ -86,7 +86,7 @@ def walk(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> list[
 
 def _node_of(tensor: Tensor) -> Any:
     if not isinstance(tensor, Tensor):
-        raise TypeError(f"expected the tensor whose graph is meant, got {type(tensor).__name__}")
+        raise TypeError(f"expected a tensor, got {type(tensor).__name__}")
     if not tensor.requires_grad:
         raise ValueError(
             "expected a tensor with a graph, got one that requires no gradient; "

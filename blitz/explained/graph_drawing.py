@@ -54,7 +54,7 @@ def draw(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None, title: s
     if len(nodes) > LARGEST:
         raise ValueError(
             f"expected a graph of at most {LARGEST:,} nodes to draw, got {len(nodes):,}; "
-            "blitz.explained.graph.outline tells one of any size"
+            "blitz.explained.graph.outline prints a graph of any size"
         )
     rows = _rows(nodes)
     columns = max(map(len, rows))

@@ -102,12 +102,12 @@ def load(path: str | Path) -> dict[str, Any]:
         state = read(path)
         if not isinstance(state, dict) or not _is_training(state):
             what = "weights only" if isinstance(state, Mapping) else f"a {type(state).__name__}"
-            raise CheckpointError(f"{path} holds {what}, not the state of a training that could go on")
+            raise CheckpointError(f"{path} holds {what}, not the state of a training that can be resumed")
     except CheckpointError as error:
         before = previous(path)
         if _is_intact(before):
             raise CheckpointError(
-                f"{error}; the save before it is intact: go on with --resume {before}"
+                f"{error}; the save before it is intact: resume from it with --resume {before}"
             ) from error
         raise
     return state

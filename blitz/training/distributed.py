@@ -77,7 +77,7 @@ def process_group(device_name: str) -> Iterator[torch.device]:
             error.add_note(f"({name})")
             raise
         raise BlitzError(
-            f"{name} lost another process, or waited {TIMEOUT.seconds} seconds for it in vain: "
+            f"{name} lost another process, or had no answer from it for {TIMEOUT.seconds} seconds: "
             f"{str(error).splitlines()[0]}"
         ) from error
     finally:
@@ -134,7 +134,7 @@ def _backends(device: torch.device) -> str:
         return f"cpu:gloo,{device.type}:{dist.get_default_backend_for_device(device)}"
     except ValueError:
         raise BlitzError(
-            f"PyTorch knows no way to train in several processes on {device.type}: use --device cpu"
+            f"PyTorch cannot train in several processes on {device.type}: use --device cpu"
         ) from None
 
 

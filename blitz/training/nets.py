@@ -188,7 +188,7 @@ def whitening_filters(images: Tensor, patch: int, filters: int) -> Tensor:
 def _expect_images(
     net: "Net | CifarNet | WhitenedNet", inputs: tuple[Any, ...], named: dict[str, Any]
 ) -> None:
-    """Refuse what the net would misread: some wrong sizes run, and mix samples (spec/section_3_neural_networks shows them)."""
+    """Refuse what the net would misread: some wrong sizes run, and mix samples."""
     if not inputs and "x" not in named:
         return  # forward(x) itself says what it misses
     expected = net.image_shape

@@ -43,7 +43,7 @@ def find(content: Any, nets: Sequence[nn.Module]) -> tuple[int, Weights]:
                 wrapping = " ".join(where)
                 found.setdefault(wrapping, (number, Weights(tensors, classes, wrapping)))
     if len(found) > 1:
-        raise ValueError(f"holds weights {' and '.join(found)}: save those that you mean alone")
+        raise ValueError(f"holds weights {' and '.join(found)}: save only those that you mean")
     if not found:
         raise ValueError(_what_instead(content, nets))
     return found.popitem()[1]
@@ -76,7 +76,7 @@ def remembered_recipe(content: Any) -> Recipe | None:
     try:
         return Recipe(**{field: noted[field] for field in Recipe._fields if field in noted})
     except TypeError:
-        raise ValueError("notes a recipe that is none") from None
+        raise ValueError("names a recipe with fields that no recipe has") from None
 
 
 def _root(content: Mapping[Any, Any]) -> Mapping[Any, Any]:

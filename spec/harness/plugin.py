@@ -93,13 +93,17 @@ def pytest_configure(config: pytest.Config) -> None:
     name_the_user()
     keep_sockets_short()
     if not config.getini("enable_assertion_pass_hook"):
-        raise pytest.UsageError("set enable_assertion_pass_hook = true: executed checks are counted by it")
+        raise pytest.UsageError(
+            "set enable_assertion_pass_hook = true: executed assertions are counted by it"
+        )
     if sys.flags.optimize > 1:
         raise pytest.UsageError(
-            "leave out -OO and PYTHONOPTIMIZE=2: they take away the docstrings, which are the statements"
+            "do not use -OO or PYTHONOPTIMIZE=2: they remove the docstrings, which are the statements"
         )
     if config.option.sabotage and config.option.records:
-        raise pytest.UsageError("--records records what is true, --sabotage breaks it: give one of the two")
+        raise pytest.UsageError(
+            "--records records what is true, and --sabotage breaks it: use one of the two"
+        )
     required = [*config.option.require, *os.environ.get("BLITZ_REQUIRE", "").split()]
     config.stash[FORBIDDEN] = check_requirements(config, required)
     patch = pytest.MonkeyPatch()

@@ -209,7 +209,9 @@ class TestRefusals:
 
         status = train(tmp_path)
 
-        expected = f"blitz: {tmp_path} already holds {name}: go on with --resume, or choose another --out\n"
+        expected = (
+            f"blitz: {tmp_path} already holds {name}: continue with --resume, or choose another --out\n"
+        )
         assert (status, capsys.readouterr().err) == (2, expected)
         assert (tmp_path / name).read_text() == "precious"
 
@@ -376,7 +378,7 @@ class TestRecipesBeyondTheTutorials:
         assert train(tmp_path, recipe="record") == 2
 
         assert capsys.readouterr().err == (
-            "blitz: the recipe record is sized for a GPU, and would take a CPU the better part of an hour: "
+            "blitz: the recipe record is sized for a GPU, and would take most of an hour on a CPU: "
             "use --recipe strong\n"
         )
 
@@ -419,6 +421,6 @@ class TestRecipesBeyondTheTutorials:
         assert train(tmp_path) == 2
 
         assert capsys.readouterr().err == (
-            "blitz: cpu has too little memory for tutorial with 4 images a step: "
+            "blitz: cpu has too little memory for tutorial at 4 images a step: "
             "choose a smaller --batch, or another --recipe\n"
         )

@@ -49,7 +49,7 @@ class TestResume:
 
         refused = train(tmp_path, "--resume")
         sentence = capsys.readouterr().err
-        resumed = train(tmp_path, *shlex.split(sentence.split("go on with ")[1]))
+        resumed = train(tmp_path, *shlex.split(sentence.split("resume from it with ")[1]))
 
         assert (refused, resumed) == (2, 0)
         assert weights(tmp_path) == whole
@@ -197,7 +197,7 @@ class TestRestart:
         statuses = [train(tmp_path) for _ in range(2)]
 
         assert statuses == [2, 2]
-        assert capsys.readouterr().err.count("already holds checkpoint.pt: go on with --resume") == 2
+        assert capsys.readouterr().err.count("already holds checkpoint.pt: continue with --resume") == 2
 
     @pytest.mark.parametrize("words", [[], ["--resume"], ["--from"]], ids=["anew", "resumed", "from weights"])
     def test_restart_before_the_first_save_begins_as_the_command_says(self, tmp_path, capsys, words):
@@ -245,7 +245,7 @@ class TestRestart:
         monkeypatch.setattr(distributed, "run_name", lambda: "run 3")
         refused = train(tmp_path, "--resume")
         out, err = capsys.readouterr()
-        status = train(tmp_path, *shlex.split(err.split("go on with ")[1]))
+        status = train(tmp_path, *shlex.split(err.split("resume from it with ")[1]))
 
         assert f"Resumed from {before} after 25 of 50" in out
         assert (refused, status) == (2, 0)

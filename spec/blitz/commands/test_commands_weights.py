@@ -235,7 +235,7 @@ class TestPredict:
         out, err = capsys.readouterr()
         assert (status, len(out.splitlines())) == (2, 3)
         assert err == (
-            f"blitz: {photos / 'cat.jpg'} is not an image that Pillow knows\n"
+            f"blitz: {photos / 'cat.jpg'} is not an image that Pillow can read\n"
             f"blitz: there is no file {photos / '*.gif'}\n"
         )
 

@@ -109,7 +109,7 @@ def write_cut(path):
 
 
 UNREADABLE = {
-    "text": (lambda path: path.write_text("a cat"), r"^{path} is not an image that Pillow knows$"),
+    "text": (lambda path: path.write_text("a cat"), r"^{path} is not an image that Pillow can read$"),
     "no file": (lambda path: None, r"^there is no file {path}$"),
     "empty folder": (lambda path: path.mkdir(), r"^expected images in the folder {path}, found none$"),
     "half an image": (write_cut, r"^cannot read {path}: .*truncated"),

@@ -108,7 +108,11 @@ REFUSED = {
         ValueError,
         r"with a graph, got one .* no gradient; was it detached, or comp",
     ),
-    "grad_fn": (torch.ones(2, requires_grad=True).exp().grad_fn, TypeError, "is meant, got ExpBackward0$"),
+    "grad_fn": (
+        torch.ones(2, requires_grad=True).exp().grad_fn,
+        TypeError,
+        "a tensor, got ExpBackward0$",
+    ),
 }
 
 

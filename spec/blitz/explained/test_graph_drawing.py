@@ -204,7 +204,11 @@ def test_a_graph_too_large_to_look_at_is_refused(monkeypatch):
 
 REFUSED = {
     "detached": (torch.ones(2), ValueError, "with a graph"),
-    "grad_fn": (torch.ones(2, requires_grad=True).exp().grad_fn, TypeError, "is meant, got ExpBackward0"),
+    "grad_fn": (
+        torch.ones(2, requires_grad=True).exp().grad_fn,
+        TypeError,
+        "expected a tensor, got ExpBackward0",
+    ),
 }
 
 

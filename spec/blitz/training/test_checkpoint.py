@@ -291,13 +291,13 @@ BAD = {
     "plain pickle": (lambda data: pickle.dumps({"step": 1}), "is not a file that torch.save wrote"),
     "plain state_dict": (
         lambda data: plain(make_net().state_dict()),
-        "holds weights only, not the state of a training that could go on",
+        "holds weights only, not the state of a training that can be resumed",
     ),
     "weights with nothing to go on from": (
         lambda data: plain({"model": {}, "settings": {}, "step": 1}),
-        "holds weights only, not the state of a training that could go on",
+        "holds weights only, not the state of a training that can be resumed",
     ),
-    "a list": (lambda data: plain([1]), "holds a list, not the state of a training that could go on"),
+    "a list": (lambda data: plain([1]), "holds a list, not the state of a training that can be resumed"),
     "a whole net": (lambda data: plain(make_net()), WHOLE_NET),
     "a whole net of PyTorch before 1.6": (lambda data: plain(make_net(), old=True), WHOLE_NET),
     "a whole net in a dict": (lambda data: plain({"net": make_net(), "epoch": 1}), WHOLE_NET),
@@ -346,7 +346,7 @@ class TestBadFiles:
         """The sentence says what is wrong, and how to go on from the save before it."""
         path = saved(tmp_path, times=2)
         path.write_bytes(spoil(path.read_bytes()))
-        way_out = r"; the save before it is intact: go on with --resume .*checkpoint\.previous\.pt$"
+        way_out = r"; the save before it is intact: resume from it with --resume .*checkpoint\.previous\.pt$"
 
         with pytest.raises(CheckpointError, match=rf"checkpoint\.pt {message}.*{way_out}"):
             checkpoint.load(path)

@@ -163,7 +163,7 @@ class TestProcessGroup:
     def test_accelerator_without_a_backend_is_refused(self, joined, monkeypatch):
         """The sentence tells the way out."""
         monkeypatch.setattr(distributed, "find_device", torch.device)
-        expected = "rank 1 of 3: PyTorch knows no way to train in several processes on meta: use --device cpu"
+        expected = "rank 1 of 3: PyTorch cannot train in several processes on meta: use --device cpu"
 
         with pytest.raises(BlitzError) as caught, distributed.process_group("meta"):
             pass
@@ -207,7 +207,7 @@ class TestProcessGroup:
     def test_lost_process_is_told_in_one_sentence(self, joined, error):
         """The first line of what the engine says is in it."""
         expected = (
-            "rank 1 of 3 lost another process, or waited 60 seconds for it in vain: "
+            "rank 1 of 3 lost another process, or had no answer from it for 60 seconds: "
             f"{str(error).splitlines()[0]}"
         )
 

@@ -76,7 +76,7 @@ def test_each_host_says_that_it_lost_the_other(lost):
 
     So does torchrun, if they meet at a fixed host.
     """
-    sentence = r"^blitz: rank {} of 2 lost another process, or waited {} seconds for it in vain: \S"
+    sentence = r"^blitz: rank {} of 2 lost another process, or had no answer from it for {} seconds: \S"
 
     assert lost.statuses == ([1, 1] if lost.meeting == "fixed host" else None)
     assert lost.seconds < PATIENCE + 15

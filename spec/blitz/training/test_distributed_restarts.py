@@ -81,7 +81,7 @@ class TestRestarts:
         resumed, output, _ = finish(torchrun("--out", tmp_path / "out", "--resume", processes=1))
 
         assert status != 0
-        assert "blitz: rank 0 of 2 lost another process, or waited 60 seconds for it in vain: " in errors
+        assert "blitz: rank 0 of 2 lost another process, or had no answer from it for 60 seconds: " in errors
         assert (resumed, "after 40 of 158 mini-batches: going on" in output) == (0, True)
 
 
@@ -98,7 +98,7 @@ class TestNewRuns:
         resumed = finish(torchrun("--out", tmp_path / "out", "--resume", before, meeting=meeting))
 
         assert anew[0] != 0
-        assert "already holds checkpoint.pt: go on with --resume" in anew[2]
+        assert "already holds checkpoint.pt: continue with --resume" in anew[2]
         assert (resumed[0], f"Resumed from {before} after " in resumed[1]) == (0, True)
         assert weights(tmp_path / "out") == weights(undisturbed[0])
 
@@ -161,7 +161,7 @@ class TestWords:
         """A folder that holds another training is refused by the process that would write there."""
         status, _, errors = finish(torchrun("--out", undisturbed[0]))
 
-        sentence = f"blitz: rank 0 of 2: {undisturbed[0]} already holds checkpoint.pt: go on with --resume"
+        sentence = f"blitz: rank 0 of 2: {undisturbed[0]} already holds checkpoint.pt: continue with --resume"
         assert status != 0
         assert errors.count("blitz: ") == 1
         assert sentence in errors

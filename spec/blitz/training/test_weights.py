@@ -90,11 +90,11 @@ REFUSED = {
     ),
     "weights twice": (
         {"model": WEIGHTS, "ema": WEIGHTS},
-        "^holds weights in the entry 'model' and in the entry 'ema': save those that you mean alone$",
+        "^holds weights in the entry 'model' and in the entry 'ema': save only those that you mean$",
     ),
     "two prefixes": (
         {**behind("net."), **behind("ema."), "epoch": 3},
-        r"^holds weights behind the prefix 'net\.' and behind the prefix 'ema\.': save those that you mean",
+        r"^holds weights behind the prefix 'net\.' and behind the prefix 'ema\.': save only those",
     ),
 }
 

@@ -92,5 +92,5 @@ def _neighbour(device: torch.device, devices: int) -> str:
     came = sent.to(device).to(other).cpu()
     wrong = int((sent != came).sum())
     if wrong:
-        raise RungError(f"{wrong} of {len(sent)} bytes were other ones after a copy from {device} to {other}")
+        raise RungError(f"{wrong} of {len(sent)} bytes changed in a copy from {device} to {other}")
     return f"a copy to {other}"

@@ -79,9 +79,7 @@ def climbing(
 
 def not_climbed(device: str, error: Exception) -> Step:
     """Return a first rung that failed because no process could be sent up the ladder, or not be heard."""
-    step = _step(
-        device, NAMES[0], "failed", f"the ladder could not be climbed: {type(error).__name__}: {error}"
-    )
+    step = _step(device, NAMES[0], "failed", f"the ladder could not be run: {type(error).__name__}: {error}")
     step["advice"] = (
         "see that this user may start processes and write to the folder for temporary files (TMPDIR)"
     )

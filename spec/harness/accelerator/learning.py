@@ -164,4 +164,4 @@ def _check_bits(saved: Mapping[str, Tensor], loaded: Mapping[str, Tensor], where
     for name, tensor in saved.items():
         pair = [t.detach().cpu().contiguous().flatten().view(torch.uint8) for t in (tensor, loaded[name])]
         if not torch.equal(*pair):
-            raise RungError(f"{name} is another one {where} than the one that was saved on the device")
+            raise RungError(f"{name} {where} differs from what was saved on the device")

@@ -75,7 +75,7 @@ def memory_keeps_its_bytes(device: torch.device) -> str:
 def _check(sent: Tensor, came: Tensor, way: str) -> None:
     wrong = int((sent != came).sum())
     if wrong:
-        raise RungError(f"{wrong} of {len(sent)} bytes were other ones after a copy {way}")
+        raise RungError(f"{wrong} of {len(sent)} bytes changed in a copy {way}")
 
 
 def _check_parts(device: torch.device) -> None:

@@ -54,7 +54,7 @@ RUNGS = (
         "comparison",
         "does it take the same things for equal, larger or true as the CPU?",
         comparisons_are_right,
-        "no check lets the device judge itself, but programs there take wrong turns: try another device, "
+        "our checks do not ask the device whether it is right, but programs do: try another device, "
         "then `pip install --force-reinstall torch`; where that does not help, report this line to PyTorch",
     ),
     Rung(
@@ -76,7 +76,7 @@ RUNGS = (
         "training",
         "does a net learn on it?",
         a_batch_is_overfitted,
-        "gradients are right and the weights do not follow them: see whether something has replaced "
+        "the gradients are right, but the weights do not follow them: see whether something has replaced "
         "torch.optim, and reinstall PyTorch",
     ),
     Rung(

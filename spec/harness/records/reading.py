@@ -60,7 +60,7 @@ def read(path: Path, known: Iterable[str] | None = None) -> Records:
     if header.get("schema") != SCHEMA_VERSION:
         raise HarnessError(
             f"{path}: expected schema version {SCHEMA_VERSION}, got {repr(header.get('schema'))[:20]}; "
-            f"make it anew with `blitz verify --records {path.name}`"
+            f"write it again with `blitz verify --records {path.name}`"
         )
     for number, problem in _problems(lines, None if known is None else set(known)):
         raise HarnessError(f"{path}, line {number}: {' '.join(problem.split())}")
@@ -94,14 +94,14 @@ def _parse(text: bytes) -> Any:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"expected a number that is finite, got {text[:20]}")
+        raise ValueError(f"expected a finite number, got {text[:20]}")
     return int(text) if text.removeprefix("-").isdigit() else number
 
 
 def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> Record:
     record = dict(pairs)
     if len(record) < len(pairs):
-        raise ValueError("a key stands twice in one object")
+        raise ValueError("a key occurs twice in one object")
     return record
 
 

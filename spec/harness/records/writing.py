@@ -55,7 +55,7 @@ class RecordFile:
         except OSError as error:
             with suppress(OSError):  # a pipe cannot be cut
                 os.ftruncate(self.file, whole)
-            raise HarnessError(f"{self.path}: cannot write it any further: {error.strerror}") from None
+            raise HarnessError(f"{self.path}: cannot write any more to it: {error.strerror}") from None
 
     def close(self) -> None:
         """Close the file."""

@@ -79,10 +79,13 @@ class Freshness:
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Look before anything is collected; in a worker each test tells it."""
         if not hasattr(session.config, "workerinput") and (told := differences()):
-            raise pytest.UsageError(f"this is not a fresh PyTorch: {told}; {CAUSES}")
+            raise pytest.UsageError(f"PyTorch is not in its initial state: {told}; {CAUSES}")
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Look before the fixtures of a test do anything."""
         if told := differences():
-            pytest.fail(f"not a fresh PyTorch since {self.last} began: {told}; {CAUSES}", pytrace=False)
+            pytest.fail(
+                f"PyTorch is not in its initial state since {self.last} began: {told}; {CAUSES}",
+                pytrace=False,
+            )
         self.last = item.nodeid

@@ -96,7 +96,9 @@ def _run(config: pytest.Config, run: Run) -> NoReturn:
     try:
         # CUDA that was asked for its devices before a fork shows none after it
         if getattr(torch.cuda, "_is_in_bad_fork", bool)() and machine.cuda_driver():
-            raise pytest.UsageError("a plugin or a conftest.py used CUDA before pytest began: have it wait")
+            raise pytest.UsageError(
+                "a plugin or a conftest.py used CUDA before pytest began: use CUDA inside tests only"
+            )
         status = int(config.hook.pytest_cmdline_main(config=config))
     except pytest.UsageError as error:
         print(*(f"ERROR: {line}" for line in error.args), sep="\n", file=sys.stderr)

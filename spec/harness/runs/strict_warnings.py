@@ -20,7 +20,7 @@ class StrictWarnings:
     def __init__(self, config: pytest.Config) -> None:
         if not config.pluginmanager.hasplugin("warnings"):
             raise pytest.UsageError(
-                "leave out -p no:warnings: a warning of PyTorch's fails the test that gives it"
+                "do not use -p no:warnings: a warning has to fail the test that causes it"
             )
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:

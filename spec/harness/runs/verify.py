@@ -33,7 +33,7 @@ def verify(options: list[str], notes: Notes) -> int:
     """Run every check of a statement, the slow ones too, with pytest's `options`; return the exit status."""
     for name in UNHEEDED:
         if os.environ.pop(name, None):
-            print(f"{name} is set aside: every statement is verified.")
+            print(f"{name} is ignored: every statement is checked.")
     tests = [str(folder) for folder in notes.folders]
     fixed = [
         f"--rootdir={ROOT}",
@@ -105,7 +105,9 @@ class Narrator:
         findings: Findings = session.config.pluginmanager.getplugin("blitz-findings")
         if findings.records:
             print("\n".join(story(findings.records)))
-            print(f"Written down in {session.config.option.records}: `blitz summary` tells it again.")
+            print(
+                f"Written down in {session.config.option.records}: `blitz summary` prints the summary again."
+            )
         for problem in findings.run.ledger.account().problems:
             print(f"This run did not finish: {problem}.")
         return result

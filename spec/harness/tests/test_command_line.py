@@ -80,7 +80,7 @@ def test_verify_is_whole_whatever_the_environment_asks_of_pytest(run_verify, mon
     status, output, _ = run_verify(TRUE)
 
     assert status == 0
-    assert "PYTEST_ADDOPTS is set aside: every statement is verified." in output
+    assert "PYTEST_ADDOPTS is ignored: every statement is checked." in output
     assert "1 of the 1 statements that were checked are true on this machine." in output
 
 
@@ -152,7 +152,7 @@ def test_verify_on_a_full_disk_says_so_and_exits_with_3(run_verify, small_disk):
 
     assert status == 3
     assert (
-        f"blitz: {small_disk / 'v.jsonl'}: cannot write it any further: No space left on device\n" in errors
+        f"blitz: {small_disk / 'v.jsonl'}: cannot write any more to it: No space left on device\n" in errors
     )
     assert "Traceback" not in errors
 

@@ -122,7 +122,7 @@ def test_a_ladder_that_cannot_be_climbed_fails_the_run_and_blocks(run_spec, monk
     result = run_spec(ON_DEVICE)
 
     assert (result.ret, result.parseoutcomes()) == (1, {"passed": 1, "skipped": 1})
-    result.stdout.fnmatch_lines(["*visible*failed*the ladder could not be climbed: OSError: no room"])
+    result.stdout.fnmatch_lines(["*visible*failed*the ladder could not be run: OSError: no room"])
 
 
 def test_a_climb_that_ends_halfway_is_no_good_answer(monkeypatch, capsys):
@@ -137,7 +137,7 @@ def test_a_climb_that_ends_halfway_is_no_good_answer(monkeypatch, capsys):
     assert main(["doctor", "--device", "cpu"]) == 1
 
     output = capsys.readouterr().out
-    assert "the ladder could not be climbed: OSError: no room" in output
+    assert "the ladder could not be run: OSError: no room" in output
     assert "All rungs passed" not in output
 
 

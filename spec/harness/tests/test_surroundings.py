@@ -154,4 +154,4 @@ def test_python_without_docstrings_is_refused_in_a_sentence(run_spec, monkeypatc
     result = run_spec("")
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*leave out -OO and PYTHONOPTIMIZE=2*"])
+    result.stderr.fnmatch_lines(["*do not use -OO or PYTHONOPTIMIZE=2*"])

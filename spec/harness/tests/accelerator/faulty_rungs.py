@@ -147,7 +147,7 @@ def put_in_place_of(name, check):
 # What a person sees first: the rung, how it ended, and what was seen there.
 FAULTS = {
     no_driver: ("visible", "failed", "there is no NVIDIA driver"),
-    copy_that_changes_a_byte: ("memory", "failed", "1 of 16777216 bytes were other ones after a copy on the"),
+    copy_that_changes_a_byte: ("memory", "failed", "1 of 16777216 bytes changed in a copy on the"),
     matmul_one_percent_off: ("kernels", "failed", "matmul in float32 is off by 1.0e-02 of its largest value"),
     silently_lower_precision: ("kernels", "failed", "conv2d in float32 is off by "),
     gradient_one_percent_off: (

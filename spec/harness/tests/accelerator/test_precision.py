@@ -1,4 +1,4 @@
-"""spec/harness/accelerator/precision.py: float32 on CUDA as IEEE says or in TF32, and the flags as they stand."""
+"""spec/harness/accelerator/precision.py: float32 on CUDA as IEEE says or in TF32, and the flags."""
 
 import pytest
 import torch

@@ -170,9 +170,7 @@ def test_a_part_that_comes_back_as_another_is_told(monkeypatch, dtype, name):
     if name == "no rows":
         assert pace._check_parts(CPU) is None
         return
-    with pytest.raises(
-        RungError, match=f"^1 of [0-9]+ bytes were other ones after a copy of {name} of {dtype}"
-    ):
+    with pytest.raises(RungError, match=f"^1 of [0-9]+ bytes changed in a copy of {name} of {dtype}"):
         pace._check_parts(CPU)
 
 
@@ -273,5 +271,5 @@ def test_neighbours_that_hand_on_other_bytes_are_told(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "to", lambda tensor, device: tensor.clone())
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: real(tensor) ^ 1)
 
-    with pytest.raises(RungError, match="bytes were other ones after a copy from cuda:1 to cuda:0"):
+    with pytest.raises(RungError, match="bytes changed in a copy from cuda:1 to cuda:0"):
         cooperation._neighbour(torch.device("cuda:1"), 2)

@@ -65,11 +65,11 @@ UNTRUSTED = {
     "a list": (lambda lines: ["[]"], "v.jsonl: expected the records of a run, whose first line is a header"),
     "version 1": (
         change(0, schema=1),
-        "v.jsonl: expected schema version 3, got 1; make it anew with `blitz verify --records v.jsonl`",
+        "v.jsonl: expected schema version 3, got 1; write it again with `blitz verify --records v.jsonl`",
     ),
     "a version that is text": (
         change(0, schema="\n2"),
-        r"v.jsonl: expected schema version 3, got '\n2'; make",
+        r"v.jsonl: expected schema version 3, got '\n2'; write",
     ),
     "two files": (lambda lines: lines + lines, "line 4: the end of the run, but lines follow, as where two"),
     "two unfinished files": (lambda lines: lines[:3] * 2, "line 4: a second header, as where two files were"),
@@ -89,10 +89,10 @@ UNTRUSTED = {
     "a release and a line end": (change(1, since="2.11\n"), r"line 2: since: '2.11\n' does not match"),
     "a version without end": (change(0, torch="9" * 9999), "line 1: torch: expected a version such as"),
     "a key with a line end": (change(1, params={"a\nb": 1}), "line 2: params"),
-    "NaN": (put(1, '{"seconds": NaN}'), "line 2: expected a number that is finite, got NaN"),
-    "a huge number": (put(1, '{"seconds": 1e999}'), "line 2: expected a number that is finite, got 1e999"),
-    "a huge integer": (put(1, "9" * 9999), f"line 2: expected a number that is finite, got {'9' * 20}"),
-    "a repeated key": (put(1, '{"kind": 1, "kind": 2}'), "line 2: a key stands twice in one object"),
+    "NaN": (put(1, '{"seconds": NaN}'), "line 2: expected a finite number, got NaN"),
+    "a huge number": (put(1, '{"seconds": 1e999}'), "line 2: expected a finite number, got 1e999"),
+    "a huge integer": (put(1, "9" * 9999), f"line 2: expected a finite number, got {'9' * 20}"),
+    "a repeated key": (put(1, '{"kind": 1, "kind": 2}'), "line 2: a key occurs twice in one object"),
     "half a character": (put(1, b'"caf\xe9"'), "line 2: expected UTF-8"),
     "UTF-16": (lambda lines: [line.encode("utf-16") for line in lines], "line 1: expected UTF-8"),
     "an unknown statement": (

@@ -294,7 +294,7 @@ def test_a_line_without_room_leaves_no_half_of_it(record_file, monkeypatch):
 
     monkeypatch.setattr(os, "write", write_while_there_is_room)
     record_file.write(LINE)
-    with pytest.raises(HarnessError, match=r"v.jsonl: cannot write it any further: No space left on device$"):
+    with pytest.raises(HarnessError, match=r"v.jsonl: cannot write any more to it: No space left on device$"):
         record_file.write(LINE)
 
     assert record_file.path.read_text() == json.dumps(LINE) + "\n"
@@ -309,6 +309,6 @@ def test_a_run_on_a_full_disk_ends_by_one_sentence_and_status_3(run_spec, small_
     text = (small_disk / "v.jsonl").read_text()
     assert result.ret == 3
     assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
-    result.stdout.fnmatch_lines(["*v.jsonl: cannot write it any further: No space left on device*"])
+    result.stdout.fnmatch_lines(["*v.jsonl: cannot write any more to it: No space left on device*"])
     assert text.endswith("\n")
     assert 1 < len([json.loads(line) for line in text.splitlines()]) < 22

@@ -84,7 +84,7 @@ def test_a_run_that_would_not_begin_fresh_is_refused_in_a_sentence(run_spec):
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ["ERROR: this is not a fresh PyTorch: grad mode is False, and was True in a fresh*; how NumPy*"]
+        ["ERROR: PyTorch is not in its initial state: grad mode is False, and was True in a fresh*; how *"]
     )
     result.stdout.no_fnmatch_line("*collected*")
 
@@ -99,7 +99,7 @@ def test_what_a_test_leaves_behind_is_told_by_the_next(run_spec):
     assert result.ret == 1
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(
-        ["not a fresh PyTorch since spec/section_3/test_example.py::test_a began: the default dtype is *64*"]
+        ["PyTorch is not in its initial state since *::test_a began: the default dtype is *64*"]
     )
 
 
@@ -111,4 +111,6 @@ def test_what_a_module_changes_while_it_is_collected_is_told_by_each_test(run_sp
         torch.set_default_dtype(torch.float32)
 
     result.assert_outcomes(errors=2)
-    result.stdout.fnmatch_lines(["not a fresh PyTorch since the run began: the default dtype is*"] * 2)
+    result.stdout.fnmatch_lines(
+        ["PyTorch is not in its initial state since the run began: the default dtype is*"] * 2
+    )

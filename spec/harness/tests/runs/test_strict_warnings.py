@@ -62,7 +62,7 @@ def test_a_run_without_pytests_care_for_warnings_does_not_start(run_spec):
     result = run_spec(TEST + PLACES["call"], "-p", "no:warnings")
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*leave out -p no:warnings*"])
+    result.stderr.fnmatch_lines(["*do not use -p no:warnings*"])
 
 
 def test_a_cache_that_cannot_be_written_does_not_fail_the_run(run_spec, pytester):

@@ -292,7 +292,7 @@ def test_sabotage_and_records_exclude_each_other(run_spec):
     result = run_spec(STATEMENT.format(fault="zeros", body=ONES), "--sabotage", "--records=v.jsonl")
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*give one of the two*"])
+    result.stderr.fnmatch_lines(["*use one of the two*"])
 
 
 LACKING = """
