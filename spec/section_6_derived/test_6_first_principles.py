@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from blitz.explained import tape
 from blitz.explained.tape import Variable
-from spec.harness import broken_by, claim
+from spec.harness import fault, statement
+from spec.section_6_derived.test_6_simple_grad import graph_forgotten, zeros_for_none
 
 # Of the largest number of the gradients, or of 1 if that is less; the two round differently, but far finer.
 TOLERANCE = 1e-10
@@ -97,26 +98,6 @@ def matmul_without_transpose(real):
     return lambda a, b: Variable(a.value @ b.value, (a, b), lambda gradient: (gradient @ b, a @ gradient))
 
 
-def zeros_for_none(real):
-    """Return an autograd.grad that does not tell an unused input from one without influence."""
-
-    def grad(outputs, inputs, **options):
-        found = real(outputs, inputs, **options)
-        return [torch.zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True)]
-
-    return grad
-
-
-def graph_forgotten(real):
-    """Return an autograd.grad whose gradients have the right values, and no derivatives."""
-
-    def grad(outputs, inputs, **options):
-        found = real(outputs, inputs, **options)
-        return [g.detach() + 0 * x for g, x in zip(found, inputs, strict=True)]
-
-    return grad
-
-
 def straight_exp(real):
     """Return an exp() that has the right value and slope, and is a straight line beyond."""
     return lambda x: real(x.detach()) * (1 + x - x.detach())
@@ -132,52 +113,44 @@ def parabolic_log(real):
     return log
 
 
-@claim("derived.first-principles", notes="notebook Simple_Grad")
-@broken_by(tape, "_accumulated", last_contribution_alone)
-@broken_by(Variable, "__matmul__", matmul_without_transpose)
-@broken_by(torch.Tensor, "relu", lambda real: lambda x: x.maximum(torch.zeros_like(x)))
-@broken_by(torch.Tensor, "sum_to_size", lambda real: lambda x, size: x.detach()[:1] + real(x, size) * 0)
-@broken_by(torch.autograd, "grad", zeros_for_none)
-@settings(max_examples=60)
-@given(seeds, programs)
-def test_autograd_follows_from_first_principles(device, seed, program):
-    """On generated expressions autograd.grad gives what the rules of calculus give, None where unused."""
-    variables, tensors = make_inputs(seed, device)
+@statement("derived.first-principles", notes="notebook Simple_Grad")
+@fault("our tape keeps the last contribution alone", tape, "_accumulated", last_contribution_alone)
+@fault("our matmul forgets to transpose", Variable, "__matmul__", matmul_without_transpose)
+@fault("relu is halved at 0", torch.Tensor, "relu", lambda real: lambda x: x.maximum(torch.zeros_like(x)))
+@fault("unused inputs get zeros", torch.autograd, "grad", zeros_for_none)
+@fault("gradients have no derivatives", torch.autograd, "grad", graph_forgotten)
+@fault("exp is straight beyond its slope", torch.Tensor, "exp", straight_exp)
+@fault("log has no third derivative", torch.Tensor, "log", parabolic_log)
+class TestFirstPrinciples:
+    """On generated expressions, autograd gives the gradients of first, second and third order that follow
+    from the rules of calculus, and None for an input that was not used.
+    """
 
-    found = torch.autograd.grad(run(program, tensors), tensors, allow_unused=True)
+    @settings(max_examples=60)
+    @given(seeds, programs)
+    def test_gradients_are_those_of_the_rules(self, device, seed, program):
+        variables, tensors = make_inputs(seed, device)
 
-    assert_agree(found, tape.grad(run(program, variables), variables, allow_unused=True))
+        found = torch.autograd.grad(run(program, tensors), tensors, allow_unused=True)
 
+        assert_agree(found, tape.grad(run(program, variables), variables, allow_unused=True))
 
-@claim("derived.first-principles-second-order", notes="notebook Simple_Grad")
-@broken_by(torch.autograd, "grad", graph_forgotten)
-@broken_by(torch.Tensor, "exp", straight_exp)
-@broken_by(torch.Tensor, "relu", lambda real: lambda x: x.maximum(torch.zeros_like(x)))
-@broken_by(Variable, "__matmul__", matmul_without_transpose)
-@broken_by(tape, "_accumulated", last_contribution_alone)
-@settings(max_examples=30)
-@given(seeds, programs)
-def test_second_order_follows_from_first_principles(device, seed, program):
-    """On generated expressions, gradients of the squared norm of gradients follow from the rules, too."""
-    variables, tensors = make_inputs(seed, device)
-    recorded = functools.partial(torch.autograd.grad, create_graph=True)
+    @settings(max_examples=30)
+    @given(seeds, programs)
+    def test_gradients_of_the_squared_norm_of_gradients_are_those_of_the_rules(self, device, seed, program):
+        variables, tensors = make_inputs(seed, device)
+        recorded = functools.partial(torch.autograd.grad, create_graph=True)
 
-    found = gradients_of_squared_norm(program, tensors, recorded)
+        found = gradients_of_squared_norm(program, tensors, recorded)
 
-    assert_agree(found, gradients_of_squared_norm(program, variables, tape.grad))
+        assert_agree(found, gradients_of_squared_norm(program, variables, tape.grad))
 
+    @settings(max_examples=30)
+    @given(seeds, programs)
+    def test_three_derivatives_of_one_number_are_those_of_the_rules(self, device, seed, program):
+        (variable, *_), (tensor, *_) = make_inputs(seed, device)
+        recorded = functools.partial(torch.autograd.grad, create_graph=True)
 
-@claim("derived.first-principles-third-order", notes="notebook Simple_Grad")
-@broken_by(torch.Tensor, "log", parabolic_log)
-@broken_by(torch.Tensor, "exp", straight_exp)
-@broken_by(torch.autograd, "grad", graph_forgotten)
-@settings(max_examples=30)
-@given(seeds, programs)
-def test_third_order_follows_from_first_principles(device, seed, program):
-    """On generated functions of one number, the first three derivatives follow from the rules."""
-    (variable, *_), (tensor, *_) = make_inputs(seed, device)
-    recorded = functools.partial(torch.autograd.grad, create_graph=True)
+        found = three_derivatives(program, tensor, recorded)
 
-    found = three_derivatives(program, tensor, recorded)
-
-    assert_agree(found, three_derivatives(program, variable, tape.grad))
+        assert_agree(found, three_derivatives(program, variable, tape.grad))
