@@ -10,7 +10,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from spec.counters import operators
 from spec.faults import with_options
-from spec.harness import QUALIFIED, broken_by, claim
+from spec.harness import QUALIFIED, fault, statement
 from spec.sgd_faults import zeros_for_none
 from spec.zero_grads import backward, copies, held, make_net, makes_zeros, removes, writes_zeros
 
@@ -78,30 +78,34 @@ def hoarding(real):
     return zero_grad
 
 
-class TestSteps:
-    """Where it matters: an optimizer that remembers earlier gradients, or that shrinks weights."""
+@statement("footnote.none-versus-zero-grads", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
+@fault("Adam skips zeros", Adam, "step", none_for_zeros)
+@fault("Adam takes None for zeros", Adam, "step", zeros_for_none)
+@fault("the optimizer always writes zeros", Optimizer, "zero_grad", writes_zeros)
+@fault("the optimizer always removes gradients", Optimizer, "zero_grad", removes)
+@fault("SGD skips zeros", SGD, "step", none_for_zeros)
+@fault("SGD takes None for zeros", SGD, "step", zeros_for_none)
+@fault("SGD always has momentum", SGD, "__init__", with_options(momentum=0.5))
+@fault("SGD always decays weights", SGD, "__init__", with_options(weight_decay=0.5))
+@fault("zeros are half of the gradient", Optimizer, "zero_grad", in_mode("zeros", halve))
+@fault("the default clears nothing", Optimizer, "zero_grad", in_mode("None", lambda owner: None))
+@fault("the net always writes zeros", Module, "zero_grad", writes_zeros)
+@fault("the net makes new tensors of zeros", Module, "zero_grad", makes_zeros)
+@fault("a hidden list keeps the gradients", Optimizer, "zero_grad", hoarding)
+class TestNoneVersusZeroGrads:
+    """A step leaves a parameter alone whose gradient is None. With a gradient of zeros, momentum, weight
+    decay and the averages of Adam still move it. Zeros also cost memory, a fill, and an addition in the
+    next backward pass.
+    """
 
-    @claim("footnote.none-versus-zero-grads", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
-    @broken_by(Adam, "step", none_for_zeros)
-    @broken_by(Adam, "step", zeros_for_none)
-    @broken_by(Optimizer, "zero_grad", writes_zeros)
-    @broken_by(Optimizer, "zero_grad", removes)
     def test_adam_moves_on_at_zeros_and_rests_at_none(self, device):
-        """After a step of Adam, the next moves a weight that has zeros, and not one that has None."""
         values = after_clearing(device, Adam, lambda optimizer, weight: weight.item(), lr=0.5, eps=0.0)
 
         # of the averages 0.1 g and 0.001 g² there are left 0.9 and 0.999, divided by 1 - 0.9² and 1 - 0.999²
         second = 0.5 * (0.09 / 0.19) / sqrt(0.000999 / 0.001999)
         assert values == pytest.approx({"None": 16 - 0.5, "zeros": 16 - 0.5 - second})
 
-    @claim("footnote.none-versus-zero-grads-averages", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
-    @broken_by(Adam, "step", none_for_zeros)
-    @broken_by(Adam, "step", zeros_for_none)
-    @broken_by(Optimizer, "zero_grad", writes_zeros)
-    @broken_by(Optimizer, "zero_grad", removes)
     def test_adam_counts_zeros_as_a_step_and_none_not(self, device):
-        """Zeros make Adam's averages fade and count as a step; None leaves the averages and the count."""
-
         def state(optimizer, weight):
             kept = optimizer.state[weight]
             return [kept[name].item() for name in ("step", "exp_avg", "exp_avg_sq")]
@@ -111,26 +115,7 @@ class TestSteps:
         assert found["None"] == pytest.approx([1, 0.1 * 4, 0.001 * 4**2])
         assert found["zeros"] == pytest.approx([2, 0.9 * 0.1 * 4, 0.999 * 0.001 * 4**2])
 
-    @claim("footnote.none-versus-zero-grads-weight-decay", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
-    @broken_by(AdamW, "step", none_for_zeros)
-    @broken_by(AdamW, "step", zeros_for_none)
-    @broken_by(AdamW, "__init__", with_options(weight_decay=0.0))
-    def test_adamw_shrinks_a_weight_at_zeros_alone(self, device):
-        """AdamW shrinks a weight whose gradients have all been zeros, and leaves one that has None."""
-        zeros, none = make_weight(device), make_weight(device)
-        zeros.grad = torch.zeros_like(zeros)
-
-        AdamW([zeros, none], lr=0.5, weight_decay=0.25).step()
-
-        assert [zeros.item(), none.item()] == [16 - 0.5 * 0.25 * 16, 16]
-
-    @claim("footnote.none-versus-zero-grads-unused", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
-    @broken_by(SGD, "step", none_for_zeros)
-    @broken_by(SGD, "step", zeros_for_none)
-    @broken_by(Optimizer, "zero_grad", writes_zeros)
-    @broken_by(Optimizer, "zero_grad", in_mode("zeros", lambda owner: None))
     def test_weight_that_a_pass_does_not_use_rests_at_none(self, device):
-        """A weight that a pass does not use rests if cleared to None; at zeros momentum moves it on."""
         values = {}
         for mode, set_to_none in MODES.items():
             always, once = make_weight(device), make_weight(device)
@@ -143,26 +128,12 @@ class TestSteps:
 
         assert values == {"None": [16 - 4, 12, 12], "zeros": [16 - 4, 12 - 2, 10 - 1]}
 
-
-class TestAlike:
-    """Where it does not matter."""
-
-    @claim("footnote.none-versus-zero-grads-plain-sgd", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
-    @broken_by(SGD, "__init__", with_options(momentum=0.5))
-    @broken_by(SGD, "__init__", with_options(weight_decay=0.5))
-    @broken_by(Optimizer, "zero_grad", in_mode("zeros", halve))
     def test_plain_sgd_moves_at_neither(self, device):
-        """SGD without momentum and weight decay moves a weight neither at None nor at zeros."""
         values = after_clearing(device, SGD, lambda optimizer, weight: weight.item(), lr=1.0)
 
         assert values == {"None": 16 - 4, "zeros": 16 - 4}
 
-    @claim("footnote.none-versus-zero-grads-all-used", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
-    @broken_by(Optimizer, "zero_grad", in_mode("zeros", halve))
-    @broken_by(Optimizer, "zero_grad", in_mode("zeros", lambda owner: None))
-    @broken_by(Optimizer, "zero_grad", in_mode("None", lambda owner: None))
     def test_weights_that_every_pass_uses_are_trained_alike(self, device):
-        """Where each backward() reaches every weight, even Adam trains the same weights, bit for bit."""
         trained = []
         for set_to_none in MODES.values():
             net = make_net(device)
@@ -175,18 +146,7 @@ class TestAlike:
 
         torch.testing.assert_close(trained[1], trained[0], rtol=0, atol=0)
 
-
-class TestCost:
-    """What zeros cost, and None does not."""
-
-    @claim("footnote.none-versus-zero-grads-cost", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
-    @broken_by(Module, "zero_grad", writes_zeros)
-    @broken_by(Module, "zero_grad", removes)
-    @broken_by(Module, "zero_grad", makes_zeros)
-    @broken_by(Module, "zero_grad", in_mode("zeros", lambda owner: None))
     def test_zeros_cost_a_fill_and_an_addition_for_each_parameter(self, device):
-        """For each parameter, zeros cost a fill and backward() an addition to them; None costs neither."""
-
         def costs(set_to_none):
             net = make_net(device)
             backward(net)
@@ -197,13 +157,7 @@ class TestCost:
         assert costs(set_to_none=True) == [0, 0]
         assert costs(set_to_none=False) == [4, 4]
 
-    @claim("footnote.none-versus-zero-grads-memory", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
-    @broken_by(Optimizer, "zero_grad", writes_zeros)
-    @broken_by(Optimizer, "zero_grad", removes)
-    @broken_by(Optimizer, "zero_grad", makes_zeros)
-    @broken_by(Optimizer, "zero_grad", hoarding)
     def test_none_gives_back_the_memory_of_the_gradient(self, device):
-        """None gives the gradients' memory back before the next forward pass; zeros keep it."""
         freed = {}
         for mode, set_to_none in MODES.items():
             weight = make_weight(device)
@@ -214,3 +168,17 @@ class TestCost:
             freed[mode] = memory() is None
 
         assert freed == {"None": True, "zeros": False}
+
+
+@statement("footnote.none-versus-zero-grads-weight-decay", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
+@fault("AdamW skips zeros", AdamW, "step", none_for_zeros)
+@fault("AdamW takes None for zeros", AdamW, "step", zeros_for_none)
+@fault("AdamW ignores weight decay", AdamW, "__init__", with_options(weight_decay=0.0))
+def test_adamw_shrinks_a_weight_at_zeros_alone(device):
+    """AdamW shrinks a weight whose gradients have all been zeros, and leaves one that has None."""
+    zeros, none = make_weight(device), make_weight(device)
+    zeros.grad = torch.zeros_like(zeros)
+
+    AdamW([zeros, none], lr=0.5, weight_decay=0.25).step()
+
+    assert [zeros.item(), none.item()] == [16 - 0.5 * 0.25 * 16, 16]

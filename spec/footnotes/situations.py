@@ -1,37 +1,10 @@
-"""Footnote 1 of the notes: net.zero_grad() against optimizer.zero_grad(), in one table and one sentence."""
-
-import itertools
+"""What an optimizer may hold of a net, and whose zero_grad() then leaves which gradients."""
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD
 
-from spec.harness import ANSWERED, broken_by, claim
-from spec.zero_grads import (
-    backward,
-    both_ways,
-    clears_everything,
-    clears_nothing,
-    clears_one_group,
-    halves_the_others,
-    in_training_alone,
-    make_net,
-    makes_zeros,
-    shallow,
-    spares_float32,
-    spares_frozen,
-    spares_single_numbers,
-    spares_the_first,
-)
-
-Module = nn.Module
-
-SAME = "given net.parameters(), optimizer.zero_grad() should do the same as net.zero_grad(); not tried"
-
-
-# The overview: situations, each made around a net; what may keep its gradient, by name
+from spec.zero_grads import backward, both_ways, make_net
 
 
 def over_all(net):
@@ -156,68 +129,3 @@ def left_by(owner, situation, device):
     both_ways(net, optimizer)[owner]()
     watched = dict(net.named_parameters()) | others
     return [name for name, weight in watched.items() if weight.grad is not None and weight.grad.cpu().any()]
-
-
-KINDS = [*itertools.product([(), (3,), (2, 3)], [torch.float32, torch.float64])]
-INDICES = st.integers(0, len(KINDS) - 1)
-
-
-class TestOverview:
-    """The answer in one table, and in one sentence."""
-
-    @claim("footnote.zero-grad-overview", notes="footnote 1", verdict=ANSWERED, says=SAME)
-    @broken_by(Module, "zero_grad", spares_frozen)
-    @broken_by(Optimizer, "zero_grad", spares_frozen)
-    @broken_by(Module, "zero_grad", clears_everything)
-    @broken_by(Optimizer, "zero_grad", clears_everything)
-    @broken_by(Module, "zero_grad", clears_nothing)
-    @broken_by(Module, "zero_grad", shallow)
-    @broken_by(Module, "zero_grad", in_training_alone)
-    @broken_by(Optimizer, "zero_grad", clears_one_group(0))
-    def test_each_method_leaves_what_the_other_alone_holds(self, device):
-        """The two agree if the optimizer holds net.parameters(), frozen or not; else each leaves the rest."""
-        left = {
-            name: (situation, left_by("net", situation, device), left_by("optimizer", situation, device))
-            for name, (situation, *_) in OVERVIEW.items()
-        }
-
-        assert left == OVERVIEW
-
-    @claim("footnote.zero-grad-clears-what-its-owner-holds", notes="footnote 1", verdict=ANSWERED, says=SAME)
-    @broken_by(Module, "zero_grad", spares_frozen)
-    @broken_by(Optimizer, "zero_grad", spares_frozen)
-    @broken_by(Module, "zero_grad", spares_the_first)
-    @broken_by(Optimizer, "zero_grad", spares_the_first)
-    @broken_by(Optimizer, "zero_grad", clears_everything)
-    @broken_by(Module, "zero_grad", halves_the_others)
-    @broken_by(Optimizer, "zero_grad", makes_zeros)
-    @broken_by(Module, "zero_grad", spares_single_numbers)
-    @broken_by(torch, "_foreach_zero_", lambda real: lambda gradients: real(gradients[:1]))
-    @broken_by(Optimizer, "zero_grad", spares_float32)
-    @given(
-        in_net=st.sets(INDICES),
-        in_optimizer=st.sets(INDICES, min_size=1),
-        frozen=st.sets(INDICES),
-        with_gradient=st.sets(INDICES),
-        set_to_none=st.booleans(),
-        foreach=st.booleans(),
-    )
-    def test_each_method_clears_just_what_its_owner_holds(
-        self, device, in_net, in_optimizer, frozen, with_gradient, set_to_none, foreach
-    ):
-        """What has a gradient and is held by the method's owner is cleared, and nothing else."""
-        weights = [
-            nn.Parameter(torch.ones(shape, dtype=dtype, device=device), index not in frozen)
-            for index, (shape, dtype) in enumerate(KINDS)
-        ]
-        net = nn.ParameterList(weights[index] for index in in_net)
-        optimizer = SGD([weights[index] for index in in_optimizer], lr=0.1, foreach=foreach)
-        for owner, held in {"net": in_net, "optimizer": in_optimizer}.items():
-            for index, weight in enumerate(weights):
-                weight.grad = torch.full_like(weight, 1 + index) if index in with_gradient else None
-            both_ways(net, optimizer)[owner](set_to_none=set_to_none)
-
-            found = {i: w.grad.unique().tolist() for i, w in enumerate(weights) if w.grad is not None}
-
-            zeros = {} if set_to_none else {index: [0] for index in with_gradient & held}
-            assert found == {index: [1 + index] for index in with_gradient - held} | zeros

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Optimizer
 
-from spec.harness import broken_by, claim
+from spec.harness import fault, statement
 from spec.sgd_faults import clear_after
 from spec.zero_grads import (
     backward,
@@ -90,16 +90,36 @@ def makes_new_parameters(real):
     return convert
 
 
+@statement("footnote.parameters-by-reference", notes="footnote 1")
+@fault("the optimizer stores copies", Optimizer, "add_param_group", stores_copies)
+@fault("the optimizer stores other tensors of the same memory", Optimizer, "add_param_group", stores_twins)
+@fault("the optimizer reverses the order", Optimizer, "add_param_group", stores_backwards)
+@fault("the optimizer copies later groups", Optimizer, "add_param_group", stores_copies_of_later_groups)
+@fault("a step clears the gradients", SGD, "step", clear_after)
+@fault("a step writes to new memory", SGD, "step", moves_to_new_memory)
+@fault("a step moves every parameter that there is", SGD, "step", moves_everything)
+@fault("the optimizer keeps the list that it was given", SGD, "__init__", follows_the_list)
+@fault("to() makes new parameters", nn.Module, "to", makes_new_parameters)
+@fault("float() makes new parameters", nn.Module, "float", makes_new_parameters)
+@fault(
+    "load_state_dict always assigns",
+    nn.Module,
+    "load_state_dict",
+    lambda real: lambda net, state: real(net, state, assign=True),
+)
+@fault(
+    "load_state_dict never assigns",
+    nn.Module,
+    "load_state_dict",
+    lambda real: lambda net, state, assign: real(net, state),
+)
 class TestParametersByReference:
-    """The reason that the footnote gives: parameters() yields Tensors, passed by reference."""
+    """An optimizer holds the parameters of the net themselves. It shares their gradients, steps in their
+    memory, and follows a net that is moved or loaded. A new tensor under an old name is another parameter,
+    which it never moves.
+    """
 
-    @claim("footnote.parameters-by-reference", notes="footnote 1")
-    @broken_by(Optimizer, "add_param_group", stores_copies)
-    @broken_by(Optimizer, "add_param_group", stores_twins)
-    @broken_by(Optimizer, "add_param_group", stores_backwards)
-    @broken_by(Optimizer, "add_param_group", stores_copies_of_later_groups)
     def test_optimizer_holds_the_very_parameters_of_the_net(self, device):
-        """What an optimizer keeps in param_groups are the parameters themselves, in the order given."""
         net = make_net(device)
         first, second = net.children()
         groups = [{"params": first.parameters()}, {"params": second.parameters()}]
@@ -110,12 +130,7 @@ class TestParametersByReference:
             assert len(optimizer.param_groups) == count
             assert list(map(id, held(optimizer))) == list(map(id, net.parameters()))
 
-    @claim("footnote.parameters-by-reference-gradients", notes="footnote 1")
-    @broken_by(Optimizer, "add_param_group", stores_copies)
-    @broken_by(Optimizer, "add_param_group", stores_twins)
-    @broken_by(SGD, "step", clear_after)
     def test_gradient_of_a_parameter_is_found_by_either_name(self, device):
-        """Net and optimizer share the gradients, too: one written at either is there in the other."""
         weight = make_weight(16.0, device)
         optimizer = SGD([weight], lr=1.0)
         same = optimizer.param_groups[0]["params"][0]
@@ -128,11 +143,7 @@ class TestParametersByReference:
         set_gradient(same, 2.0)
         assert weight.grad.tolist() == [2]
 
-    @claim("footnote.parameters-by-reference-in-place", notes="footnote 1")
-    @broken_by(SGD, "step", moves_to_new_memory)
-    @broken_by(Optimizer, "add_param_group", stores_copies)
     def test_step_writes_into_the_memory_of_the_parameters(self, device):
-        """step() writes where the parameters lie: whoever holds their memory sees it change."""
         weight = make_weight(16.0, device)
         memory = weight.detach()
         set_gradient(weight, 4.0)
@@ -141,12 +152,7 @@ class TestParametersByReference:
 
         assert memory.tolist() == weight.tolist() == [16 - 4]
 
-    @claim("footnote.parameters-by-reference-rebinding", notes="footnote 1")
-    @broken_by(SGD, "step", moves_everything)
-    @broken_by(Optimizer, "add_param_group", stores_copies)
-    @broken_by(SGD, "__init__", follows_the_list)
     def test_name_bound_to_a_new_tensor_leaves_the_optimizer_the_old_one(self, device):
-        """A name or list entry bound to a new tensor is not followed: the optimizer moves the old one."""
         weights = [make_weight(16.0, device)]
         old, optimizer = weights[0], SGD(weights, lr=1.0)
 
@@ -157,14 +163,8 @@ class TestParametersByReference:
 
         assert [old.item(), weights[0].item()] == [16 - 4, 32]
 
-    @claim("footnote.parameters-by-reference-conversion", notes="footnote 1")
-    @broken_by(nn.Module, "to", makes_new_parameters)
-    @broken_by(nn.Module, "float", makes_new_parameters)
-    @broken_by(nn.Module, "load_state_dict", lambda real: lambda net, state: real(net, state, assign=True))
-    @broken_by(Optimizer, "add_param_group", stores_twins)
     @pytest.mark.usefixtures("moved_in_place")
     def test_net_that_is_moved_converted_or_loaded_keeps_its_parameters(self, device):
-        """to(device), float() and load_state_dict() change the parameters that the optimizer holds."""
         net = make_net("cpu")
         kept = SGD(net.parameters(), lr=0.1).param_groups[0]["params"]
 
@@ -176,11 +176,7 @@ class TestParametersByReference:
         assert all((weight.cpu() == 1).all() for weight in kept)
         assert {(weight.device, weight.dtype) for weight in kept} == {(device, torch.float32)}
 
-    @claim("footnote.parameters-by-reference-assign", notes="footnote 1")
-    @broken_by(nn.Module, "load_state_dict", lambda real: lambda net, state, assign: real(net, state))
-    @broken_by(SGD, "step", moves_everything)
     def test_assigned_state_leaves_the_optimizer_behind(self, device):
-        """load_state_dict(assign=True) makes new parameters, which an optimizer made before never moves."""
         net = make_net(device)
         optimizer = SGD(net.parameters(), lr=0.1)
         net.load_state_dict(make_net(device).state_dict(), assign=True)

@@ -7,7 +7,7 @@ import torch
 from torch import autograd, nn
 from torch.optim import SGD, Optimizer
 
-from spec.harness import OUTDATED, QUALIFIED, broken_by, claim
+from spec.harness import OUTDATED, fault, since, statement
 from spec.zero_grads import backward, both_ways, clears_nothing, copies, make_net, writes_zeros_by_default
 
 SINGLE = "a single variable is cleared by Variable.grad.data.zero_()"
@@ -41,16 +41,39 @@ def variable_that(answer):
     return lambda real: type(real)("Variable", (real,), {"__new__": lambda cls, x: answer(x)})
 
 
-class TestSingleVariable:
-    """Variable.grad.data.zero_()."""
+@statement("footnote.zero-single-variable", notes="footnote 1", verdict=OUTDATED, says=SINGLE)
+@fault("the net writes zeros by default", nn.Module, "zero_grad", writes_zeros_by_default)
+@fault("the optimizer writes zeros by default", Optimizer, "zero_grad", writes_zeros_by_default)
+@fault("the optimizer clears nothing", Optimizer, "zero_grad", clears_nothing)
+@fault("grad reads as zeros where it is None", torch.Tensor, "grad", reads_zeros_for_none)
+@fault(
+    "requires_grad_ does nothing",
+    nn.Module,
+    "requires_grad_",
+    lambda real: lambda layer, requires_grad: layer,
+)
+@fault("data is a copy", torch.Tensor, "data", reading(lambda data, x: data.clone()))
+@fault("zero_ makes a new tensor", torch.Tensor, "zero_", lambda real: lambda x: torch.zeros_like(x))
+@fault("zero_ fills the first row", torch.Tensor, "zero_", lambda real: lambda x: real(x[:1]))
+@fault("zero_ clears every gradient", torch.Tensor, "zero_", zeroes_every_gradient)
+@fault("data is seen by autograd", torch.Tensor, "data", reading(lambda data, x: x.detach()))
+@fault("zero_ is hidden from autograd", torch.Tensor, "zero_", lambda real: lambda x: real(x.data))
+@fault("Variable copies its tensor", autograd, "Variable", variable_that(torch.clone))
+@fault("Variable makes a parameter", autograd, "Variable", variable_that(nn.Parameter))
+@fault(
+    "only parameters are Variables",
+    type(autograd.Variable),
+    "__instancecheck__",
+    lambda real: lambda cls, x: type(x) is nn.Parameter,
+)
+class TestZeroSingleVariable:
+    """weight.grad.data.zero_() fills the gradient of one parameter with zeros, hidden from autograd, if there
+    is one. Since zero_grad() leaves None, it is an AttributeError after it, as it always was before
+    backward(). Variable is another name for Tensor.
+    """
 
-    @claim("footnote.zero-single-variable", notes="footnote 1", verdict=OUTDATED, since="2.0", says=SINGLE)
-    @broken_by(nn.Module, "zero_grad", writes_zeros_by_default)
-    @broken_by(Optimizer, "zero_grad", writes_zeros_by_default)
-    @broken_by(Optimizer, "zero_grad", clears_nothing)
-    @broken_by(torch.Tensor, "grad", reads_zeros_for_none)
+    @since("2.0")
     def test_single_gradient_cannot_be_zeroed_after_zero_grad(self, device):
-        """Since zero_grad() leaves None, weight.grad.data.zero_() after it is an AttributeError."""
         net = make_net(device)
         for clear in both_ways(net, SGD(net.parameters(), lr=0.1)).values():
             backward(net)
@@ -60,11 +83,7 @@ class TestSingleVariable:
             with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'data'"):
                 net.first.weight.grad.data.zero_()
 
-    @claim("footnote.zero-single-variable-too-early", notes="footnote 1", verdict=QUALIFIED, says=SINGLE)
-    @broken_by(torch.Tensor, "grad", reads_zeros_for_none)
-    @broken_by(nn.Module, "requires_grad_", lambda real: lambda layer, requires_grad: layer)
     def test_single_gradient_cannot_be_zeroed_before_backward(self, device):
-        """Before backward(), and where frozen by then, .grad.data.zero_() is an AttributeError, too."""
         net = make_net(device)
         net.first.requires_grad_(False)
 
@@ -74,13 +93,7 @@ class TestSingleVariable:
         with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'data'"):
             net.first.weight.grad.data.zero_()
 
-    @claim("footnote.zero-single-variable-alone", notes="footnote 1", verdict=QUALIFIED, says=SINGLE)
-    @broken_by(torch.Tensor, "data", reading(lambda data, x: data.clone()))
-    @broken_by(torch.Tensor, "zero_", lambda real: lambda x: torch.zeros_like(x))
-    @broken_by(torch.Tensor, "zero_", lambda real: lambda x: real(x[:1]))
-    @broken_by(torch.Tensor, "zero_", zeroes_every_gradient)
     def test_single_gradient_is_zeroed_where_there_is_one(self, device):
-        """Where there is a gradient, .grad.data.zero_() fills it with zeros in place, and all others stay."""
         net = make_net(device)
         backward(net)
         first, *others = [weight.grad for weight in net.parameters()]
@@ -92,12 +105,7 @@ class TestSingleVariable:
         assert not first.cpu().any()
         torch.testing.assert_close([weight.grad for weight in net.parameters()][1:], before, rtol=0, atol=0)
 
-    @claim("footnote.zero-single-variable-hidden", notes="footnote 1", verdict=QUALIFIED, says=SINGLE)
-    @broken_by(torch.Tensor, "data", reading(lambda data, x: x.detach()))
-    @broken_by(torch.Tensor, "data", reading(lambda data, x: data.clone()))
-    @broken_by(torch.Tensor, "zero_", lambda real: lambda x: real(x.data))
     def test_data_hides_the_zeros_from_autograd(self, device):
-        """Autograd misses zeros written through .data: what used the gradient passes back wrong ones."""
         found = {}
         for way in ("grad.data", "grad"):
             weight, factor = (nn.Parameter(torch.tensor(value, device=device)) for value in (2.0, 3.0))
@@ -114,14 +122,7 @@ class TestSingleVariable:
         assert found["grad.data"] == 0  # and should be 5
         assert "has been modified by an inplace operation" in str(found["grad"])
 
-    @claim("footnote.zero-single-variable-alias", notes="footnote 1", verdict=OUTDATED, says=SINGLE)
-    @broken_by(autograd, "Variable", variable_that(torch.clone))
-    @broken_by(autograd, "Variable", variable_that(nn.Parameter))
-    @broken_by(
-        type(autograd.Variable), "__instancecheck__", lambda real: lambda cls, x: type(x) is nn.Parameter
-    )
     def test_variable_is_another_name_for_tensor(self, device):
-        """Variable(t) is a plain Tensor in the memory of t, and every Tensor is an instance of Variable."""
         t = torch.tensor([1.0, 2.0], device=device)
 
         variable = autograd.Variable(t)

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ExponentialLR, LRScheduler
 
-from spec.harness import broken_by, claim
+from spec.harness import fault, statement
 
 
 def make_weight(device="cpu"):
@@ -116,29 +116,54 @@ def and_sets_the_rates(real):
     return load
 
 
-class TestRates:
-    """The rate of each epoch."""
+@statement("footnote.exponential-lr", notes="7; footnote 2")
+@fault("the rate falls by a constant", ExponentialLR, "get_lr", additive)
+@fault("the rate falls as an inverse", ExponentialLR, "get_lr", inverse)
+@fault("the rate is one epoch late", ExponentialLR, "get_lr", one_late)
+@fault("the rate is one epoch early", ExponentialLR, "get_lr", one_early)
+@fault("the rate never falls below 0.001", ExponentialLR, "get_lr", never_below)
+@fault("the optimizer decays the rate at each batch", SGD, "step", decaying_itself)
+@fault("the first group alone decays", ExponentialLR, "get_lr", first_alone)
+@fault(
+    "all groups get the rate of the first",
+    ExponentialLR,
+    "get_lr",
+    lambda real: lambda s: real(s)[:1] * len(real(s)),
+)
+@fault("the rate is computed from the first one", ExponentialLR, "get_lr", exact)
+@fault(
+    "a gamma of a half or more is ignored",
+    ExponentialLR,
+    "get_lr",
+    lambda real: lambda s: real(s) if s.gamma < 0.5 else rates_of(s.optimizer),
+)
+@fault("get_last_lr returns the first rates", LRScheduler, "get_last_lr", lambda real: lambda s: s.base_lrs)
+@fault(
+    "get_last_lr returns the next rates",
+    LRScheduler,
+    "get_last_lr",
+    lambda real: lambda s: [rate * s.gamma for rate in real(s)],
+)
+@fault("get_last_lr returns one rate", LRScheduler, "get_last_lr", lambda real: lambda s: real(s)[:1])
+@fault(
+    "get_last_lr reads the optimizer",
+    LRScheduler,
+    "get_last_lr",
+    lambda real: lambda s: rates_of(s.optimizer),
+)
+class TestExponentialLr:
+    """ExponentialLR multiplies the rate of each group of parameters by gamma at each of its steps, which come
+    once an epoch, after the steps of the optimizer. get_last_lr() returns the rates.
+    """
 
-    @claim("footnote.exponential-lr", notes="7; footnote 2")
-    @broken_by(ExponentialLR, "get_lr", additive)
-    @broken_by(ExponentialLR, "get_lr", inverse)
-    @broken_by(ExponentialLR, "get_lr", one_late)
-    @broken_by(ExponentialLR, "get_lr", one_early)
-    @broken_by(ExponentialLR, "get_lr", never_below)
     def test_rate_is_the_first_times_a_power_of_gamma(self):
-        """After t steps of the scheduler the rate is the first one times gamma to the power of t."""
         halved = rates_of_epochs(*make_scheduled(1.0, gamma=0.5), epochs=12)
         lowered = rates_of_epochs(*make_scheduled(0.1, gamma=0.9), epochs=4)
 
         assert halved == [[1 / 2**epoch] for epoch in range(12)]
         assert [rate for [rate] in lowered] == pytest.approx([0.1, 0.09, 0.081, 0.0729])
 
-    @claim("footnote.exponential-lr-once-an-epoch", notes="7; footnote 2")
-    @broken_by(SGD, "step", decaying_itself)
-    @broken_by(ExponentialLR, "get_lr", additive)
-    @broken_by(ExponentialLR, "get_lr", one_early)
     def test_batches_of_an_epoch_share_the_rate(self, device):
-        """Stepped once an epoch, after its batches, ExponentialLR gives all of them the epoch's rate."""
         weight = make_weight(device)
         optimizer = SGD([weight], lr=1.0)
         scheduler = ExponentialLR(optimizer, gamma=0.5)
@@ -152,35 +177,12 @@ class TestRates:
 
         assert values == [15, 14, 13.5, 13, 12.75, 12.5]
 
-    @claim("footnote.exponential-lr-groups", notes="7; footnote 2")
-    @broken_by(ExponentialLR, "get_lr", first_alone)
-    @broken_by(ExponentialLR, "get_lr", lambda real: lambda s: real(s)[:1] * len(real(s)))
-    @broken_by(ExponentialLR, "get_lr", additive)
     def test_each_group_decays_from_its_own_rate(self):
-        """Each group of parameters decays from the rate that it began with."""
         rates = rates_of_epochs(*make_scheduled(8.0, 1.0, gamma=0.5), epochs=3)
 
         assert rates == [[8, 1], [4, 0.5], [2, 0.25]]
 
-    @claim("footnote.exponential-lr-late-group", notes="7; footnote 2")
-    @broken_by(ExponentialLR, "get_lr", lambda real: lambda s: [*real(s)[:1], *rates_of(s.optimizer)[1:]])
-    @broken_by(ExponentialLR, "get_lr", lambda real: lambda s: real(s)[:1] * len(real(s)))
-    def test_group_that_is_added_later_decays_from_then_on(self):
-        """A group that add_param_group() adds to the optimizer later decays from its rate at that time."""
-        optimizer, scheduler = make_scheduled(1.0, gamma=0.5)
-        rates_of_epochs(optimizer, scheduler, epochs=2)
-
-        optimizer.add_param_group({"params": [make_weight()], "lr": 64.0})
-
-        assert rates_of_epochs(optimizer, scheduler, epochs=3) == [[0.25, 64], [0.125, 32], [0.0625, 16]]
-
-    @claim("footnote.exponential-lr-two", notes="7; footnote 2")
-    @broken_by(ExponentialLR, "get_lr", exact)
-    @broken_by(
-        ExponentialLR, "get_lr", lambda real: lambda s: real(s) if s.gamma < 0.5 else rates_of(s.optimizer)
-    )
     def test_two_schedulers_multiply(self):
-        """Two ExponentialLRs on one optimizer both multiply its rate: a half and a quarter make an eighth."""
         optimizer, halving = make_scheduled(64.0, gamma=0.5)
         quartering = ExponentialLR(optimizer, gamma=0.25)
 
@@ -191,16 +193,7 @@ class TestRates:
 
         assert [*rates, rates_of(optimizer)] == [[64], [8], [1]]
 
-
-class TestLastRate:
-    """scheduler.get_last_lr()."""
-
-    @claim("footnote.exponential-lr-last", notes="7; footnote 2")
-    @broken_by(LRScheduler, "get_last_lr", lambda real: lambda s: s.base_lrs)
-    @broken_by(LRScheduler, "get_last_lr", lambda real: lambda s: [rate * s.gamma for rate in real(s)])
-    @broken_by(LRScheduler, "get_last_lr", lambda real: lambda s: real(s)[:1])
     def test_last_rate_is_that_of_the_groups(self):
-        """get_last_lr() is the list of the rates in param_groups, before the first step and after each."""
         optimizer, scheduler = make_scheduled(8.0, 1.0, gamma=0.5)
 
         seen = [(scheduler.get_last_lr(), rates_of(optimizer))]
@@ -210,12 +203,7 @@ class TestLastRate:
 
         assert seen == [([8, 1], [8, 1]), ([4, 0.5], [4, 0.5]), ([2, 0.25], [2, 0.25])]
 
-    @claim("footnote.exponential-lr-set-by-hand", notes="7; footnote 2")
-    @broken_by(ExponentialLR, "get_lr", exact)
-    @broken_by(LRScheduler, "get_last_lr", lambda real: lambda s: rates_of(s.optimizer))
-    @broken_by(LRScheduler, "get_last_lr", lambda real: lambda s: s.base_lrs)
     def test_rate_set_by_hand_is_what_decays(self):
-        """A rate set by hand in param_groups decays from there; get_last_lr() waits for the next step."""
         optimizer, scheduler = make_scheduled(1.0, gamma=0.5)
         rates_of_epochs(optimizer, scheduler, epochs=1)
 
@@ -226,40 +214,51 @@ class TestLastRate:
         assert scheduler.get_last_lr() == [2]
 
 
-class TestOrder:
-    """optimizer.step() before scheduler.step()."""
+@statement("footnote.exponential-lr-order", notes="7; footnote 2")
+@fault("the scheduler does not warn", LRScheduler, "step", in_silence)
+@fault("the scheduler warns each time", LRScheduler, "step", warning_always)
+@fault("the rate is one epoch late", ExponentialLR, "get_lr", one_late)
+def test_wrong_order_warns_once_and_shifts_every_epoch():
+    """A scheduler that is stepped before the optimizer in each epoch warns once, and each epoch then has the
+    rate of the next one.
+    """
+    optimizer, scheduler = make_scheduled(1.0, gamma=0.5)
+    rates, warned = [], []
 
-    @claim("footnote.exponential-lr-order", notes="7; footnote 2")
-    @broken_by(LRScheduler, "step", in_silence)
-    @broken_by(LRScheduler, "step", warning_always)
-    @broken_by(ExponentialLR, "get_lr", one_late)
-    def test_wrong_order_warns_once_and_shifts_every_epoch(self):
-        """A scheduler stepped first in each epoch warns once, and each epoch has the rate of the next."""
-        optimizer, scheduler = make_scheduled(1.0, gamma=0.5)
-        rates, warned = [], []
+    for _ in range(3):
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            scheduler.step()
+        warned.append([warning.category for warning in seen])
+        rates += rates_of(optimizer)
+        optimizer.step()
 
-        for _ in range(3):
-            with warnings.catch_warnings(record=True) as seen:
-                warnings.simplefilter("always")
-                scheduler.step()
-            warned.append([warning.category for warning in seen])
-            rates += rates_of(optimizer)
-            optimizer.step()
-
-        assert rates == [0.5, 0.25, 0.125]
-        assert warned == [[UserWarning], [], []]
+    assert rates == [0.5, 0.25, 0.125]
+    assert warned == [[UserWarning], [], []]
 
 
-class TestResuming:
-    """state_dict() and load_state_dict(), after two epochs."""
+@statement("footnote.exponential-lr-resumed", notes="7; footnote 2")
+@fault(
+    "the optimizer loads nothing", Optimizer, "load_state_dict", lambda real: lambda optimizer, state: None
+)
+@fault(
+    "the scheduler loads nothing", LRScheduler, "load_state_dict", lambda real: lambda scheduler, state: None
+)
+@fault("the state of the scheduler lacks gamma", LRScheduler, "state_dict", without("gamma"))
+@fault("the state of the scheduler lacks the last rates", LRScheduler, "state_dict", without("_last_lr"))
+@fault("the scheduler sets the rates when it loads", LRScheduler, "load_state_dict", and_sets_the_rates)
+@fault(
+    "get_last_lr reads the optimizer",
+    LRScheduler,
+    "get_last_lr",
+    lambda real: lambda s: rates_of(s.optimizer),
+)
+class TestExponentialLrResumed:
+    """The states of the optimizer and of the scheduler together resume the rates. The rate itself is in the
+    state of the optimizer: with the state of the scheduler alone, it starts anew.
+    """
 
-    @claim("footnote.exponential-lr-resumed", notes="7; footnote 2")
-    @broken_by(Optimizer, "load_state_dict", lambda real: lambda optimizer, state: None)
-    @broken_by(LRScheduler, "load_state_dict", lambda real: lambda scheduler, state: None)
-    @broken_by(LRScheduler, "state_dict", without("gamma"))
-    @broken_by(LRScheduler, "state_dict", without("_last_lr"))
     def test_states_of_both_resume_the_rates(self):
-        """New ones that load the states of optimizer and scheduler from a file go on with the same rates."""
         stopped = make_scheduled(8.0, 1.0, gamma=0.5)
         rates_of_epochs(*stopped, epochs=2)
         optimizer, scheduler = make_scheduled(7.0, 7.0, gamma=0.125)
@@ -270,12 +269,7 @@ class TestResuming:
         assert scheduler.get_last_lr() == [2, 0.25]
         assert rates_of_epochs(optimizer, scheduler, epochs=3) == [[2, 0.25], [1, 0.125], [0.5, 0.0625]]
 
-    @claim("footnote.exponential-lr-resumed-scheduler-alone", notes="7; footnote 2")
-    @broken_by(LRScheduler, "load_state_dict", and_sets_the_rates)
-    @broken_by(LRScheduler, "load_state_dict", lambda real: lambda scheduler, state: None)
-    @broken_by(LRScheduler, "get_last_lr", lambda real: lambda s: rates_of(s.optimizer))
     def test_state_of_the_scheduler_alone_leaves_the_rate(self):
-        """The scheduler's state alone makes get_last_lr() tell the old rate, and the rate starts anew."""
         stopped = make_scheduled(8.0, gamma=0.5)
         rates_of_epochs(*stopped, epochs=2)
         optimizer, scheduler = make_scheduled(8.0, gamma=0.5)
@@ -285,12 +279,7 @@ class TestResuming:
         assert scheduler.get_last_lr() == [2]
         assert rates_of_epochs(optimizer, scheduler, epochs=2) == [[8], [4]]
 
-    @claim("footnote.exponential-lr-resumed-optimizer-alone", notes="7; footnote 2")
-    @broken_by(Optimizer, "load_state_dict", lambda real: lambda optimizer, state: None)
-    @broken_by(ExponentialLR, "get_lr", exact)
-    @broken_by(LRScheduler, "get_last_lr", lambda real: lambda s: rates_of(s.optimizer))
     def test_state_of_the_optimizer_alone_resumes_the_rate(self):
-        """With the same gamma the optimizer's state resumes the rates; get_last_lr() waits for a step."""
         stopped = make_scheduled(8.0, gamma=0.5)
         rates_of_epochs(*stopped, epochs=2)
         optimizer, scheduler = make_scheduled(8.0, gamma=0.5)
