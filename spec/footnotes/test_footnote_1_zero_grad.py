@@ -141,8 +141,8 @@ class TestNetVsOptimizerZeroGrad:
     @pytest.mark.parametrize("owner", ["net", "optimizer"])
     def test_default_sets_each_grad_to_none(self, device, owner):
         net = make_net(device)
-        net.scale = nn.Parameter(torch.tensor(2.0, device=device))
         backward(net)
+        net.scale = nn.Parameter(torch.tensor(2.0, device=device))
         net.scale.grad = torch.ones_like(net.scale)
 
         both_ways(net, make_optimizer(net.parameters()))[owner]()
