@@ -62,7 +62,7 @@ def flops(run: Callable[[], Any]) -> int:
 
     A product of (m, k) and (k, n) is 2mkn of them; what is done to one value at a time does not count.
     """
-    # Absent before PyTorch 2.1, where the claims that count something else run as well.
+    # Absent before PyTorch 2.1, where the checks that count something else run as well.
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:

@@ -1,4 +1,4 @@
-"""What the claims on net.zero_grad() and optimizer.zero_grad() share: a net, and faults in either method."""
+"""What the checks on net.zero_grad() and optimizer.zero_grad() share: a net, and faults in either method."""
 
 import gc
 

@@ -151,9 +151,7 @@ def report(records):
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for share in sorted({share for share, *_ in results}):
-        lines.append(
-            row(f"{share:.0%}" if share else "nothing", [one for one in results if one[0] == share])
-        )
+        lines.append(row(f"{share:.0%}" if share else "nothing", [one for one in results if one[0] == share]))
     lines += ["", "By benchmark, with nothing planted and with 10 %:", ""]
     lines += ["| benchmark | false alarms | inconclusive | 10 % caught | inconclusive |", "| --- " * 5 + "|"]
     for name in records[0]["found"]:

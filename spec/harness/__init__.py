@@ -19,28 +19,11 @@ if typing.TYPE_CHECKING:
         statement,
     )
 
-__all__ = [
-    "ANSWERED",
-    "HOLDS",
-    "OUTDATED",
-    "QUALIFIED",
-    "WRONG",
-    "broken_by",
-    "claim",
-    "each_row",
-    "fault",
-    "since",
-    "statement",
-]  # fmt: skip
+__all__ = ["ANSWERED", "HOLDS", "OUTDATED", "QUALIFIED", "WRONG", "each_row", "fault", "since", "statement"]
 
 if not typing.TYPE_CHECKING:
 
     def __getattr__(name):
         if name in __all__:
-            return getattr(
-                importlib.import_module(
-                    f"spec.harness.statements.{'claims' if name in ('claim', 'broken_by') else 'statement'}"
-                ),
-                name,
-            )
+            return getattr(importlib.import_module("spec.harness.statements.statement"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -68,7 +68,7 @@ class TestShapeAndSize:
 
     def test_parts_of_a_size_and_longer_ones_are_sizes(self):
         shape = torch.zeros(2, 3, 4).shape
-        longer = shape + (5,)  # noqa: RUF005 - the sum is the claim
+        longer = shape + (5,)  # noqa: RUF005 - the sum is the point
 
         for made, expected in ((shape[1:], (3, 4)), (longer, (2, 3, 4, 5))):
             assert made == expected
@@ -76,7 +76,7 @@ class TestShapeAndSize:
 
     @since("2.8")
     def test_tuple_plus_size_is_a_size(self):
-        longer = (1,) + torch.zeros(2, 3).shape  # noqa: RUF005 - the sum is the claim
+        longer = (1,) + torch.zeros(2, 3).shape  # noqa: RUF005 - the sum is the point
 
         assert longer == (1, 2, 3)
         assert type(longer) is torch.Size

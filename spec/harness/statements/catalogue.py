@@ -102,6 +102,7 @@ def page(notes: Notes) -> str:
 def _entry(statement: Statement) -> str:
     since = f", true since PyTorch {statement.since}" if statement.since else ""
     says = f" *The notes say: {(statement.says or '').rstrip('.')}.*" if statement.verdict != HOLDS else ""
-    faults = "; ".join(fault.name for fault in statement.faults)
-    head = f"- **`{statement.id}`** ({statement.notes}; {statement.verdict}{since}): {statement.sentence}"
-    return f"{head}{says} Seen to fail where {faults}."
+    checks, faults = len(statement.checks), len(statement.faults)
+    proof = f"{checks} check{'s' * (checks > 1)}, {faults} fault{'s' * (faults > 1)}"
+    head = f"- **`{statement.id}`** ({statement.notes}; {statement.verdict}{since}; {proof}): {statement.sentence}"
+    return f"{head}{says}"

@@ -55,9 +55,9 @@ print(json.dumps(heard))
 # The lies that pass as "right" in one comparison or another, and statements that compare in one way each.
 FOOLING = ["all", "isclose", "equal", "eq", "any", "sub", "abs"]
 STATEMENTS = [
-    "test_1_tensor_squeeze.py",
-    "test_2_autograd_frozen_midway.py",
-    "test_3_neural_networks_layers.py",
+    "section_1_tensor/test_1_4_2_squeeze_and_unsqueeze.py",
+    "section_2_autograd/test_2_7_requires_grad_false.py",
+    "section_3_neural_networks/test_3_layers.py",
 ]
 WITHOUT_LADDER = "from spec.harness.accelerator import climbing\nclimbing.climb_here = list\n"
 

@@ -1,4 +1,4 @@
-"""Section 3 of the notes, "Update the weights": what optim.SGD makes of a sequence of gradients."""
+"""3 "Update the weights": SGD in each of its forms against its formula, blitz/explained/sgd.py."""
 
 import torch
 from hypothesis import given
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch.optim import SGD, sgd
 
 from blitz.explained.sgd import sgd_step
-from spec.harness import broken_by, claim
+from spec.harness import fault, statement
 from spec.sgd_faults import (
     decay_apart,
     decay_upside_down,
@@ -77,57 +77,50 @@ def path_of_formula(run, device):
     return torch.stack(path).to(device)
 
 
-class TestFormula:
-    """optim.SGD against blitz.sgd_step, on generated options and gradients, some of them None."""
+@statement("nn.sgd-follows-its-formula", notes="3 update the weights")
+@fault("weights decay apart", sgd, "sgd", decay_apart)
+@fault("the first buffer is damped", sgd, "sgd", first_buffer_damped)
+@fault("dampening is ignored", sgd, "sgd", with_formula(dampening=0))
+@fault("Nesterov is ignored", sgd, "sgd", with_formula(nesterov=False))
+@fault(
+    "the rate is rounded to float32",
+    sgd,
+    "sgd",
+    with_formula(lr=lambda drawn: float(torch.tensor(drawn["lr"]))),
+)
+@fault(
+    "weight decay changes its sign with maximize", sgd, "sgd", with_formula(weight_decay=decay_upside_down)
+)
+@fault("a step takes None for zeros", SGD, "step", zeros_for_none)
+@fault("a buffer is forgotten without a gradient", SGD, "step", forgetting)
+@fault("foreach does not negate", torch, "_foreach_neg", lambda real: list)
+@fault(
+    "fused ignores maximize",
+    torch,
+    "_fused_sgd_",
+    lambda real: lambda *lists, **o: real(*lists, **o | {"maximize": False}),
+)
+class TestSgdFollowsItsFormula:
+    """SGD with momentum, dampening, Nesterov momentum, weight decay and maximize follows its formula, whether
+    it takes weights one by one, by foreach, or fused in one kernel.
+    """
 
-    @claim("nn.sgd-follows-its-formula", notes="3 update the weights")
-    @broken_by(sgd, "sgd", decay_apart)
-    @broken_by(sgd, "sgd", first_buffer_damped)
-    @broken_by(sgd, "sgd", with_formula(dampening=0))
-    @broken_by(sgd, "sgd", with_formula(nesterov=False))
-    @broken_by(sgd, "sgd", with_formula(lr=lambda drawn: float(torch.tensor(drawn["lr"]))))
-    @broken_by(sgd, "sgd", with_formula(weight_decay=decay_upside_down))
-    @broken_by(SGD, "step", zeros_for_none)
-    @broken_by(SGD, "step", forgetting)
     @given(run=runs())
     def test_sgd_follows_its_formula(self, device, run):
-        """SGD with momentum, dampening, Nesterov, decay and maximize is blitz.sgd_step to a few ulp."""
         actual, expected = path_of_torch(run, device, foreach=False), path_of_formula(run, device)
 
         largest = expected.abs().max().item()
         torch.testing.assert_close(actual, expected, rtol=0, atol=A_FEW_ULP * largest)
 
-    @claim("nn.sgd-follows-its-formula-foreach", notes="3 update the weights")
-    @broken_by(sgd, "sgd", decay_apart)
-    @broken_by(sgd, "sgd", first_buffer_damped)
-    @broken_by(sgd, "sgd", with_formula(dampening=0))
-    @broken_by(sgd, "sgd", with_formula(nesterov=False))
-    @broken_by(sgd, "sgd", with_formula(weight_decay=decay_upside_down))
-    @broken_by(torch, "_foreach_neg", lambda real: list)
-    @broken_by(SGD, "step", zeros_for_none)
-    @broken_by(SGD, "step", forgetting)
     @given(run=runs())
     def test_sgd_over_all_weights_at_once_follows_the_formula(self, device, run):
-        """SGD(foreach=True) moves weights to the same values, to a few ulp."""
         actual, expected = path_of_torch(run, device, foreach=True), path_of_formula(run, device)
 
         largest = expected.abs().max().item()
         torch.testing.assert_close(actual, expected, rtol=0, atol=A_FEW_ULP * largest)
 
-    @claim("nn.sgd-follows-its-formula-fused", notes="3 update the weights")
-    @broken_by(sgd, "sgd", decay_apart)
-    @broken_by(sgd, "sgd", first_buffer_damped)
-    @broken_by(sgd, "sgd", with_formula(dampening=0))
-    @broken_by(sgd, "sgd", with_formula(nesterov=False))
-    @broken_by(sgd, "sgd", with_formula(weight_decay=decay_upside_down))
-    @broken_by(torch, "_fused_sgd_", lambda real: lambda *lists, **o: real(*lists, **o | {"maximize": False}))
-    @broken_by(
-        torch, "_fused_sgd_", lambda real: lambda *lists, **o: real(*lists, **o | {"is_first_step": False})
-    )
-    @broken_by(SGD, "step", zeros_for_none)
     @given(run=runs(late_gradients=False))
     def test_sgd_in_one_kernel_follows_the_formula(self, device, run):
-        """SGD(fused=True) moves weights to the same values, if each has a gradient in the first step."""
         actual, expected = path_of_torch(run, device, fused=True), path_of_formula(run, device)
 
         largest = expected.abs().max().item()
