@@ -18,13 +18,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "releases.md"
 SUPPORTED = ["2.6", "2.7", "2.9", "2.11", "2.14"]
-BEFORE = ["1.13", "2.5"]  # the last 1.x; the last whose torch.load ran whatever a pickle says
+BEFORE = ["2.5"]  # the last whose torch.load ran whatever a pickle says; blitz.Net itself needs PyTorch 2.0
 WITHOUT_TORCHVISION = ["1.13"]  # for Python 3.11
 FOR_NUMPY_1 = ["1.13", "2.0", "2.1", "2.2"]
 INTRODUCTION = """# What is true on which release
 
 Made by `python3.11 .ci/releases.py`. Every check ran from 2.6 on; on releases before it only the checks that
-name a release of their own, on 1.13 those alone that do without torchvision. A statement is confirmed where
+name a release of their own. A statement is confirmed where
 all its checks passed, and refuted where one did not: before the release in the second column, at least one of
 its checks has to be refuted. An empty cell is a statement that was not run there.
 
