@@ -104,5 +104,5 @@ def _entry(statement: Statement) -> str:
     says = f" *The notes say: {(statement.says or '').rstrip('.')}.*" if statement.verdict != HOLDS else ""
     checks, faults = len(statement.checks), len(statement.faults)
     proof = f"{checks} check{'s' * (checks > 1)}, {faults} fault{'s' * (faults > 1)}"
-    head = f"- **`{statement.id}`** ({statement.notes}; {statement.verdict}{since}; {proof}): {statement.sentence}"
-    return f"{head}{says}"
+    head = f"- **`{statement.id}`** ({statement.notes}; {statement.verdict}{since}; {proof})"
+    return f"{head}: {statement.sentence}{says}"
