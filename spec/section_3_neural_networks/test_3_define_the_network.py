@@ -173,11 +173,11 @@ def test_forward_alone_gives_every_parameter_its_gradient(device):
     for parameter in net.parameters():
         step = 1e-7 * torch.randn(parameter.shape, dtype=torch.float64).to(device)
         with torch.no_grad():
-            parameter += step
+            parameter.add_(step)
             above = net(images).sum()
-            parameter -= 2 * step
+            parameter.sub_(2 * step)
             below = net(images).sum()
-            parameter += step
+            parameter.add_(step)
         # a central difference in float64 with a step of 1e-7 is good to about eight digits
         torch.testing.assert_close((parameter.grad * step).sum(), (above - below) / 2, rtol=1e-6, atol=1e-13)
 
@@ -191,11 +191,9 @@ def test_forward_alone_gives_every_parameter_its_gradient(device):
 @fault("* forgets its factor in the gradient", torch.Tensor, "__mul__", straight_through)
 @fault("detach does not detach", torch.Tensor, "detach", lambda real: lambda x: x * 1)
 @fault("argmax has a gradient", torch.Tensor, "argmax", lambda real: lambda x: real(x) + 0 * x.sum())
-@fault("round passes every gradient", torch.Tensor, "round", straight_through)
 class TestAnyTensorOpInForward:
     """forward() may use any tensor operation, loops and conditions on the data. Gradients end where a value
-    leaves the graph, as by detach(), item(), tolist(), numpy() or argmax(), and those through round() are
-    zero.
+    leaves the graph, as by detach(), item(), tolist(), numpy() or argmax().
     """
 
     @pytest.mark.asks_the_device
@@ -226,10 +224,3 @@ class TestAnyTensorOpInForward:
         }
 
         assert not {name for name, result in results.items() if result.requires_grad}
-
-    def test_round_passes_zeros_back(self, device):
-        x = torch.tensor([0.4, 1.6], device=device, requires_grad=True)
-
-        x.round().sum().backward()
-
-        assert x.grad.tolist() == [0, 0]

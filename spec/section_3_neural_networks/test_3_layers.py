@@ -50,8 +50,8 @@ class TestConvIs2dConvolution:
     def test_conv2d_sums_over_input_planes_and_adds_a_bias(self, device):
         planes = torch.tensor([[[[1.0, 2.0, 3.0]], [[4.0, 5.0, 6.0]]]], device=device)  # (1, 2, 1, 3)
         conv = nn.Conv2d(2, 1, (1, 2)).to(device)
-        conv.weight.data = torch.tensor([[[[1.0, 10.0]], [[100.0, 200.0]]]], device=device)
-        conv.bias.data = torch.tensor([7.0], device=device)
+        conv.weight = nn.Parameter(torch.tensor([[[[1.0, 10.0]], [[100.0, 200.0]]]], device=device))
+        conv.bias = nn.Parameter(torch.tensor([7.0], device=device))
 
         output = conv(planes)
 
@@ -120,8 +120,8 @@ class TestLinearIsAffine:
     def test_linear_is_wx_plus_b_on_the_last_axis(self, device):
         x = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 1.0], [2.0, 0.0]]], device=device)
         linear = nn.Linear(2, 2).to(device)
-        linear.weight.data = torch.tensor([[1.0, 2.0], [3.0, 4.0]], device=device)
-        linear.bias.data = torch.tensor([10.0, 20.0], device=device)
+        linear.weight = nn.Parameter(torch.tensor([[1.0, 2.0], [3.0, 4.0]], device=device))
+        linear.bias = nn.Parameter(torch.tensor([10.0, 20.0], device=device))
 
         output = linear(x)
 
