@@ -89,7 +89,7 @@ def test_output_is_one_row_of_ten_scores_from_a_linear_layer(device):
 
 
 @statement("nn.zero-grad-before-backward", notes="3 backprop; 3 processing inputs; notebook nn")
-@fault("forward clears", Net, "forward", lambda real: lambda net, x: net.zero_grad() or real(net, x))
+@fault("forward clears .grad", Net, "forward", lambda real: lambda net, x: net.zero_grad() or real(net, x))
 @fault("zero_grad does nothing", nn.Module, "zero_grad", clears_nothing)
 def test_gradients_add_up_unless_they_are_cleared(device):
     """A second backward() doubles every gradient. After zero_grad() it gives the first gradients again."""
