@@ -10,15 +10,36 @@ import torch
 from spec.counters import allocated_bytes
 from spec.harness import QUALIFIED, fault, statement
 
-FROM_DATA = "tensor(data) turns array-like data (lists, ndarrays and others) into a Tensor"
-
-
-def accepting(kind, convert):
-    """Return a replacement for a function of data that takes `kind`, too, as what `convert` makes of it."""
-    return lambda real: lambda data: real(convert(data) if isinstance(data, kind) else data)
-
-
-KINDS = {
+ROWS = [[1, 2], [3, 4]]
+TAKEN = {
+    "nested lists": (ROWS, ROWS),
+    "nested tuples": (((1, 2), (3, 4)), ROWS),
+    "a list of ranges": ([range(1, 3), range(3, 5)], ROWS),
+    "a range": (range(1, 3), [1, 2]),
+    "an array of the standard library": (array("i", [1, 2]), [1, 2]),
+    "an array of NumPy": (np.array(ROWS), ROWS),
+    "a transposed array": (np.array([[1, 3], [2, 4]]).T, ROWS),
+    "a copy of a reversed array": (np.arange(3)[::-1].copy(), [2, 1, 0]),
+    "single numbers of NumPy and PyTorch": ([np.int8(1), torch.tensor([2])], [1, 2]),
+    "a bool": (True, True),
+    "an int": (7, 7),
+    "a float": (2.5, 2.5),
+    "a complex number": (1 + 2j, 1 + 2j),
+    "a float of NumPy": (np.float16(2.5), 2.5),
+    "an array without axes": (np.array(2.5), 2.5),
+}
+REFUSED = {
+    "a set": ({1, 2}, RuntimeError, "Could not infer dtype of set"),
+    "a dict": ({0: 1}, RuntimeError, "Could not infer dtype of dict"),
+    "a generator": ((n for n in [1, 2]), RuntimeError, "Could not infer dtype of generator"),
+    "a fraction": (Fraction(1, 2), RuntimeError, "Could not infer dtype of Fraction"),
+    "None": (None, RuntimeError, "Could not infer dtype of NoneType"),
+    "text": ("12", TypeError, "invalid data type 'str'"),
+    "bytes": (b"12", TypeError, "invalid data type 'bytes'"),
+    "an array of objects": (np.array([1, 2], dtype=object), TypeError, "can't convert"),
+    "a reversed array": (np.arange(3)[::-1], ValueError, "stride in the given numpy array is negative"),
+}
+DTYPES = {
     "nothing": ([], torch.float32),
     "bools": ([False, True], torch.bool),
     "ints": ([1, 2], torch.int64),
@@ -27,99 +48,46 @@ KINDS = {
     "bools and ints": ([True, 2], torch.int64),
     "ints and floats": ([1, 2.5], torch.float32),
     "complex numbers and floats": ([2j, 1.5], torch.complex64),
+    "an array of float64": (np.ones(2), torch.float64),
+    "an array of uint8": (np.ones(2, "uint8"), torch.uint8),
+    "a number of float64": (np.float64(1), torch.float64),
+    "a number of int8": (np.int8(1), torch.int8),
+    "a list of numbers of float64": ([np.float64(1), np.float64(2)], torch.float64),
+    "a list of numbers of int32": ([np.int32(1), np.int32(2)], torch.int32),
 }
+
+
+def taking(kind, convert):
+    """Return a replacement for tensor() that takes `kind` as what `convert` makes of it."""
+    return lambda real: lambda data: real(convert(data) if isinstance(data, kind) else data)
 
 
 @statement(
     "tensor.tensor-accepts-sequences-and-arrays",
     notes="1.2; notebook tensor",
     verdict=QUALIFIED,
-    says=FROM_DATA,
+    says="tensor(data) turns array-like data (lists, ndarrays and others) into a Tensor",
 )
-@fault("tuples are taken backwards", torch, "tensor", accepting(tuple, lambda data: data[::-1]))
-@fault("a range is its two ends", torch, "tensor", accepting(range, lambda data: [data.start, data.stop]))
-@fault(
-    "an array of the standard library is its first byte",
-    torch,
-    "tensor",
-    accepting(array, lambda data: data.tobytes()[0]),
-)
-@fault("an array is transposed", torch, "tensor", accepting(np.ndarray, lambda data: data.T))
-@fault(
-    "an array is read in the order of its memory",
-    torch,
-    "tensor",
-    accepting(np.ndarray, lambda data: data.ravel("K").reshape(data.shape)),
-)
-@fault("a float gets an axis", torch, "tensor", accepting(float, lambda data: [data]))
-@fault(
-    "an array without axes gets one", torch, "tensor", accepting(np.ndarray, lambda data: data.reshape(-1))
-)
-@fault("a NumPy float becomes an integer", torch, "tensor", accepting(np.float16, lambda data: int(data)))
-@fault("a bool gets an axis", torch, "tensor", accepting(bool, lambda data: [data]))
-@fault("a complex number becomes its size", torch, "tensor", accepting(complex, abs))
-@fault("a set is sorted", torch, "tensor", accepting(set, sorted))
-@fault("a dict is its values", torch, "tensor", accepting(dict, lambda data: list(data.values())))
-@fault("a generator is a list", torch, "tensor", accepting(type(n for n in ""), list))
-@fault("a fraction is a float", torch, "tensor", accepting(Fraction, float))
-@fault("None is an empty list", torch, "tensor", accepting(type(None), lambda data: []))
-@fault("text is a number", torch, "tensor", accepting(str, float))
-@fault("bytes are numbers", torch, "tensor", accepting(bytes, list))
-@fault(
-    "an array of objects is converted",
-    torch,
-    "tensor",
-    accepting(np.ndarray, lambda data: data.astype(float)),
-)
-@fault("an array is copied first", torch, "tensor", accepting(np.ndarray, np.copy))
-@fault("an array is sorted", torch, "tensor", lambda real: lambda data: real(sorted(data)))
-@fault(
-    "a list of arrays is joined without a warning",
-    torch,
-    "tensor",
-    lambda real: lambda data: real(np.array(data)),
-)
-@fault("a list of arrays is transposed", torch, "tensor", lambda real: lambda data: real(data).T)
-@fault("a tensor is copied without a warning", torch, "tensor", lambda real: lambda x: x.detach().clone())
-@fault("a tensor is not copied", torch, "tensor", lambda real: lambda x: real(x) is None or x.detach())
+@fault("tuples are taken backwards", torch, "tensor", taking(tuple, lambda data: data[::-1]))
+@fault("arrays are transposed", torch, "tensor", taking(np.ndarray, np.transpose))
+@fault("a single number gets an axis", torch, "tensor", taking((bool, int, float), lambda data: [data]))
+@fault("a set is sorted", torch, "tensor", taking(set, sorted))
+@fault("text is a number", torch, "tensor", taking(str, float))
+@fault("an array is copied first", torch, "tensor", taking(np.ndarray, np.copy))
+@fault("a list of arrays is one array first", torch, "tensor", taking(list, np.array))
 class TestTensorAcceptsSequencesAndArrays:
-    """tensor() takes numbers, nested sequences of numbers, and arrays. It refuses sets, dicts, generators,
+    """`tensor()` takes numbers, nested sequences of numbers, and arrays. It refuses sets, dicts, generators,
     text, arrays of objects, and arrays that run backwards.
     """
 
-    def test_tensor_takes_sequences_and_arrays(self):
-        arrays = np.array([[1, 2], [3, 4]]), np.array([[1, 3], [2, 4]]).T
-        rows = ([[1, 2], [3, 4]], ((1, 2), (3, 4)), [range(1, 3), range(3, 5)], *arrays)
-        numbers = ([1, 2], (1, 2), range(1, 3), array("i", [1, 2]), [np.int8(1), torch.tensor([2])])
+    @pytest.mark.parametrize(("data", "expected"), TAKEN.values(), ids=TAKEN)
+    def test_numbers_sequences_and_arrays_are_taken(self, data, expected):
+        assert torch.tensor(data).tolist() == expected
 
-        assert [torch.tensor(data).tolist() for data in rows] == [[[1, 2], [3, 4]]] * len(rows)
-        assert [torch.tensor(data).tolist() for data in numbers] == [[1, 2]] * len(numbers)
-
-    def test_tensor_takes_single_numbers(self):
-        for data in (True, 7, 2.5, 1 + 2j, np.int8(-3), np.float16(2.5), np.array(2.5)):
-            x = torch.tensor(data)
-
-            assert x.shape == ()
-            assert x.item() == data
-
-    def test_tensor_refuses_what_is_no_sequence_and_no_number(self):
-        for data in ({1, 2}, {0: 1}, (n for n in [1, 2]), Fraction(1, 2), None):
-            with pytest.raises(RuntimeError, match=f"Could not infer dtype of {type(data).__name__}"):
-                torch.tensor(data)
-
-    def test_tensor_refuses_text_and_arrays_of_objects(self):
-        for data in ("12", b"12"):
-            with pytest.raises(TypeError, match=f"invalid data type '{type(data).__name__}'"):
-                torch.tensor(data)
-        with pytest.raises(TypeError, match=r"can't convert np.ndarray of type numpy\.object_"):
-            torch.tensor(np.array([1, 2], dtype=object))
-
-    def test_tensor_refuses_a_reversed_array(self):
-        backwards = np.arange(3)[::-1]
-
-        with pytest.raises(ValueError, match="stride in the given numpy array is negative"):
-            torch.tensor(backwards)
-        assert torch.tensor(backwards.copy()).tolist() == [2, 1, 0]
+    @pytest.mark.parametrize(("data", "error", "why"), REFUSED.values(), ids=REFUSED)
+    def test_other_data_is_refused(self, data, error, why):
+        with pytest.raises(error, match=why):
+            torch.tensor(data)
 
     def test_list_of_arrays_is_taken_with_a_warning(self, repeated_warnings):
         arrays = [np.array([1, 2]), np.array([3, 4])]
@@ -129,116 +97,37 @@ class TestTensorAcceptsSequencesAndArrays:
 
         assert x.tolist() == [[1, 2], [3, 4]]
 
-    def test_tensor_of_a_tensor_copies_and_warns(self):
-        x = torch.ones(3)
-
-        with pytest.warns(UserWarning, match=r"use sourceTensor\.(clone\(\)\.detach|detach\(\)\.clone)\(\)"):
-            copy = torch.tensor(x)
-        x.fill_(7)
-
-        assert copy.tolist() == [1, 1, 1]
-
 
 @statement("tensor.tensor-infers-dtype", notes="notebook tensor")
 @fault("all numbers become floats", torch, "tensor", lambda real: lambda data: real(data).real.float())
-@fault(
-    "the first number decides", torch, "tensor", lambda real: lambda data: real(data).to(real(data[:1]).dtype)
-)
-@fault("NumPy decides", torch, "tensor", lambda real: lambda data: real(np.array(data)))
-@fault(
-    "floats ignore the default dtype",
-    torch,
-    "tensor",
-    lambda real: lambda data: real(data) if data == [2j] else real(data, dtype=torch.float32),
-)
-@fault(
-    "complex numbers ignore the default dtype",
-    torch,
-    "tensor",
-    lambda real: lambda data: real(data) if data == [1.5] else real(data, dtype=torch.complex64),
-)
-@fault("set_default_dtype does nothing", torch, "set_default_dtype", lambda real: lambda dtype: None)
-@fault("an array is taken for a list", torch, "tensor", lambda real: lambda data: real(data.tolist()))
-@fault(
-    "a small dtype becomes a larger one",
-    torch,
-    "tensor",
-    accepting(np.ndarray, lambda data: data.astype(np.result_type(data, "f4"))),
-)
-@fault(
-    "a number of NumPy is taken for one of Python",
-    torch,
-    "tensor",
-    accepting(np.generic, lambda data: data.item()),
-)
-@fault(
-    "a list of numbers of NumPy is taken for Pythons",
-    torch,
-    "tensor",
-    accepting(list, lambda data: [number.item() for number in data]),
-)
-@fault("floats become float64", torch, "tensor", lambda real: lambda data: real(data, dtype=torch.float64))
-@fault("floats become float16", torch, "tensor", lambda real: lambda data: real(data, dtype=torch.float16))
+@fault("the first decides", torch, "tensor", lambda real: lambda data: real(data).to(real(data[:1]).dtype))
+@fault("an array is taken for a list", torch, "tensor", taking(np.ndarray, np.ndarray.tolist))
+@fault("NumPy decides", torch, "tensor", taking(list, np.array))
 @fault("Tensor is tensor", torch, "Tensor", lambda real: torch.tensor)
-@fault(
-    "Tensor(2) holds a 2",
-    torch,
-    "Tensor",
-    lambda real: lambda data: real(data if isinstance(data, list) else [data]),
-)
 class TestTensorInfersDtype:
-    """tensor() takes the first of bool, int64, float32 and complex64 that suits all numbers of Python. Arrays
-    and numbers of NumPy keep their dtype.
+    """`tensor()` takes the first of bool, int64, float32 and complex64 that suits all numbers of Python.
+    Arrays and numbers of NumPy keep their dtype.
     """
 
-    def test_most_general_number_of_a_list_decides(self):
-        found = {name: torch.tensor(data).dtype for name, (data, dtype) in KINDS.items()}
-
-        assert found == {name: dtype for name, (data, dtype) in KINDS.items()}
-
-    def test_floats_take_the_default_dtype(self):
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float64)
-        try:
-            found = torch.tensor([1.5]).dtype, torch.tensor([2j]).dtype
-        finally:
-            torch.set_default_dtype(before)
-
-        assert found == (torch.float64, torch.complex128)
-
-    def test_arrays_and_numpy_scalars_keep_their_dtype(self):
-        for name in ("uint8", "int8", "int32", "float16", "float32", "float64", "complex128"):
-            numbers = np.ones(2, name)
-
-            assert torch.tensor(numbers).dtype == getattr(torch, name)
-            assert torch.tensor(numbers[0]).dtype == getattr(torch, name)
-            assert torch.tensor([*numbers]).dtype == getattr(torch, name)
-
-    def test_float_is_rounded_to_float32(self):
-        assert torch.tensor(0.1).item() == 0.10000000149011612
-        assert torch.tensor(0.1).item() == float(np.float32(0.1))
+    @pytest.mark.parametrize(("data", "dtype"), DTYPES.values(), ids=DTYPES)
+    def test_dtype_is_inferred_from_the_data(self, data, dtype):
+        assert torch.tensor(data).dtype == dtype
 
     def test_capital_tensor_infers_nothing(self):
         assert torch.Tensor([1, 2]).dtype == torch.float32
         assert torch.Tensor(2).shape == (2,)
 
 
-@statement("tensor.tensor-copies", notes="1.2")
+@statement("tensor.tensor-copies", notes="1.2; 1.5")
 @fault("tensor is as_tensor", torch, "tensor", lambda real: torch.as_tensor)
-@fault("tensor is from_numpy", torch, "tensor", lambda real: torch.from_numpy)
-@fault(
-    "as_tensor copies", torch, "as_tensor", lambda real: lambda data, **options: real(data, **options).clone()
-)
-@fault("as_tensor detaches a tensor", torch, "as_tensor", lambda real: lambda x: x.detach())
+@fault("tensor makes float32", torch, "tensor", lambda real: lambda data: real(data, dtype=torch.float32))
+@fault("tensor is detach", torch, "tensor", lambda real: lambda x: real(x) is None or x.detach())
+@fault("as_tensor is tensor", torch, "as_tensor", lambda real: torch.tensor)
 @fault("as_tensor makes a view of a tensor", torch, "as_tensor", lambda real: lambda x: x.view(x.shape))
 @fault("from_numpy is tensor", torch, "from_numpy", lambda real: torch.tensor)
-@fault("from_numpy copies", torch, "from_numpy", lambda real: lambda numbers: real(numbers.copy()))
-@fault(
-    "tensor makes float32", torch, "tensor", lambda real: lambda numbers: real(numbers, dtype=torch.float32)
-)
 class TestTensorCopies:
-    """tensor() copies an array: a change to one does not show in the other. as_tensor() and from_numpy()
-    share the memory of the array instead, and take none of their own.
+    """`tensor()` copies an array: a change to one does not show in the other. `as_tensor()` and
+    `from_numpy()` share the memory of the array instead, and take none of their own.
     """
 
     def test_tensor_shares_no_memory_with_its_array(self):
@@ -251,7 +140,16 @@ class TestTensorCopies:
         assert numbers.tolist() == [2, 2, 2]
         assert x.tolist() == [10, 10, 10]
 
-    def test_as_tensor_shares_the_memory_of_an_array(self):
+    def test_tensor_of_a_tensor_copies_and_warns(self):
+        x = torch.ones(3)
+
+        with pytest.warns(UserWarning, match=r"use sourceTensor\.(clone\(\)\.detach|detach\(\)\.clone)\(\)"):
+            copy = torch.tensor(x)
+        x.fill_(7)
+
+        assert copy.tolist() == [1, 1, 1]
+
+    def test_as_tensor_shares_the_memory_of_an_array_unless_it_converts(self):
         numbers = np.ones(3)
         shared, converted = torch.as_tensor(numbers), torch.as_tensor(numbers, dtype=torch.float32)
 
@@ -265,11 +163,9 @@ class TestTensorCopies:
 
         assert torch.as_tensor(x) is x
 
-    def test_from_numpy_takes_no_memory_and_tensor_that_of_the_array(self):
+    def test_tensor_takes_the_memory_of_the_array_again_and_from_numpy_none(self):
         numbers = np.ones(1000)
 
         assert allocated_bytes(lambda: torch.tensor(numbers)) == 8000
         assert allocated_bytes(lambda: torch.from_numpy(numbers)) == 0
-        assert (
-            torch.from_numpy(numbers).data_ptr() == numbers.ctypes.data
-        )  # a copy made by NumPy would not count
+        assert torch.from_numpy(numbers).data_ptr() == numbers.ctypes.data  # NumPy's copies are not counted
