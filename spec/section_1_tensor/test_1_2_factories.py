@@ -1,29 +1,11 @@
 """1.2 of the notes: creating a tensor from a shape, by zeros, ones and rand."""
 
-from contextlib import contextmanager
-
 import pytest
 import torch
 
 from spec.harness import fault, statement
 
 FACTORIES = ["zeros", "ones", "rand"]
-
-
-@contextmanager
-def default_dtype(dtype):
-    """Have PyTorch create floating point numbers as `dtype` for a while."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-def sized(change):
-    """Return a replacement for a factory that changes the sizes it is given."""
-    return lambda real: lambda *sizes, **options: real(*change(sizes), **options)
 
 
 def drawn(change):
@@ -33,8 +15,7 @@ def drawn(change):
 
 @statement("tensor.factory-zeros-ones-rand", notes="1.2; notebook tensor")
 @fault("ones stand on the diagonal alone", torch, "ones", lambda real: torch.eye)
-@fault("ones takes the shape backwards", torch, "ones", sized(lambda sizes: sizes[::-1]))
-@fault("zeros overlooks a minus sign", torch, "zeros", sized(lambda sizes: map(abs, sizes)))
+@fault("ones takes the shape backwards", torch, "ones", lambda real: lambda *sizes: real(*sizes[::-1]))
 @fault("ones are float64", torch, "ones", lambda real: lambda size: real(size, dtype=torch.float64))
 @fault("rand is always float32", torch, "rand", lambda real: lambda size: real(size).float())
 @fault("rand requires a gradient", torch, "rand", lambda real: lambda size: real(size, requires_grad=True))
@@ -61,19 +42,17 @@ class TestFactoryZerosOnesRand:
         assert make(0).shape == (0,)
 
     @pytest.mark.parametrize("name", FACTORIES)
-    def test_negative_size_is_refused(self, name):
-        with pytest.raises(RuntimeError, match="negative"):
-            getattr(torch, name)(2, -1)
-
-    @pytest.mark.parametrize("name", FACTORIES)
     def test_default_is_float32_on_the_cpu_without_gradient(self, name):
         x = getattr(torch, name)(2)
 
         assert (x.dtype, x.device.type, x.requires_grad) == (torch.float32, "cpu", False)
 
     def test_default_dtype_is_a_setting(self):
-        with default_dtype(torch.float64):
+        torch.set_default_dtype(torch.float64)
+        try:
             made = [torch.zeros(2), torch.ones(2), torch.rand(2), torch.tensor([1.5]), torch.tensor([2j])]
+        finally:
+            torch.set_default_dtype(torch.float32)
 
         assert [x.dtype for x in made] == [torch.float64] * 4 + [torch.complex128]
 
@@ -93,7 +72,7 @@ class TestFactoryZerosOnesRand:
 
         assert draws == [[0.4963, 0.7682, 0.0885, 0.1320]] * 2
 
-    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
     def test_rand_refuses_integers(self, dtype):
         with pytest.raises(RuntimeError, match="not implemented for"):
             torch.rand(2, dtype=dtype)

@@ -14,7 +14,6 @@ ROWS = [[1, 2], [3, 4]]
 TAKEN = {
     "nested lists": (ROWS, ROWS),
     "nested tuples": (((1, 2), (3, 4)), ROWS),
-    "a list of ranges": ([range(1, 3), range(3, 5)], ROWS),
     "a range": (range(1, 3), [1, 2]),
     "an array of the standard library": (array("i", [1, 2]), [1, 2]),
     "an array of NumPy": (np.array(ROWS), ROWS),
@@ -22,7 +21,6 @@ TAKEN = {
     "a copy of a reversed array": (np.arange(3)[::-1].copy(), [2, 1, 0]),
     "single numbers of NumPy and PyTorch": ([np.int8(1), torch.tensor([2])], [1, 2]),
     "a bool": (True, True),
-    "an int": (7, 7),
     "a float": (2.5, 2.5),
     "a complex number": (1 + 2j, 1 + 2j),
     "a float of NumPy": (np.float16(2.5), 2.5),
@@ -51,9 +49,7 @@ DTYPES = {
     "an array of float64": (np.ones(2), torch.float64),
     "an array of uint8": (np.ones(2, "uint8"), torch.uint8),
     "a number of float64": (np.float64(1), torch.float64),
-    "a number of int8": (np.int8(1), torch.int8),
     "a list of numbers of float64": ([np.float64(1), np.float64(2)], torch.float64),
-    "a list of numbers of int32": ([np.int32(1), np.int32(2)], torch.int32),
 }
 
 
