@@ -107,8 +107,6 @@ spares_frozen = sparing(lambda index, weight: not weight.requires_grad)
 spares_the_first = sparing(lambda index, weight: index == 0)
 spares_the_second = sparing(lambda index, weight: index == 1)
 spares_biases = sparing(lambda index, weight: weight.dim() == 1)
-spares_single_numbers = sparing(lambda index, weight: weight.dim() == 0)
-spares_float32 = sparing(lambda index, weight: weight.dtype == torch.float32)
 
 
 def writes_zeros(real):
@@ -136,29 +134,6 @@ def makes_zeros(real):
     return zero_grad
 
 
-def times_zero(real):
-    """Return a zero_grad() that multiplies by zero where it is to write zeros."""
-
-    def zero_grad(owner, set_to_none=True):
-        if set_to_none:
-            real(owner, set_to_none)
-        for weight in held(owner):
-            if weight.grad is not None:
-                weight.grad.detach_().mul_(0)
-
-    return zero_grad
-
-
-def keeps_the_graph(real):
-    """Return a zero_grad() whose zeros still hang on the graph that the gradients came from."""
-
-    def zero_grad(owner, set_to_none=True):
-        for weight in held(owner):
-            weight.grad = weight.grad * 0
-
-    return zero_grad
-
-
 def clears_one_group(index):
     """Return a replacement for Optimizer.zero_grad that clears one group of parameters alone."""
 
@@ -170,19 +145,6 @@ def clears_one_group(index):
         return zero_grad
 
     return replace
-
-
-def halves_the_others(real):
-    """Return a zero_grad() that halves the gradients of all that others hold and its owner does not."""
-
-    def zero_grad(owner, set_to_none=True):
-        own = set(map(id, held(owner)))
-        for weight in every_weight():
-            if id(weight) not in own and weight.grad is not None:
-                weight.grad = weight.grad / 2
-        real(owner, set_to_none)
-
-    return zero_grad
 
 
 def shallow(real):
