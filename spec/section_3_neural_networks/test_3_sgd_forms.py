@@ -8,8 +8,6 @@ from spec.counters import operators
 from spec.harness import QUALIFIED, fault, statement
 from spec.sgd_faults import zeros_for_none
 
-UPDATES = "optimizer.step() updates the weights"
-
 
 def make_weight(value, device, *, grad):
     """Return a weight of one number, and give it a gradient, if there is one."""
@@ -36,20 +34,38 @@ def calls(optimizer):
     return [counts[f"aten.{name}"] for name in ("add_.Tensor", "_foreach_add_.List", "_fused_sgd_.default")]
 
 
-@statement("nn.sgd-forms", notes="3 update the weights")
+@statement(
+    "nn.sgd-forms",
+    notes="3 update the weights",
+    verdict=QUALIFIED,
+    says="optimizer.step() updates the weights",
+)
 @fault("neither foreach nor fused is used", SGD, "__init__", forcing(foreach=False, fused=False))
 @fault("foreach is always used", SGD, "__init__", forcing(foreach=True, fused=False))
+@fault("fused is the default", SGD, "__init__", forcing(fused=True))
 @fault("foreach goes one by one", torch, "_foreach_add_", one_by_one)
 @fault(
-    "weights on the CPU are taken by foreach",
-    SGD,
-    "__init__",
-    lambda real: lambda o, w, lr: real(o, w, lr=lr, foreach=w[0].is_cpu),
+    "foreach adds out of place",
+    torch,
+    "_foreach_add_",
+    lambda real: (
+        lambda these, others, alpha: [
+            t.data.add_(o, alpha=alpha) for t, o in zip(these, others, strict=True) if t.requires_grad
+        ]
+    ),
 )
-@fault("fused is the default", SGD, "__init__", forcing(fused=True))
+@fault("Nesterov is ignored", SGD, "__init__", forcing(nesterov=False))
+@fault("weight decay is ignored", SGD, "__init__", forcing(weight_decay=0.0))
+@fault("maximize is ignored", SGD, "__init__", forcing(maximize=False))
+@fault("momentum is ignored", SGD, "__init__", forcing(momentum=0.0, nesterov=False))
+@fault(
+    "foreach negates in place", torch, "_foreach_neg", lambda real: lambda these: [t.neg_() for t in these]
+)
+@fault("a step takes None for zeros", SGD, "step", zeros_for_none)
 class TestSgdForms:
     """A plain step of SGD is one call for each weight, or a single call with foreach=True or fused=True. By
-    default, weights on the CPU are taken one by one, and those on CUDA by foreach.
+    default, weights on the CPU are taken one by one, and those on CUDA by foreach, which with Nesterov
+    momentum adds momentum * buffer to .grad itself.
     """
 
     def test_step_takes_weights_one_by_one_or_all_at_once(self, device):
@@ -70,78 +86,29 @@ class TestSgdForms:
         # PyTorch lists the accelerators for which it takes foreach: CUDA, XPU and those of third parties.
         assert found == ([3, 0, 0] if device.type in ("cpu", "mps") else [0, 1, 0])
 
+    @pytest.mark.parametrize(
+        ("options", "value", "gradient"),
+        [
+            pytest.param({"foreach": False}, 10, 4, id="one by one"),
+            pytest.param({"foreach": True}, 10, 6, id="foreach"),
+            pytest.param({"foreach": True, "weight_decay": 0.25}, 16 - (8 + 0.5 * 8), 4, id="with decay"),
+            pytest.param({"foreach": True, "maximize": True}, 16 + 4 + 0.5 * 4, 4, id="with maximize"),
+        ],
+    )
+    def test_foreach_with_nesterov_changes_gradients(self, device, options, value, gradient):
+        weight = make_weight(16.0, device, grad=4.0)
 
-@statement(
-    "nn.sgd-foreach-nesterov-changes-gradients", notes="3 update the weights", verdict=QUALIFIED, says=UPDATES
-)
-@fault(
-    "foreach adds out of place",
-    torch,
-    "_foreach_add_",
-    lambda real: (
-        lambda these, others, alpha: [
-            t.data.add_(o, alpha=alpha) for t, o in zip(these, others, strict=True) if t.requires_grad
-        ]
-    ),
-)
-@fault(
-    "foreach is ignored",
-    SGD,
-    "__init__",
-    lambda real: lambda o, w, foreach, **rest: real(o, w, foreach=False, **rest),
-)
-@fault("Nesterov is ignored", SGD, "__init__", lambda real: lambda o, w, nesterov, **rest: real(o, w, **rest))
-@fault("weight decay is ignored", SGD, "__init__", forcing(weight_decay=0.0))
-@fault("maximize is ignored", SGD, "__init__", forcing(maximize=False))
-@fault(
-    "negation works in place",
-    torch,
-    "_foreach_neg",
-    lambda real: lambda these: [this.neg_() for this in these],
-)
-class TestSgdForeachNesterovChangesGradients:
-    """With foreach=True and Nesterov momentum, a step adds momentum * buffer to .grad itself. With weight
-    decay or maximize, foreach leaves .grad unchanged.
-    """
+        SGD([weight], lr=1.0, momentum=0.5, nesterov=True, **options).step()
 
-    def test_foreach_with_nesterov_adds_momentum_to_the_gradient_itself(self, device):
-        left = {}
-        for foreach in (False, True):
-            weight = make_weight(16.0, device, grad=4.0)
-            SGD([weight], lr=1.0, momentum=0.5, nesterov=True, foreach=foreach).step()
-            left[foreach] = (weight.item(), weight.grad.item())
+        assert (weight.item(), weight.grad.item()) == (value, gradient)
 
-        assert left == {False: (10, 4), True: (10, 6)}
-
-    def test_foreach_with_nesterov_leaves_the_gradient_under_decay_or_maximize(self, device):
-        left = {}
-        for name, value in {"weight_decay": 0.25, "maximize": True}.items():
-            weight = make_weight(16.0, device, grad=4.0)
-            SGD([weight], lr=1.0, momentum=0.5, nesterov=True, foreach=True, **{name: value}).step()
-            left[name] = (weight.item(), weight.grad.item())
-
-        assert left == {"weight_decay": (16 - (8 + 0.5 * 8), 4), "maximize": (16 + 4 + 0.5 * 4, 4)}
-
-
-@statement("nn.sgd-fused-late-first-gradient", notes="3 update the weights", verdict=QUALIFIED, says=UPDATES)
-@fault(
-    "fused is foreach",
-    SGD,
-    "__init__",
-    lambda real: lambda o, w, fused, **rest: real(o, w, foreach=not fused, **rest),
-)
-@fault("momentum is ignored", SGD, "__init__", lambda real: lambda o, w, momentum, **rest: real(o, w, **rest))
-@fault("a step takes None for zeros", SGD, "step", zeros_for_none)
-def test_fused_momentum_refuses_a_first_gradient_that_comes_late(device):
-    """With fused=True and momentum, a weight whose first gradient comes after that of another weight is a
-    TypeError.
-    """
-    early, late = make_weight(16.0, device, grad=4.0), make_weight(16.0, device, grad=None)
-    optimizer = SGD([early, late], lr=1.0, momentum=0.5, fused=True)
-    optimizer.step()
-
-    late.grad = torch.full_like(late, 4.0)
-
-    assert (early.item(), late.item()) == (12, 16)
-    with pytest.raises(TypeError, match="got NoneType"):
+    def test_fused_momentum_refuses_a_first_gradient_that_comes_late(self, device):
+        early, late = make_weight(16.0, device, grad=4.0), make_weight(16.0, device, grad=None)
+        optimizer = SGD([early, late], lr=1.0, momentum=0.5, fused=True)
         optimizer.step()
+
+        late.grad = torch.full_like(late, 4.0)
+
+        assert (early.item(), late.item()) == (12, 16)
+        with pytest.raises(TypeError, match="got NoneType"):
+            optimizer.step()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.optim import SGD, Optimizer, sgd
 
-from spec.harness import fault, statement
+from spec.harness import each_row, fault, statement
 from spec.sgd_faults import (
     all_by_the_first_group,
     decay_apart,
@@ -32,6 +32,42 @@ def values_after_each_step(optimizer, weight, gradients):
         optimizer.step()
         values.append(weight.item())
     return values
+
+
+# Options of SGD, the gradients of its steps, and the values of a weight after each of them, from 16 on.
+TERMS = {
+    "the first gradient enters the buffer undamped": (
+        {"momentum": 0.5, "dampening": 0.75},
+        [4.0, 4.0],
+        [16 - 4, 12 - (0.5 * 4 + 0.25 * 4)],
+    ),
+    "dampening without momentum does nothing": ({"dampening": 0.75}, [4.0, 4.0], [12, 8]),
+    "momentum remembers the weight decay": (
+        {"lr": 0.5, "momentum": 0.5, "weight_decay": 0.25},
+        [0.0, 0.0],
+        [16 - 0.5 * 4, 14 - 0.5 * (0.5 * 4 + 0.25 * 14)],
+    ),
+    "Nesterov adds momentum times the new buffer to the gradient": (
+        {"momentum": 0.5, "nesterov": True},
+        [4.0, -2.0],
+        [16 - (4 + 0.5 * 4), 10 - (-2 + 0.5 * (0.5 * 4 - 2))],
+    ),
+    "maximize climbs while weights still decay": (
+        {"weight_decay": 0.25, "maximize": True},
+        [6.0, 0.0],
+        [16 - (-6 + 4), 18 - 4.5],
+    ),
+    "a missing gradient stops momentum and decay": (
+        {"momentum": 0.5, "weight_decay": 0.25},
+        [4.0, None, 4.0],
+        [16 - 8, 8, 8 - (0.5 * 8 + 4 + 2)],
+    ),
+    "a zero gradient leaves momentum and decay at work": (
+        {"momentum": 0.5, "weight_decay": 0.25},
+        [4.0, 0.0],
+        [16 - 8, 8 - (0.5 * 8 + 2)],
+    ),
+}
 
 
 @statement("nn.sgd-terms", notes="3 update the weights")
@@ -79,59 +115,24 @@ class TestSgdTerms:
     and one of zeros does not.
     """
 
-    def test_first_gradient_enters_the_buffer_undamped(self, device):
+    @each_row
+    @pytest.mark.parametrize(("options", "gradients", "expected"), TERMS.values(), ids=TERMS)
+    def test_values_of_a_weight_after_each_step_from_16(self, device, options, gradients, expected):
         weight = make_weight(16.0, device)
-        optimizer = SGD([weight], lr=1.0, momentum=0.5, dampening=0.75)
+        optimizer = SGD([weight], **{"lr": 1.0, **options})
 
-        values = values_after_each_step(optimizer, weight, [4.0, 4.0])
+        assert values_after_each_step(optimizer, weight, gradients) == expected
 
-        assert values == [16 - 4, 12 - (0.5 * 4 + 0.25 * 4)]
-        assert optimizer.state[weight]["momentum_buffer"].tolist() == [3]
+    def test_buffer_is_kept_with_momentum_alone(self, device):
+        left = {}
+        for momentum in (0.5, 0):
+            weight = make_weight(16.0, device)
+            optimizer = SGD([weight], lr=1.0, momentum=momentum, dampening=0.75)
+            values_after_each_step(optimizer, weight, [4.0, 4.0])
+            buffer = optimizer.state[weight].get("momentum_buffer")
+            left[momentum] = None if buffer is None else buffer.item()
 
-    def test_dampening_without_momentum_does_nothing(self, device):
-        weight = make_weight(16.0, device)
-        optimizer = SGD([weight], lr=1.0, dampening=0.75)
-
-        assert values_after_each_step(optimizer, weight, [4.0, 4.0]) == [12, 8]
-        assert optimizer.state[weight].get("momentum_buffer") is None
-
-    def test_momentum_remembers_the_weight_decay(self, device):
-        weight = make_weight(16.0, device)
-        optimizer = SGD([weight], lr=0.5, momentum=0.5, weight_decay=0.25)
-
-        values = values_after_each_step(optimizer, weight, [0.0, 0.0])
-
-        assert values == [16 - 0.5 * 4, 14 - 0.5 * (0.5 * 4 + 0.25 * 14)]
-
-    def test_nesterov_adds_momentum_times_the_new_buffer_to_the_gradient(self, device):
-        weight = make_weight(16.0, device)
-        optimizer = SGD([weight], lr=1.0, momentum=0.5, nesterov=True)
-
-        values = values_after_each_step(optimizer, weight, [4.0, -2.0])
-
-        assert values == [16 - (4 + 0.5 * 4), 10 - (-2 + 0.5 * (0.5 * 4 - 2))]
-
-    def test_maximize_climbs_while_weights_still_decay(self, device):
-        weight = make_weight(16.0, device)
-        optimizer = SGD([weight], lr=1.0, weight_decay=0.25, maximize=True)
-
-        assert values_after_each_step(optimizer, weight, [6.0, 0.0]) == [16 - (-6 + 4), 18 - 4.5]
-
-    def test_missing_gradient_stops_momentum_and_decay(self, device):
-        weight = make_weight(16.0, device)
-        optimizer = SGD([weight], lr=1.0, momentum=0.5, weight_decay=0.25)
-
-        values = values_after_each_step(optimizer, weight, [4.0, None, 4.0])
-
-        assert values == [16 - 8, 8, 8 - (0.5 * 8 + 4 + 2)]
-
-    def test_zero_gradient_leaves_momentum_and_decay_at_work(self, device):
-        weight = make_weight(16.0, device)
-        optimizer = SGD([weight], lr=1.0, momentum=0.5, weight_decay=0.25)
-
-        values = values_after_each_step(optimizer, weight, [4.0, 0.0])
-
-        assert values == [16 - 8, 8 - (0.5 * 8 + 2)]
+        assert left == {0.5: 3, 0: None}
 
 
 @statement("nn.sgd-groups", notes="3 update the weights")
@@ -155,44 +156,3 @@ def test_each_group_is_stepped_by_options_of_its_own(device):
 
     assert plain.item() == 8 - (4 + 0.25 * 8)
     assert other.item() == 13 - 0.5 * (0.5 * 6 + 2 + 0.25 * 13)
-
-
-@statement("nn.sgd-options-refused", notes="3 update the weights")
-@fault(
-    "momentum loses its sign",
-    SGD,
-    "__init__",
-    lambda real: lambda o, w, momentum=0.0, **rest: real(o, w, momentum=abs(momentum), **rest),
-)
-@fault(
-    "weight decay loses its sign",
-    SGD,
-    "__init__",
-    lambda real: lambda o, w, weight_decay=0.0, **rest: real(o, w, weight_decay=abs(weight_decay), **rest),
-)
-@fault(
-    "Nesterov is ignored",
-    SGD,
-    "__init__",
-    lambda real: lambda o, w, nesterov=False, **rest: real(o, w, **rest),
-)
-@fault(
-    "dampening is ignored",
-    SGD,
-    "__init__",
-    lambda real: lambda o, w, dampening=0.0, **rest: real(o, w, **rest),
-)
-def test_sgd_refuses_options_that_do_not_fit():
-    """SGD refuses a negative momentum or weight decay, and Nesterov momentum without momentum or with
-    dampening.
-    """
-    weights = [torch.zeros(1, requires_grad=True)]
-
-    with pytest.raises(ValueError, match="Invalid momentum value"):
-        SGD(weights, lr=0.1, momentum=-0.5)
-    with pytest.raises(ValueError, match="Invalid weight_decay value"):
-        SGD(weights, lr=0.1, weight_decay=-0.5)
-    with pytest.raises(ValueError, match="Nesterov momentum requires a momentum"):
-        SGD(weights, lr=0.1, nesterov=True)
-    with pytest.raises(ValueError, match="and zero dampening"):
-        SGD(weights, lr=0.1, momentum=0.5, nesterov=True, dampening=0.5)
