@@ -35,21 +35,16 @@ def gradient(net):
     return torch.cat([parameter.grad.flatten() for parameter in net.parameters()])
 
 
-def gradient_alone(inputs, targets, reduction="mean"):
+def gradient_alone(inputs, targets):
     """Return the gradient as one process computes it, without DDP."""
     net = make_net()
-    F.mse_loss(net(inputs), targets, reduction=reduction).backward()
+    F.mse_loss(net(inputs), targets).backward()
     return gradient(net)
 
 
-def gradients_alone(number=0):
-    """Return what each of two ranks would have alone, for its half of a batch."""
-    return [gradient_alone(*share) for share in shares_of(make_batch(number), (4, 4))]
-
-
-def loss_of(net, number=0):
+def loss_of(net):
     """In each of two ranks: the loss of its half of a batch, through a net or its DDP."""
-    inputs, targets = own(make_batch(number), (4, 4))
+    inputs, targets = own(make_batch(), (4, 4))
     return F.mse_loss(net(inputs), targets)
 
 

@@ -10,14 +10,10 @@ from spec.faults import then, with_options
 from spec.harness import ANSWERED, fault, statement
 from spec.section_5_data_parallel.distributed_faults import local
 from spec.section_5_data_parallel.distributed_shares import (
-    ROUNDING,
     attempt,
-    gradient,
-    gradients_alone,
     loss_of,
     make_batch,
     make_net,
-    mean,
 )
 
 DDP = nn.parallel.DistributedDataParallel
@@ -82,18 +78,6 @@ class TestWaitsForEveryGradient:
         assert ranks(2, freeze_before) == [(None, first, [True, True, False, False])] * 2
 
 
-def run_out():
-    """In each rank: as many steps as its number plus one, under join(); return .grad after each."""
-    net = make_net()
-    ddp, seen = DDP(net), []
-    with ddp.join():
-        for number in range(dist.get_rank() + 1):
-            net.zero_grad()
-            loss_of(ddp, number).backward()
-            seen.append(gradient(net).clone())
-    return seen
-
-
 def evaluate():
     """In rank 0: evaluate a net with a running mean by itself, and by its DDP; return the errors."""
     group = dist.new_group(timeout=timedelta(seconds=PATIENCE))
@@ -106,30 +90,14 @@ def evaluate():
     return errors
 
 
-def keeping_the_divisor_small(real):
-    """Fault: under join() the mean is over the ranks that still have batches."""
-    return lambda ddp: real(ddp, divide_by_initial_world_size=False)
-
-
 @statement("parallel.ddp-waits-for-every-rank", notes="5", verdict=ANSWERED, says=UNKNOWN)
 @fault("ranks keep their gradients", DDP, "forward", local)
-@fault("the mean is over ranks with batches", DDP, "join", keeping_the_divisor_small)
 @fault("buffers are not sent", DDP, "__init__", with_options(broadcast_buffers=False))
-class TestWaitsForEveryRank:
-    """What a rank does through DDP it does together with all others, and waits for them; one rank alone calls
-    the net inside. Under join() ranks may have unequal numbers of batches.
+def test_one_rank_evaluates_by_the_net_inside(ranks):
+    """What a rank does through DDP it does together with all others, and waits for them. One rank alone calls
+    the net inside, even to evaluate it.
     """
+    [alone, by_ddp], _ = ranks(2, evaluate)  # of a net with buffers, in eval()
 
-    def test_under_join_a_rank_without_a_batch_counts_as_zeros(self, ranks):
-        alone, later = gradients_alone(0), gradients_alone(1)
-
-        (first,), (same, rest) = ranks(2, run_out)
-
-        torch.testing.assert_close([first, same], [mean(alone)] * 2, **ROUNDING)
-        torch.testing.assert_close(rest, later[1] / 2, **ROUNDING)
-
-    def test_one_rank_evaluates_by_the_net_inside(self, ranks):
-        [alone, by_ddp], _ = ranks(2, evaluate)  # of a net with buffers, in eval()
-
-        assert alone is None
-        assert by_ddp is not None
+    assert alone is None
+    assert by_ddp is not None
