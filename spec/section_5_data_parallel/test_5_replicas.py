@@ -160,11 +160,9 @@ class TestUpdatesInForward:
 @statement("parallel.rest-unchanged-replicas", notes="5", verdict=QUALIFIED, says=SAYS)
 @fault("the net is the first replica", DataParallel, "replicate", faults.calling_the_net)
 @fault("an error does not name the replica", DataParallel, "parallel_apply", faults.in_this_thread)
-@fault("replicas always record", DataParallel, "parallel_apply", torch.enable_grad())
-@fault("replicas never record", DataParallel, "parallel_apply", torch.no_grad())
 class TestReplicas:
     """Within `forward()` on several devices, `self` is a replica: its weights are there by name, but
-    `parameters()` is empty. It has the grad mode of the caller, and an error in it names the replica.
+    `parameters()` is empty. An error in it names the replica.
     """
 
     @on_machines
@@ -182,16 +180,6 @@ class TestReplicas:
 
             with pytest.raises(ValueError, match=r"in replica 1 on device 1[\s\S]*no negative input"):
                 nn.DataParallel(Net(refusing))(batch)
-
-    @pytest.mark.parametrize("mode", [True, False], ids=["recording", "not recording"])
-    @on_machines
-    def test_grad_mode_of_the_caller_holds_in_the_replicas(self, machine, mode):
-        net = Net(lambda x: torch.tensor([torch.is_grad_enabled()] * len(x), device=x.device))
-
-        with machine() as devices, torch.set_grad_enabled(mode):
-            output = nn.DataParallel(net)(torch.ones(len(devices), 1, device=devices[0]))
-
-        assert output.tolist() == [mode] * len(devices)
 
 
 @statement("parallel.rest-unchanged-number", notes="5", verdict=QUALIFIED, says=SAYS)
@@ -228,8 +216,3 @@ class TestNumberForABatch:
         assert losses.tolist() == [1, 4, 7, 9]
         assert losses.mean() == 5.25
         assert batch.mean() == 4.5
-
-    @on_machines
-    def test_number_that_is_no_tensor_is_refused(self, machine):
-        with machine() as devices, pytest.raises(TypeError, match="'float' object is not iterable"):
-            nn.DataParallel(Net(lambda x: x.sum().item()))(torch.ones(4, 1, device=devices[0]))
