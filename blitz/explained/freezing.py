@@ -24,9 +24,9 @@ def freeze(part: nn.Module) -> None:
     >>> [name for name, parameter in net.named_parameters() if parameter.requires_grad]
     ['2.weight', '2.bias']
     """
-    for parameter in _expect_module(part).parameters():
-        parameter.requires_grad = False
-        parameter.grad = None
+    _expect_module(part)
+    part.requires_grad_(False)
+    part.zero_grad()
 
 
 def unfreeze(part: nn.Module) -> None:
@@ -46,13 +46,12 @@ def unfreeze(part: nn.Module) -> None:
     >>> layer.weight.requires_grad
     True
     """
-    for parameter in _expect_module(part).parameters():
-        parameter.requires_grad = True
+    _expect_module(part)
+    part.requires_grad_(True)
 
 
-def _expect_module(part: nn.Module) -> nn.Module:
+def _expect_module(part: nn.Module) -> None:
     if not isinstance(part, nn.Module):
         raise TypeError(
             f"expected a net or a layer, got {type(part).__name__}; for one tensor set requires_grad itself"
         )
-    return part
