@@ -24,7 +24,10 @@ def freeze(part: nn.Module) -> None:
     >>> [name for name, parameter in net.named_parameters() if parameter.requires_grad]
     ['2.weight', '2.bias']
     """
-    _expect_module(part)
+    if not isinstance(part, nn.Module):
+        raise TypeError(
+            f"expected a net or a layer, got {type(part).__name__}; for one tensor set requires_grad itself"
+        )
     part.requires_grad_(False)
     part.zero_grad()
 
@@ -35,9 +38,6 @@ def unfreeze(part: nn.Module) -> None:
     Their gradients begin with the next forward pass. What an optimizer remembers of them from before
     they were frozen, such as momentum, counts again.
 
-    Raises:
-        TypeError: `part` is no Module.
-
     Source: notes 2.7.
 
     >>> layer = nn.Linear(3, 2)
@@ -46,12 +46,4 @@ def unfreeze(part: nn.Module) -> None:
     >>> layer.weight.requires_grad
     True
     """
-    _expect_module(part)
     part.requires_grad_(True)
-
-
-def _expect_module(part: nn.Module) -> None:
-    if not isinstance(part, nn.Module):
-        raise TypeError(
-            f"expected a net or a layer, got {type(part).__name__}; for one tensor set requires_grad itself"
-        )

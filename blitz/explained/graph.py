@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 
@@ -44,15 +43,15 @@ def walk(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> list[
     settled by the graph alone.
 
     Args:
-        tensor: any shape and type; it requires a gradient.
+        tensor: any shape and type, computed from leaves that require a gradient.
         params: leaves by name, such as `dict(net.named_parameters())`.
 
     Raises:
-        TypeError: it is no tensor.
         ValueError: it has no graph.
 
     Source: notes 2.6, the picture of the graph.
 
+    >>> import torch
     >>> a = torch.tensor([2.0, 3.0], requires_grad=True)
     >>> for node in walk(3 * a**3, params={"a": a}):
     ...     print(node.label, node.inputs)
@@ -60,10 +59,15 @@ def walk(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> list[
     PowBackward0 (2,)
     a (2) ()
     """
+    if tensor.grad_fn is None:
+        raise ValueError(
+            "expected a tensor with a graph, got one that was not computed from leaves that require "
+            "a gradient; was it detached, or computed under torch.no_grad()?"
+        )
     names = {id(leaf): name for name, leaf in (params or {}).items()}
     inputs: dict[Any, list[Any]] = {}  # holds each node itself: PyTorch makes a new object for one let go
     finished: dict[Any, None] = {}  # in the order in which all inputs of a node were
-    stack = [_node_of(tensor)]  # a recursion would end at a thousand operations
+    stack: list[Any] = [tensor.grad_fn]  # a recursion would end at a thousand operations
     while stack:
         node = stack[-1]
         if node in inputs:
@@ -85,20 +89,6 @@ def walk(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> list[
     return nodes
 
 
-def _node_of(tensor: Tensor) -> Any:
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"expected a tensor, got {type(tensor).__name__}")
-    if not tensor.requires_grad:
-        raise ValueError(
-            "expected a tensor with a graph, got one that requires no gradient; "
-            "was it detached, or computed under torch.no_grad()?"
-        )
-    if tensor.grad_fn is not None:
-        return tensor.grad_fn
-    with torch.enable_grad():  # a leaf does not tell its node, but what is computed from it does
-        return tensor.view_as(tensor).grad_fn.next_functions[0][0]  # type: ignore[union-attr]
-
-
 def outline(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> str:
     """Tell the graph behind a tensor in lines of text, as `git log --graph` tells a history.
 
@@ -108,6 +98,7 @@ def outline(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> st
 
     Takes and raises what `walk` does.
 
+    >>> import torch
     >>> a, b = torch.tensor([2.0, 3.0], requires_grad=True), torch.tensor([6.0, 4.0], requires_grad=True)
     >>> print(outline(3 * a**3 - b**2, params={"a": a, "b": b}))
     ○ SubBackward0
@@ -151,6 +142,7 @@ def draw(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None, title: s
 
     Takes and raises what `walk` does.
 
+    >>> import torch
     >>> a = torch.tensor([2.0, 3.0], requires_grad=True)
     >>> "PowBackward0</text>" in draw(3 * a**3, params={"a": a})
     True
@@ -161,7 +153,6 @@ def draw(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None, title: s
 
     nodes = walk(tensor, params=params)
     graph = networkx.DiGraph((user, one) for user, node in enumerate(nodes) for one in node.inputs)
-    graph.add_node(0)  # a leaf by itself has no arrow
     rows = list(networkx.topological_generations(graph))  # each node in the row above its highest user
     row_of = {place: number for number, row in enumerate(rows) for place in row}
     networkx.set_node_attributes(graph, row_of, "row")
@@ -189,8 +180,6 @@ def draw(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None, title: s
                 "connectionstyle": f"arc3,rad={bend}",
                 "patchA": boxes[one],
                 "patchB": boxes[user],
-                "shrinkA": 0,
-                "shrinkB": 0,
             }
             axes.annotate("", places[user], places[one], arrowprops=arrow)
         file = io.StringIO()

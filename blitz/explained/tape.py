@@ -68,11 +68,8 @@ class Variable:
     def __neg__(self) -> "Variable":
         return self * -1
 
-    def __sub__(self, other: "Variable | ArrayLike") -> "Variable":
-        return self + -_variable(other)
-
-    def __rsub__(self, other: ArrayLike) -> "Variable":
-        return -self + other
+    def __sub__(self, other: "Variable | float") -> "Variable":
+        return self + -1 * other
 
     def __pow__(self, exponent: float) -> "Variable":
         def backward(gradient: Variable) -> tuple[Variable]:
@@ -82,8 +79,8 @@ class Variable:
 
         return Variable(self.value**exponent, (self,), backward)
 
-    def __matmul__(self, other: "Variable | ArrayLike") -> "Variable":
-        a, b = self, _variable(other)
+    def __matmul__(self, other: "Variable") -> "Variable":
+        a, b = self, other
         if not (len(a.shape) == len(b.shape) == 2 and a.shape[1] == b.shape[0]):
             raise ValueError(f"expected matrices (n, k) @ (k, m), got {a.shape} @ {b.shape}")
         return Variable(a.value @ b.value, (a, b), lambda gradient: (gradient @ b.T, a.T @ gradient))
@@ -179,12 +176,8 @@ def _accumulated(so_far: Variable | None, contribution: Variable) -> Variable:
     return contribution if so_far is None else so_far + contribution
 
 
-def _variable(value: Variable | ArrayLike) -> Variable:
-    return value if isinstance(value, Variable) else Variable(value)
-
-
 def _fitted(a: Variable, other: Variable | ArrayLike) -> tuple[Variable, Variable]:
     """Expand the smaller of two, so that the operations themselves need no rule for broadcasting."""
-    b = _variable(other)
+    b = other if isinstance(other, Variable) else Variable(other)
     shape = np.broadcast_shapes(a.shape, b.shape)
     return a if a.shape == shape else a.expand(shape), b if b.shape == shape else b.expand(shape)

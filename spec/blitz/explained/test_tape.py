@@ -51,7 +51,7 @@ EXPRESSIONS = {
     "a.relu": lambda a, b: (a.relu() * b.T).sum(),
     "a.exp": lambda a, b: (a.exp() * b.T).sum(),
     "a.log": lambda a, b: ((a * a).log() * b.T).sum(),
-    "a number": lambda a, b: (3 * (2 - a) - 4 + (5 + b.T * -1)).sum() * b.sum(),
+    "a number": lambda a, b: (3 * (2 + -a) - 4 + (5 + b.T * -1)).sum() * b.sum(),
     "broadcasting": lambda a, b: ((a + b.sum_to_size((1, 2)).T) * b.sum_to_size((1, 1)) * a).sum(),
     "shared": shared,
 }
@@ -151,14 +151,14 @@ class TestVariable:
         assert x.sum_to_size((2, 1)).value.tolist() == a.sum(1, keepdims=True).tolist()
         assert x.sum_to_size((3,)).value.tolist() == a.sum(0).tolist()
         assert x.expand((4, 2, 3)).value.tolist() == [A] * 4
-        assert numbers([3 + x, 3 - x, 3 * x, x**2]) == [y.tolist() for y in (3 + a, 3 - a, 3 * a, a**2)]
+        assert numbers([3 + x, x - 3, 3 * x, x**2]) == [y.tolist() for y in (3 + a, a - 3, 3 * a, a**2)]
         assert numbers([x.exp(), x.relu()]) == [np.exp(a).tolist(), a.clip(min=0).tolist()]
         assert (x * x).log().value.tolist() == np.log(a * a).tolist()
 
 
 REFUSED = {
     "a vector @": (
-        lambda x: x @ [1, 2, 3],
+        lambda x: x @ Variable([1, 2, 3]),
         r"^expected matrices \(n, k\) @ \(k, m\), got \(2, 3\) @ \(3,\)$",
     ),
     "several values": (
