@@ -83,13 +83,13 @@ OUTLINES = {
         ],
     ),
     "shared nodes numbered in the order of their mention": (
-        lambda a, b, h: (a * a) * h,
+        lambda a, b, h: (h * h) * a,
         [
             "○ MulBackward0",
-            "├─○ MulBackward0",
-            "│ ├─● a (2) [1] below",
-            "│ ● a (2) [1] below",
+            "├─● a (2) [1] below",
             "○ MulBackward0",
+            "├─○ MulBackward0 [2] below",
+            "○ MulBackward0 [2]",
             "├─● a (2) [1]",
             "● b (2)",
         ],
