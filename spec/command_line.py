@@ -97,7 +97,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from blitz.explained.graph import outline
+    from blitz.explained.graph import draw, outline
     from blitz.training import checkpoint
     from spec.harness.statements import catalogue
 
@@ -109,8 +109,6 @@ def _explain(arguments: argparse.Namespace) -> int:
             raise BlitzError(f"the statement {statement.id} has no graph to draw; these have: {others}")
         if arguments.svg.is_dir():
             raise BlitzError(f"{arguments.svg} is a folder; name a file for the picture")
-        from blitz.explained.graph_drawing import draw  # matplotlib takes half a second to import
-
         picture = draw(result, params=leaves, title=f"{statement.id}: {statement.sentence}")
         checkpoint.write(picture.encode(), arguments.svg)
     print(catalogue.explain(statement, NOTES))

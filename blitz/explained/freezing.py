@@ -24,9 +24,12 @@ def freeze(part: nn.Module) -> None:
     >>> [name for name, parameter in net.named_parameters() if parameter.requires_grad]
     ['2.weight', '2.bias']
     """
-    for parameter in _expect_module(part).parameters():
-        parameter.requires_grad = False
-        parameter.grad = None
+    if not isinstance(part, nn.Module):
+        raise TypeError(
+            f"expected a net or a layer, got {type(part).__name__}; for one tensor set requires_grad itself"
+        )
+    part.requires_grad_(False)
+    part.zero_grad()
 
 
 def unfreeze(part: nn.Module) -> None:
@@ -34,9 +37,6 @@ def unfreeze(part: nn.Module) -> None:
 
     Their gradients begin with the next forward pass. What an optimizer remembers of them from before
     they were frozen, such as momentum, counts again.
-
-    Raises:
-        TypeError: `part` is no Module.
 
     Source: notes 2.7.
 
@@ -46,13 +46,4 @@ def unfreeze(part: nn.Module) -> None:
     >>> layer.weight.requires_grad
     True
     """
-    for parameter in _expect_module(part).parameters():
-        parameter.requires_grad = True
-
-
-def _expect_module(part: nn.Module) -> nn.Module:
-    if not isinstance(part, nn.Module):
-        raise TypeError(
-            f"expected a net or a layer, got {type(part).__name__}; for one tensor set requires_grad itself"
-        )
-    return part
+    part.requires_grad_(True)

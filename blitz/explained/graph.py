@@ -1,15 +1,15 @@
-"""The graph that autograd records: its nodes in order, and an outline for a terminal.
+"""The graph that autograd records: its nodes in order, an outline for a terminal, and a picture.
 
 A node stands for one operation; its inputs are the nodes of the tensors that the operation took. An
 AccumulateGrad node has none: it stands for a leaf, and adds what reaches it to the leaf's gradient.
 Tensors without a gradient, such as images and targets, are not in the graph.
 """
 
+import io
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 
@@ -43,15 +43,15 @@ def walk(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> list[
     settled by the graph alone.
 
     Args:
-        tensor: any shape and type; it requires a gradient.
+        tensor: any shape and type, computed from leaves that require a gradient.
         params: leaves by name, such as `dict(net.named_parameters())`.
 
     Raises:
-        TypeError: it is no tensor.
         ValueError: it has no graph.
 
     Source: notes 2.6, the picture of the graph.
 
+    >>> import torch
     >>> a = torch.tensor([2.0, 3.0], requires_grad=True)
     >>> for node in walk(3 * a**3, params={"a": a}):
     ...     print(node.label, node.inputs)
@@ -59,10 +59,15 @@ def walk(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> list[
     PowBackward0 (2,)
     a (2) ()
     """
+    if tensor.grad_fn is None:
+        raise ValueError(
+            "expected a tensor with a graph, got one that was not computed from leaves that require "
+            "a gradient; was it detached, or computed under torch.no_grad()?"
+        )
     names = {id(leaf): name for name, leaf in (params or {}).items()}
     inputs: dict[Any, list[Any]] = {}  # holds each node itself: PyTorch makes a new object for one let go
     finished: dict[Any, None] = {}  # in the order in which all inputs of a node were
-    stack = [_node_of(tensor)]  # a recursion would end at a thousand operations
+    stack: list[Any] = [tensor.grad_fn]  # a recursion would end at a thousand operations
     while stack:
         node = stack[-1]
         if node in inputs:
@@ -84,20 +89,6 @@ def walk(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> list[
     return nodes
 
 
-def _node_of(tensor: Tensor) -> Any:
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"expected a tensor, got {type(tensor).__name__}")
-    if not tensor.requires_grad:
-        raise ValueError(
-            "expected a tensor with a graph, got one that requires no gradient; "
-            "was it detached, or computed under torch.no_grad()?"
-        )
-    if tensor.grad_fn is not None:
-        return tensor.grad_fn
-    with torch.enable_grad():  # a leaf does not tell its node, but what is computed from it does
-        return tensor.view_as(tensor).grad_fn.next_functions[0][0]  # type: ignore[union-attr]
-
-
 def outline(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> str:
     """Tell the graph behind a tensor in lines of text, as `git log --graph` tells a history.
 
@@ -107,6 +98,7 @@ def outline(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> st
 
     Takes and raises what `walk` does.
 
+    >>> import torch
     >>> a, b = torch.tensor([2.0, 3.0], requires_grad=True), torch.tensor([6.0, 4.0], requires_grad=True)
     >>> print(outline(3 * a**3 - b**2, params={"a": a, "b": b}))
     ○ SubBackward0
@@ -140,3 +132,57 @@ def outline(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> st
         stack += [(one, margin, margin) for one in branches[-1:]]
         stack += [(one, f"{margin}├─", f"{margin}│ ") for one in reversed(branches[:-1])]
     return "\n".join(lines)
+
+
+def draw(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None, title: str = "Autograd graph") -> str:
+    """Draw the graph behind a tensor, as the text of an SVG file that carries the title.
+
+    The arrows point as the computation ran, from the leaves, which are blue, down to the tensor's own node at
+    the bottom. An input that is taken twice has one arrow.
+
+    Takes and raises what `walk` does.
+
+    >>> import torch
+    >>> a = torch.tensor([2.0, 3.0], requires_grad=True)
+    >>> "PowBackward0</text>" in draw(3 * a**3, params={"a": a})
+    True
+    """
+    import networkx  # it and matplotlib take a second to import
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    nodes = walk(tensor, params=params)
+    graph = networkx.DiGraph((user, one) for user, node in enumerate(nodes) for one in node.inputs)
+    rows = list(networkx.topological_generations(graph))  # each node in the row above its highest user
+    row_of = {place: number for number, row in enumerate(rows) for place in row}
+    networkx.set_node_attributes(graph, row_of, "row")
+    places = networkx.multipartite_layout(graph, subset_key="row", align="horizontal")
+
+    # Text stays text, which can be searched and read aloud, and the file is the same in every run.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "blitz", "font.family": "monospace"}):
+        box_width = 0.1 * max(len(node.label) for node in nodes) + 0.4  # in inches
+        figure = Figure(figsize=(box_width * max(map(len, rows)), 0.8 * len(rows)))
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.axis("off")
+        axes.update_datalim(list(places.values()))  # as far as these points reach
+        axes.autoscale_view()
+        boxes = {}
+        for place, node in enumerate(nodes):
+            box = {"boxstyle": "round", "facecolor": "#eaecef" if node.shape is None else "#b6dcfe"}
+            x, y = places[place]
+            text = axes.text(x, y, node.label, ha="center", va="center", bbox=box)
+            boxes[place] = text.get_bbox_patch()
+        for user, one in graph.edges:
+            bend = 0 if row_of[one] == row_of[user] + 1 else 0.3  # around the boxes of the rows between
+            arrow: dict[str, Any] = {
+                "arrowstyle": "-|>",
+                "color": "#7d8590",  # stands out from a light page and from a dark one
+                "connectionstyle": f"arc3,rad={bend}",
+                "patchA": boxes[one],
+                "patchB": boxes[user],
+            }
+            axes.annotate("", places[user], places[one], arrowprops=arrow)
+        file = io.StringIO()
+        metadata: dict[str, Any] = {"Title": title, "Date": None}
+        figure.savefig(file, format="svg", transparent=True, bbox_inches="tight", metadata=metadata)
+    return file.getvalue()

@@ -60,27 +60,28 @@ def sgd_step(
     [tensor([5.])] [tensor([2.])]
     [tensor([5.])] [tensor([2.])]
     """
-    if lr < 0:
-        raise ValueError(f"expected lr of 0 or more, got {lr}; to climb, give maximize=True")
-    if momentum < 0:
-        raise ValueError(f"expected momentum of 0 or more, got {momentum}")
-    if weight_decay < 0:
-        raise ValueError(f"expected weight_decay of 0 or more, got {weight_decay}")
+    if min(lr, momentum, weight_decay) < 0:
+        raise ValueError(
+            "expected lr, momentum and weight_decay of 0 or more, "
+            f"got {lr}, {momentum} and {weight_decay}; to climb, give maximize=True"
+        )
     if nesterov and (momentum == 0 or dampening != 0):
         raise ValueError(
             "expected momentum above 0 and dampening 0 for Nesterov momentum, "
             f"got momentum {momentum} and dampening {dampening}"
         )
-    _expect_shapes_of(weights, gradients, "gradient")
-    _expect_shapes_of(weights, buffers, "buffer")
-
     new_weights: list[Tensor] = []
     new_buffers: list[Tensor | None] = []
     for weight, gradient, buffer in zip(weights, gradients, buffers, strict=True):
+        for name, other in (("gradient", gradient), ("buffer", buffer)):
+            if other is not None and other.shape != weight.shape:  # which broadcasting might hide
+                raise ValueError(
+                    f"expected a {name} in the shape of its weight, {tuple(weight.shape)}, "
+                    f"got {tuple(other.shape)}"
+                )
         if gradient is not None:
             change = -gradient if maximize else gradient
-            if weight_decay != 0:  # an infinite weight times 0 would be no number
-                change = change + weight_decay * weight
+            change = change + weight_decay * weight
             if momentum != 0:
                 buffer = change if buffer is None else momentum * buffer + (1 - dampening) * change
                 change = change + momentum * buffer if nesterov else buffer
@@ -88,15 +89,3 @@ def sgd_step(
         new_weights.append(weight)
         new_buffers.append(buffer)
     return new_weights, new_buffers
-
-
-def _expect_shapes_of(weights: Sequence[Tensor], others: Sequence[Tensor | None], name: str) -> None:
-    """Refuse what would not fit the weights, or would fit them by broadcasting."""
-    if len(others) != len(weights):
-        raise ValueError(f"expected one {name} or None for each of {len(weights)} weights, got {len(others)}")
-    for index, (weight, other) in enumerate(zip(weights, others, strict=True)):
-        if other is not None and other.shape != weight.shape:
-            raise ValueError(
-                f"expected {name} {index} in the shape of its weight, {tuple(weight.shape)}, "
-                f"got {tuple(other.shape)}"
-            )

@@ -1,50 +1,135 @@
-"""Our data_parallel as a whole; its parts are in test_parallel_split.py and test_parallel_replicas.py."""
+"""blitz/explained/parallel.py: shares of a batch, and a net on several devices held to the net by itself."""
+
+from collections import OrderedDict, namedtuple
 
 import pytest
 import torch
 from torch import nn
 
-from blitz.explained.parallel import data_parallel
+from blitz.explained.parallel import data_parallel, share_sizes, split
+
+Pair = namedtuple("Pair", ["left", "right"])
 
 CPUS = ["cpu", "cpu"]
-ONE_ARGUMENT = {
-    "a tensor": torch.arange(3),
-    "a list": [torch.arange(3), torch.arange(5, 8)],
-    "a dict": {"x": torch.arange(3)},
+
+# (rows, devices, sizes)
+SIZES = {
+    "even": (30, 3, [10, 10, 10]),
+    "the last gets less": (30, 4, [8, 8, 8, 6]),
+    "the last gets none": (9, 4, [3, 3, 3]),
+    "three of eight get none": (10, 8, [2, 2, 2, 2, 2]),
+    "fewer rows than devices": (2, 5, [1, 1]),
+    "one device": (7, 1, [7]),
+    "no rows": (0, 3, [0, 0, 0]),
 }
 
 
+class TestShareSizes:
+    """How many rows each device gets."""
+
+    @pytest.mark.parametrize(("rows", "devices", "sizes"), SIZES.values(), ids=SIZES)
+    def test_each_device_gets_the_rounded_up_share_until_none_is_left(self, rows, devices, sizes):
+        """⌈rows / devices⌉ for each, then what is left, then nothing; so does Tensor.chunk cut."""
+        assert share_sizes(rows, devices) == sizes
+        assert [len(share) for share in torch.empty(rows).chunk(devices)] == sizes
+
+    @pytest.mark.parametrize(("rows", "devices"), [(0, 0), (-1, 2)])
+    def test_nothing_to_share_or_nobody_to_share_with_is_refused(self, rows, devices):
+        """The sentence tells both numbers."""
+        message = f"^expected rows for at least one device, got {rows} rows and {devices} devices$"
+
+        with pytest.raises(ValueError, match=message):
+            share_sizes(rows, devices)
+
+
+ROWS = torch.arange(6).reshape(3, 2)
+
+# What is split, and the second of its two shares.
+FORMS = {
+    "a tensor": (ROWS, [[4, 5]]),
+    "a tuple": ((ROWS, 7), ([[4, 5]], 7)),
+    "a namedtuple": (Pair(ROWS, "x"), Pair([[4, 5]], "x")),
+    "a dict in order": (OrderedDict(b=ROWS, a=None), OrderedDict(b=[[4, 5]], a=None)),
+    "one in the other": ([{"p": Pair((ROWS,), ())}, []], [{"p": Pair(([[4, 5]],), ())}, []]),
+    "tensors of other lengths": ((ROWS, torch.arange(5)), ([[4, 5]], [3, 4])),
+}
+
+
+def plain(value):
+    """Return a nested form with lists for tensors."""
+    return torch.utils._pytree.tree_map_only(torch.Tensor, torch.Tensor.tolist, value)
+
+
+class TestSplit:
+    """A batch in shares."""
+
+    @pytest.mark.parametrize(("batch", "second"), FORMS.values(), ids=FORMS)
+    def test_forms_keep_their_types_and_what_is_no_tensor(self, batch, second):
+        """Each tensor is shared by itself, however deep, and its rows go to the devices in order."""
+        shares = split(batch, CPUS)
+
+        assert len(shares) == 2
+        assert plain(shares[1]) == second
+        assert type(shares[1]) is type(batch)
+
+    @pytest.mark.parametrize("dim", [1, -1])
+    def test_any_axis_can_be_split(self, dim):
+        """Axis 1 of a matrix is its last, and is split as the rows are."""
+        assert plain(split(ROWS.T, CPUS, dim=dim)) == [[[0, 2], [1, 3]], [[4], [5]]]
+
+    def test_each_share_is_moved_to_its_device(self):
+        """A share lies on its device, at whatever depth."""
+        shares = split({"inner": [torch.arange(6), 7]}, ["cpu", torch.device("meta"), "cpu"])
+
+        assert [share["inner"][0].device.type for share in shares] == ["cpu", "meta", "cpu"]
+
+    def test_tensors_that_make_other_numbers_of_shares_are_refused(self):
+        """Rows would be lost; the sentence tells each number of rows."""
+        message = r"^expected tensors that make one number of shares, got \[4, 5\] rows for 4 devices$"
+
+        with pytest.raises(ValueError, match=message):
+            split([torch.zeros(5), {"inner": torch.zeros(4)}], ["cpu"] * 4)
+
+
 def make_net():
-    """Return a small net in float64 that bends twice, so that there are second derivatives."""
-    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    """Return a net in float64 that bends, so that there are second derivatives, and has a tied weight."""
+    net = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)).double()
+    net[2].weight = net[0].weight
+    return net
 
 
-def gradients(net):
-    """Return the gradient of each parameter by name."""
-    return {name: parameter.grad for name, parameter in net.named_parameters()}
+class Counter(nn.Module):
+    """A net that counts rows in a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("rows", torch.zeros(()))
+
+    def forward(self, x):
+        """Return the count, once for each row up to now."""
+        self.rows += len(x)
+        return self.rows[None].clone()
 
 
 class TestDataParallel:
     """The whole, against the net by itself."""
 
-    @pytest.mark.parametrize("devices", [1, 2, 3, 4, 7, 12])
+    @pytest.mark.parametrize("devices", [1, 2, 4, 12])
     def test_outputs_and_gradients_are_those_of_the_net_alone(self, devices):
         """However many shares there are, the one net gets the sum of their gradients; so does the batch."""
-        net, alone = make_net(), make_net()
-        alone.load_state_dict(net.state_dict())
+        net = make_net()
         x = torch.randn(10, 3, dtype=torch.float64, requires_grad=True)
-        y = x.detach().clone().requires_grad_()
-        weights = torch.arange(20.0, dtype=torch.float64).reshape(10, 2)
+        weights = torch.arange(30.0, dtype=torch.float64).reshape(10, 3)
 
-        output, expected = data_parallel(net, x, ["cpu"] * devices), alone(y)
-        (output * weights).sum().backward()
-        (expected * weights).sum().backward()
+        output, expected = data_parallel(net, x, ["cpu"] * devices), net(x)
+        wanted = [x, *net.parameters()]
+        found = torch.autograd.grad((output * weights).sum(), wanted)
 
         torch.testing.assert_close(output, expected)
-        torch.testing.assert_close(gradients(net) | {"x": x.grad}, gradients(alone) | {"x": y.grad})
+        torch.testing.assert_close(found, torch.autograd.grad((expected * weights).sum(), wanted))
 
     def test_second_derivatives_are_those_of_the_net_alone(self):
-        """A penalty on the gradients has gradients itself, through replicas, shares and joined outputs."""
+        """A penalty on the gradients has gradients itself, through copies, shares and joined outputs."""
         net, x = make_net(), torch.randn(5, 3, dtype=torch.float64)
 
         def penalty(output):
@@ -64,28 +149,8 @@ class TestDataParallel:
         torch.testing.assert_close(output.detach().cpu(), net.cpu()(x).detach())
         torch.testing.assert_close(net.weight.grad.cpu(), x.sum(0).expand(2, 3))
 
-    def test_everything_is_moved_to_the_devices_and_the_first_gets_the_result(self):
-        """A batch on the CPU is computed on the device of the net, and the result stays there."""
-        net = nn.PReLU(device="meta")
-
-        output = data_parallel(net, torch.ones(5, 3), ["meta"] * 2)
-
-        assert (output.device.type, output.shape) == ("meta", (5, 3))
-
-    def test_training_goes_on_from_call_to_call(self):
-        """Replicas are made anew, so the second call computes with what the first step left."""
-        net, x = nn.Linear(1, 1, bias=False), torch.ones(4, 1)
-        nn.init.constant_(net.weight, 3.0)
-        optimizer = torch.optim.SGD(net.parameters(), lr=0.25)
-
-        data_parallel(net, x, CPUS).sum().backward()
-        optimizer.step()
-
-        assert net.weight.item() == 3 - 0.25 * 4
-        assert data_parallel(net, x, CPUS).tolist() == [[2.0]] * 4
-
     def test_running_mean_is_that_of_the_first_share(self):
-        """The net remembers what its first replica saw, as one batch, and nothing of the others."""
+        """The net remembers what the first share was, as one batch, and nothing of the others."""
         net, x = nn.BatchNorm1d(1, momentum=1.0), torch.arange(6.0).reshape(6, 1)
 
         data_parallel(net, x, ["cpu"] * 3)
@@ -93,82 +158,20 @@ class TestDataParallel:
         assert net.running_mean.tolist() == [0.5]
         assert net.num_batches_tracked == 1
 
-    def test_without_gradients_nothing_is_recorded(self):
-        """Under torch.no_grad the outputs are the same and have no graph."""
-        net, x = make_net(), torch.randn(5, 3, dtype=torch.float64)
+    def test_each_share_begins_with_the_buffers_that_the_net_had(self):
+        """Copies are made before the first share is computed, as replicas are."""
+        net = Counter()
 
-        with torch.no_grad():
-            output = data_parallel(net, x, CPUS)
+        assert data_parallel(net, torch.ones(5, 1), ["cpu"] * 3).tolist() == [2, 2, 1]
+        assert net.rows.item() == 2
 
-        assert not output.requires_grad
-        torch.testing.assert_close(output, net(x).detach())
-
-    def test_tuple_holds_the_positional_arguments_and_kwargs_the_others(self):
-        """Tensors among the keyword arguments are shared out, and numbers are for all."""
-
-        class Weighted(nn.Module):
-            def forward(self, a, b, *, plus, times):
-                return a - b + plus * times
-
-        a, b, plus = torch.arange(5), torch.arange(5) * 10, torch.arange(5) * 100
-
-        output = data_parallel(Weighted(), (a, b), CPUS, kwargs={"plus": plus, "times": 2})
-
-        assert output.tolist() == [0, 191, 382, 573, 764]
-
-    @pytest.mark.parametrize("batch", ONE_ARGUMENT.values(), ids=ONE_ARGUMENT)
-    def test_what_is_no_tuple_is_the_one_argument(self, batch):
-        """A list or a dict arrives as it is, in shares, and goes back so."""
-        output = data_parallel(nn.Identity(), batch, CPUS)
-
-        torch.testing.assert_close(output, batch)
-
-    def test_the_axis_of_the_samples_can_be_any(self):
-        """An LSTM counts its samples on axis 1, in its input, its output, and both states."""
-        net, x = nn.LSTM(3, 4, num_layers=2), torch.randn(6, 5, 3)
-        states = torch.randn(2, 2, 5, 4).unbind()
-
-        output = data_parallel(net, (x, states), ["cpu"] * 3, dim=1)
-
-        torch.testing.assert_close(output, net(x, states))
-
-    @pytest.mark.parametrize(("rows", "seen"), [(5, [2, 2, 1]), (4, [2, 2]), (1, [1]), (0, [0, 0, 0])])
-    def test_a_replica_is_called_for_each_share(self, rows, seen):
-        """The net itself is not; devices without rows are left out, but no rows at all are shares for all."""
+    @pytest.mark.parametrize(("rows", "shares"), [(5, [2, 2, 1]), (4, [2, 2]), (0, [0, 0, 0])])
+    def test_net_is_called_once_a_share(self, rows, shares):
+        """Devices without rows are left out, but no rows at all are shares for all."""
         net, calls = nn.Identity(), []
-        net.register_forward_hook(lambda module, args, output: calls.append((module is net, len(output))))
+        net.register_forward_hook(lambda module, args, output: calls.append(len(output)))
 
         output = data_parallel(net, torch.ones(rows, 2), ["cpu"] * 3)
 
-        assert calls == [(False, share) for share in seen]
+        assert calls == shares
         assert output.shape == (rows, 2)
-
-    def test_unused_devices_need_not_exist(self):
-        """No replica is made for a device without a share."""
-        assert data_parallel(nn.Linear(3, 2), torch.ones(1, 3), ["cpu", "cuda:99"]).shape == (1, 2)
-
-    def test_one_loss_a_share_becomes_a_vector(self):
-        """A net that returns a number has as many as there are shares."""
-
-        class Mean(nn.Module):
-            def forward(self, x):
-                return x.mean()
-
-        assert data_parallel(Mean(), torch.arange(5.0), CPUS).tolist() == [1.0, 3.5]
-
-    def test_errors_tell_the_share(self):
-        """What a layer says arrives with the number of the share it said it of."""
-        with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
-            data_parallel(nn.Linear(3, 2), torch.ones(4, 5), CPUS)
-
-        assert caught.value.__notes__ == ["(in share 1 of 2)"]
-
-    def test_net_without_arguments_is_called_once(self):
-        """There is nothing to share out; keyword arguments alone are arguments."""
-
-        class Constant(nn.Module):
-            def forward(self, times=1):
-                return torch.ones(2) * times
-
-        assert data_parallel(Constant(), (), ["cpu"] * 3).tolist() == [1, 1]
-        assert data_parallel(Constant(), (), CPUS, kwargs={"times": 3}).tolist() == [3, 3, 3, 3]

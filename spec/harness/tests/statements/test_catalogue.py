@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from blitz.explained.graph_drawing import draw
+from blitz.explained.graph import draw
 from spec.harness.children import ROOT
 from spec.harness.errors import HarnessError
 from spec.harness.statements import catalogue
