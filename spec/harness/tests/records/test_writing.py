@@ -6,27 +6,25 @@ import os
 import signal
 
 import jsonschema
-import numpy as np
 import pytest
 import torch
 
-from spec.harness.children import ROOT
 from spec.harness.errors import HarnessError
 from spec.harness.records import reading, writing
 from spec.harness.statements.contract import REASONS
 from spec.harness.statements.outcomes import OUTCOMES
 
-RECORDS = (ROOT / "spec") / "records"
-
 STATEMENTS = """
 import os, time
+import numpy as np
 
 @statement("nn.confirmed", notes="3")
 def test_confirmed(device, measured):
     "One is one."
-    measured["accuracy"] = 0.54
+    measured["accuracy"] = np.float32(0.5)
     measured["loss"] = float("nan")
-    torch.testing.assert_close(torch.tensor(1.5), torch.tensor(1.0), atol=1.0, rtol=0.0)
+    measured["values"] = torch.tensor(1), (np.float64(2), None)
+    torch.testing.assert_close(torch.ones(1), torch.ones(1))
 
 @statement("nn.refuted", notes="3", verdict=WRONG, says="one is two")
 def test_refuted():
@@ -79,33 +77,36 @@ def validate(path):
     return lines[0], {line["node"].split("::")[1]: line for line in lines[1:-1]}, lines[-1]
 
 
-def test_every_outcome_is_recorded_by_the_schema(run_spec, pytester):
+def test_every_outcome_is_recorded_by_the_schema(run_spec, pytester, monkeypatch):
     """Each way in which a statement can end has its outcome, and every line fits the JSON Schema."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda *args, **kwargs: False)
     run_spec(STATEMENTS, "--records=v.jsonl")
-    _, records, end = validate(pytester.path / "v.jsonl")
+    header, records, end = validate(pytester.path / "v.jsonl")
 
-    assert end == {
-        "kind": "end", "collected": 7, "ended": 7, "records": 7, "exit_status": 1, "seen": None
-    }  # fmt: skip
+    assert (header["torch"], header["threads"], header["data"]) == (torch.__version__, 1, "stand-in")
+    assert {"cpu", "devices", "cuda_driver", "cudnn", "nccl", "visible_devices"} <= header.keys()
+    assert {"cuda_matmul", "cuda_convolution", "cudnn_benchmark"} <= header["precision"].keys()
     assert {name: record["outcome"] for name, record in records.items()} == {
         "test_confirmed[cpu]": "confirmed",
-        "test_confirmed[accelerator]": "not checked" if not torch.accelerator.is_available() else "confirmed",
+        "test_confirmed[accelerator]": "not checked",
         "test_refuted": "refuted",
         "test_error": "error",
         "test_vacuous": "error",
         "test_timeout": "timeout",
         "test_case[7]": "confirmed",
     }
+    assert end == {
+        "kind": "end", "collected": 7, "ended": 7, "records": 7, "exit_status": 1, "seen": None
+    }  # fmt: skip
 
 
 def test_a_record_tells_what_was_measured(run_spec, pytester):
-    """Measured values, tolerance used, checks, case, seconds and what was seen stand in the record."""
+    """Measured values, checks, case, seconds and what was seen stand in the record."""
     run_spec(STATEMENTS, "--records=v.jsonl")
     _, records, _ = validate(pytester.path / "v.jsonl")
 
     confirmed = records["test_confirmed[cpu]"]
-    assert confirmed["measured"] == {"accuracy": 0.54, "loss": "nan"}
-    assert confirmed["tolerance_used"] == 0.5
+    assert confirmed["measured"] == {"accuracy": 0.5, "loss": "nan", "values": [1, [2.0, None]]}
     assert confirmed["checks"] == 1
     assert records["test_case[7]"]["params"] == {"n": "7"}
     assert records["test_refuted"]["seen"].startswith("assert 1 == 3")
@@ -150,19 +151,6 @@ def test_a_record_keeps_the_worst_of_setup_call_and_teardown(run_spec, pytester)
     assert ends == {"nn.refuted": ("refuted", 1), "nn.broken": ("error", 1), "nn.unready": ("error", 0)}
 
 
-def test_measured_values_of_numpy_and_torch_become_plain_ones():
-    """Numbers and arrays are written as JSON has them, so that they also pass between processes."""
-    measured = {
-        "a": np.float32(0.5),
-        "b": np.int64(3),
-        "c": np.ones(2),
-        "d": torch.tensor(1.5),
-        "e": (1, None),
-    }
-
-    assert writing.plain(measured) == {"a": 0.5, "b": 3, "c": [1, 1], "d": 1.5, "e": [1, None]}
-
-
 def test_collecting_leaves_an_earlier_file_alone(run_spec, pytester):
     """--collect-only records nothing, and empties nothing."""
     run_spec(STATEMENTS, "--records=v.jsonl", "-k", "case")
@@ -171,17 +159,6 @@ def test_collecting_leaves_an_earlier_file_alone(run_spec, pytester):
     run_spec(STATEMENTS, "--records=v.jsonl", "--collect-only")
 
     assert (pytester.path / "v.jsonl").read_text() == before
-
-
-def test_a_header_describes_the_environment(run_spec, pytester):
-    """The first line names PyTorch, the processor and the data."""
-    run_spec(STATEMENTS, "--records=v.jsonl", "-k", "case")
-    header, _, _ = validate(pytester.path / "v.jsonl")
-
-    assert header["torch"] == torch.__version__
-    assert header["threads"] == 1
-    assert header["data"] == "stand-in"
-    assert header["cpu"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="SIGKILL and fork are POSIX")
@@ -200,43 +177,11 @@ def test_a_killed_run_leaves_whole_lines(run_spec, pytester):
 
 
 def test_a_run_that_was_stopped_reads_as_unfinished(run_spec, pytester):
-    """After Ctrl-C, and after -x, the end of the file tells how many checks did not end."""
-    stop = '@statement("nn.stop", notes="3")\ndef test_stop():\n    "On."\n    raise KeyboardInterrupt\n\n'
-
-    with pytest.raises(KeyboardInterrupt):
-        run_spec(stop + STATEMENTS, "--records=v.jsonl")
-    with pytest.raises(reading.UnfinishedError, match=r"finish: 0 of 8 checks, exit status 2;"):
-        reading.read(pytester.path / "v.jsonl")
-
+    """After -x the end of the file tells how many checks did not end."""
     run_spec(STATEMENTS, "--records=v.jsonl", "-x")
+
     with pytest.raises(reading.UnfinishedError, match=r"finish: 3 of 7 checks, exit status 1;"):
         reading.read(pytester.path / "v.jsonl")
-
-
-@pytest.mark.slow
-def test_workers_record_checks_and_a_killed_one_is_a_crash(run_spec_on_workers, pytester):
-    """Under xdist checks are counted, and the statement that took its worker down is a crash."""
-    wanted = "confirmed or vacuous or case or deadly"
-    options = ("--records=v.jsonl", "-n1", "--max-worker-restart=0", "-k", wanted)
-    run_spec_on_workers(STATEMENTS + DEADLY, *options)
-    _, records, _ = validate(pytester.path / "v.jsonl")
-
-    assert {name: (record["outcome"], record["checks"]) for name, record in records.items()} == {
-        "test_confirmed[cpu]": ("confirmed", 1),
-        "test_confirmed[accelerator]": ("not checked", 0),
-        "test_vacuous": ("error", 0),
-        "test_case[7]": ("confirmed", 1),
-        "test_deadly": ("crashed", 0),
-    }
-
-
-def test_the_header_tells_what_a_gpu_run_needs_to_be_repeated(run_spec, pytester):
-    """Driver, libraries and what decides on precision are told, or that there are none."""
-    run_spec(STATEMENTS, "--records=v.jsonl", "-k", "case")
-    header, _, _ = validate(pytester.path / "v.jsonl")
-
-    assert {"devices", "cuda", "cuda_driver", "cudnn", "nccl", "visible_devices"} <= set(header)
-    assert {"cuda_matmul", "cuda_convolution", "cudnn_benchmark", "deterministic"} <= set(header["precision"])
 
 
 def test_a_path_that_cannot_be_written_stops_the_run(run_spec):
@@ -298,17 +243,3 @@ def test_a_line_without_room_leaves_no_half_of_it(record_file, monkeypatch):
         record_file.write(LINE)
 
     assert record_file.path.read_text() == json.dumps(LINE) + "\n"
-
-
-def test_a_run_on_a_full_disk_ends_by_one_sentence_and_status_3(run_spec, small_disk):
-    """The run stops where it can write no more: without an internal error, and with whole lines."""
-    many = STATEMENTS.replace("[7]", "range(20)")
-
-    result = run_spec(many, f"--records={small_disk / 'v.jsonl'}", "-k", "case")
-
-    text = (small_disk / "v.jsonl").read_text()
-    assert result.ret == 3
-    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
-    result.stdout.fnmatch_lines(["*v.jsonl: cannot write any more to it: No space left on device*"])
-    assert text.endswith("\n")
-    assert 1 < len([json.loads(line) for line in text.splitlines()]) < 22
