@@ -1,8 +1,6 @@
 """Reading a file of records: what a run left is told, and nothing else is believed."""
 
 import json
-import os
-import threading
 
 import pytest
 
@@ -12,30 +10,6 @@ from spec.harness.records.reading import read
 
 RUNG = {"kind": "rung", "device": "cuda:0", "rung": "kernels", "outcome": "failed", "seen": "wrong sums"}
 RUNG |= {"advice": "", "seconds": 0.1}
-
-
-def test_a_file_is_told_by_its_kinds_of_lines(write_records):
-    """The header, the rungs, the results and the end come apart."""
-    header, rungs, results, end = read(write_records(results=[{}, {"id": "nn.b"}], rungs=[RUNG]))
-
-    assert header["torch"] == "2.15.0+cpu"
-    assert rungs == [RUNG]
-    assert [result["id"] for result in results] == ["nn.a", "nn.b"]
-    assert end["ended"] == 2
-
-
-def test_a_file_is_read_once(write_records, tmp_path, capsys):
-    """A pipe, which can be read only once, is summed up as a file is."""
-    text = write_records().read_bytes()
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    writer = threading.Thread(target=pipe.write_bytes, args=[text], daemon=True)
-    writer.start()
-
-    assert main(["summary", str(pipe)]) == 0
-
-    writer.join(10)
-    assert "in all                         1          1" in capsys.readouterr().out
 
 
 def change(number, **entries):

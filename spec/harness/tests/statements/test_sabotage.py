@@ -171,15 +171,6 @@ def test_each_fault_needs_one_check_and_each_check_one_fault(run_spec, monkeypat
     result.stdout.fnmatch_lines(lines)
 
 
-@pytest.mark.slow
-def test_sabotage_runs_under_xdist(run_spec_on_workers):
-    """Workers run the matrix, and it is judged as a whole."""
-    result = run_spec_on_workers(CLASS.format(other="torch.zeros(1).numel() == 1"), "--sabotage", "-n2")
-
-    assert result.ret == 1
-    result.stdout.fnmatch_lines(["1 caught, 1 survived, 0 caught by accident, 0 missing, 1 idle"])
-
-
 def test_what_is_left_out_may_be_what_catches(run_spec):
     """A fault that no check caught is not held against a statement of which a check was left out."""
     source = CLASS.format(other="torch.zeros(1).item() == 0")

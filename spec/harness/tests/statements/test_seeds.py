@@ -5,7 +5,6 @@ import json
 import pytest
 
 from spec.harness.records.reading import read
-from spec.harness.statements.seeds import seed_of
 from spec.harness.tests.accelerator.test_devices import pretend_accelerator
 
 DRAWS = """
@@ -99,8 +98,3 @@ def test_seed_and_params_hold_no_addresses(run_spec, pytester):
     records = read(pytester.path / "v.jsonl").results
 
     assert [record["params"]["f"] for record in records] == ["relu", "<lambda>", "<object object>"]
-
-
-def test_seed_is_a_number_that_every_generator_takes(request):
-    """The seed lies in [0, 2**32) and repeats."""
-    assert 0 <= seed_of(request.node) == seed_of(request.node) < 2**32

@@ -2,8 +2,6 @@
 
 import pytest
 
-from spec.harness import fault, statement
-
 GOOD = """
 @statement("nn.good", notes="3.1")
 def test_good():
@@ -30,13 +28,6 @@ RULES = {
     "repeated_id": (
         GOOD.replace("test_good", "test_again"),
         "test_again: the id nn.good is taken by section_3/test_example.py::test_good",
-    ),
-    "repeated_id_of_one_name": (
-        "".join(
-            f'class {name}:\n    @statement("nn.same", notes="3")\n    def test_it(self):\n        "One."\n'
-            for name in ("TestA", "TestB")
-        ),
-        "TestB::test_it: the id nn.same is taken by section_3/test_*.py::TestA::test_it",
     ),
     "unittest": (
         "import unittest\nclass TestA(unittest.TestCase):\n"
@@ -92,15 +83,6 @@ def test_collection_stops_with_one_message_for_each_file_that_breaks_a_rule(make
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
-@pytest.mark.slow
-def test_collection_stops_under_xdist_too(run_spec_on_workers):
-    """A broken rule is one message under xdist as well."""
-    result = run_spec_on_workers("def test_a():\n    assert True", "-n1")
-
-    assert result.ret != 0
-    result.stdout.fnmatch_lines(["*test_a checks no statement*"])
-
-
 def test_tests_elsewhere_need_not_be_statements(run_spec):
     """What blitz promises are plain tests; the rules hold for a statement wherever it lies."""
     file = "spec/blitz/cifar10/test_data.py"
@@ -110,38 +92,3 @@ def test_tests_elsewhere_need_not_be_statements(run_spec):
     assert plain.parseoutcomes() == {"passed": 1}
     assert broken.ret == pytest.ExitCode.INTERRUPTED
     broken.stdout.fnmatch_lines(["*the notes have no heading '9'*"])
-
-
-def test_a_parametrized_statement_has_one_id(run_spec):
-    """The cases of one statement are no repetition of its id."""
-    rows = '@pytest.mark.parametrize("n", [1, 2])\n@statement'
-
-    result = run_spec(GOOD.replace("@statement", rows).replace("good()", "good(n)"))
-
-    assert result.parseoutcomes() == {"passed": 2}
-
-
-def test_a_statement_has_the_first_paragraph_and_the_faults_above_its_class():
-    """What is true is the docstring up to the first blank line; a subclass has faults of its own."""
-
-    @statement("nn.a", notes="3")
-    @fault("one", pytest, "fail", lambda real: real)
-    @fault("two", pytest, "skip", lambda real: real)
-    class TestIt:
-        """One
-        and two.
-
-        Three.
-        """
-
-        def test_it(self):
-            """Check it."""
-
-    @statement("nn.b", notes="3")
-    @fault("three", pytest, "fail", lambda real: real)
-    class TestAnother(TestIt):
-        """Two."""
-
-    assert TestIt.statement.sentence == "One and two."
-    assert [str(fault) for fault in TestIt.statement.faults] == ["one", "two"]
-    assert [str(fault) for fault in TestAnother.statement.faults] == ["three"]
