@@ -74,11 +74,6 @@ def test_a_statement_that_excuses_itself_in_another_way_fails(run_spec):
     result.stdout.fnmatch_lines(["skipped without a reason from the closed list*not today*"])
 
 
-def test_slow_statements_run_with_slow(run_spec):
-    """What trains for longer runs when it is asked for."""
-    assert run_spec(statement("a", mark="@pytest.mark.slow"), "--slow").parseoutcomes() == {"passed": 1}
-
-
 UNMET = {
     "cuda": "--require cuda: this machine shows 0 CUDA devices*CUDA_VISIBLE_DEVICES*",
     "cuda:2": "--require cuda:2: this machine shows 0 CUDA devices*",

@@ -66,61 +66,50 @@ ACCIDENTS = {
 
 def test_a_failed_check_catches_a_fault(run_spec):
     """A fault is caught by a failed assert, assert_close, pytest.fail, or a raises that did not raise."""
-    result = run_spec("".join(statement(*row, name=name) for name, row in CAUGHT.items()), "--sabotage")
+    result = run_spec("".join(statement(*row, name) for name, row in CAUGHT.items()), "--sabotage")
 
     assert (result.ret, result.parseoutcomes()) == (0, {"passed": 2 * len(CAUGHT)})  # once without a fault
-    result.stdout.fnmatch_lines(
-        [f"{len(CAUGHT)} caught, 0 survived, 0 caught by accident, 0 missing, 0 idle"]
-    )
+    totals = f"{len(CAUGHT)} caught, 0 survived, 0 caught by accident, 0 missing, 0 idle"
+    result.stdout.fnmatch_lines([totals])
 
 
 def test_what_ends_a_check_in_another_way_is_an_accident(run_spec, pytester):
     """A fault that only breaks the check fails the run, and so does a failed assert of somebody else."""
     pytester.makepyfile(some_library="def ones(*shape):\n    assert not shape, 'no shapes'")
     pytester.syspathinsert()
-    timeout = "@pytest.mark.timeout(0.3)"
-    source = "".join(
-        statement(fault, body, name, mark=timeout * (name == "timeout"))
-        for name, (fault, body, _) in ACCIDENTS.items()
-    )
+    source = "".join(statement(*row, name) for name, (*row, _) in ACCIDENTS.items())
 
-    result = run_spec(source, "--sabotage")
+    result = run_spec(source, "--sabotage", "--timeout=1")
 
     assert result.ret == 1
     for name, (*_, how) in ACCIDENTS.items():
-        accident = (
-            f"nn.{name}: 'ones are zeros' was caught by accident: no assertion failed; *::test_{name} {how}"
-        )
+        accident = f"nn.{name}: * was caught by accident: no assertion failed; *::test_{name} {how}"
         result.stdout.fnmatch_lines([accident])
     result.stdout.fnmatch_lines([f"0 caught, 0 survived, {len(ACCIDENTS)} caught by accident, *"])
 
 
-SURVIVED = "nn.ones: 'ones are zeros' survived: every check passed *"
-AMISS = {
-    "no fault": (
-        statement().replace("@fault", "# @fault"),
-        ["no fault: plant one *", "0 caught, *, 1 missing, *"],
-    ),
-    "a fault that changes nothing": (statement("lambda real: real"), [SURVIVED, "0 caught, 1 survived, *"]),
-    "a fault that only a fixture meets": (
-        "@pytest.fixture\ndef two():\n    return torch.ones(2)\n"
-        + statement(body="assert two.sum() == 2", fixtures="two"),
-        [SURVIVED, "0 caught, 1 survived, *"],
-    ),
-    "a check that fails anyway": (
-        statement(body="assert torch.ones(2).sum() == 3"),
-        ["1 caught, *, 1 red without a fault"],
-    ),
-}
+TWO = "@pytest.fixture\ndef two():\n    return torch.ones(2)\n"
+AMISS = [
+    statement(name="missing").replace("@fault", "# @fault"),
+    statement("lambda real: real", name="unchanged"),
+    TWO + statement(body="assert two.sum() == 2", name="met_by_a_fixture", fixtures="two"),
+    statement(body="assert torch.ones(2).sum() == 3", name="failing_anyway"),
+]
 
 
-@pytest.mark.parametrize(("source", "lines"), AMISS.values(), ids=AMISS)
-def test_a_statement_that_is_not_proven_able_to_fail_fails_the_run(run_spec, source, lines):
-    """Without a fault, with one that survives, or with a check that would seem to catch them all."""
-    result = run_spec(source, "--sabotage")
+def test_what_is_not_proven_able_to_fail_fails_the_run(run_spec):
+    """A statement without a fault, one that survives, a check that would seem to catch them all."""
+    result = run_spec("".join(AMISS), "--sabotage")
 
     assert result.ret == 1
-    result.stdout.fnmatch_lines(lines)
+    result.stdout.fnmatch_lines(
+        [
+            "no fault: plant one *",
+            "nn.unchanged: 'ones are zeros' survived: every check passed with the fault planted",
+            "nn.met_by_a_fixture: 'ones are zeros' survived: *",
+            "1 caught, 2 survived, 0 caught by accident, 1 missing, 2 idle, 1 red without a fault",
+        ]
+    )
 
 
 CLASS = """
@@ -179,6 +168,7 @@ def test_what_is_left_out_may_be_what_catches(run_spec):
     for result in (run_spec(slow, "--sabotage"), run_spec(source, "--sabotage", "-k", "test_ones")):
         assert result.ret == 0
         result.stdout.fnmatch_lines(["1 caught, 0 survived, *, 1 not checked"])
+    run_spec(slow, "--sabotage", "--slow").stdout.fnmatch_lines(["2 caught, 0 survived, *, 0 idle"])
 
 
 def test_a_weak_row_hides_behind_a_strong_one_unless_each_has_to_catch(run_spec):
