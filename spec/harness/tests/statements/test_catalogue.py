@@ -2,11 +2,8 @@
 
 from xml.etree import ElementTree
 
-import pytest
-
 from blitz.explained.graph_drawing import draw
 from spec.harness.children import ROOT
-from spec.harness.errors import HarnessError
 from spec.harness.statements import catalogue
 from spec.notes import NOTES
 
@@ -43,9 +40,3 @@ def test_every_graph_of_a_statement_can_be_drawn():
 
         assert picture[0].text == statement.id
         assert not any((text.text or "").startswith("leaf (") for text in picture.iter())
-
-
-def test_find_points_to_the_list_where_nothing_is_near():
-    """An id like no other is answered with the way to the list."""
-    with pytest.raises(HarnessError, match="no statement is called '§'; `blitz statements` lists them all"):
-        catalogue.find("§", NOTES)

@@ -182,13 +182,6 @@ def test_a_weak_row_hides_behind_a_strong_one_unless_each_has_to_catch(run_spec)
     each.stdout.fnmatch_lines(["nn.ones: *::test_ones[[]0] is idle: *", "1 caught, *, 1 idle"])
 
 
-def test_other_tests_are_left_out(run_spec, make_spec):
-    """What checks no statement is not run under --sabotage."""
-    make_spec("def test_plain():\n    assert True", "spec/blitz/cifar10/test_data.py")
-
-    assert run_spec(statement(), "--sabotage").parseoutcomes() == {"passed": 2, "deselected": 1}
-
-
 def test_a_fault_is_undone(run_spec):
     """PyTorch is whole again after a run, also where what was replaced is inherited."""
     real = torch.ones
