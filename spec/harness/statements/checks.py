@@ -46,23 +46,23 @@ class Tally:
     executed: int = 0
 
 
-running: list[Tally] = []  # the last one counts: a run inside a run counts for itself
+tallies: list[Tally] = []  # the last one counts: a run inside a run counts for itself
 
 
 @contextmanager
 def counted(folder: Path) -> Iterator[Tally]:
     """Give one test of the specification in `folder` a tally of its own."""
-    running.append(Tally(folder))
+    tallies.append(Tally(folder))
     try:
-        yield running[-1]
+        yield tallies[-1]
     finally:
-        running.pop()
+        tallies.pop()
 
 
 def note_check() -> None:
     """Count one executed check, if the specification made it; libraries and plugins check, too."""
-    if running and _is_within(asserting_file(), running[-1].folder):
-        running[-1].executed += 1
+    if tallies and _is_within(asserting_file(), tallies[-1].folder):
+        tallies[-1].executed += 1
 
 
 def count_checks(patch: pytest.MonkeyPatch) -> None:
