@@ -78,8 +78,9 @@ def test_what_ends_a_check_in_another_way_is_an_accident(run_spec, pytester):
     pytester.makepyfile(some_library="def ones(*shape):\n    assert not shape, 'no shapes'")
     pytester.syspathinsert()
     source = "".join(statement(*row, name) for name, (*row, _) in ACCIDENTS.items())
+    hanging = '@statement("nn.timeout"'
 
-    result = run_spec(source, "--sabotage", "--timeout=1")
+    result = run_spec(source.replace(hanging, f"@pytest.mark.timeout(1)\n{hanging}"), "--sabotage")
 
     assert result.ret == 1
     for name, (*_, how) in ACCIDENTS.items():
