@@ -66,6 +66,6 @@ def test_what_was_not_checked_is_counted_by_reason(run_spec, monkeypatch):
             "section of the notes  statements  confirmed  refuted  not checked",
             "0 of 1 GPU statements were checked",
             "not checked: 1 statement, no-accelerator: *",
-            "not checked: 1 statement, no-data: *",
+            "not checked: 1 statement, no-data: no CIFAR-10 at hand: fetch it *",
         ]
     )
