@@ -21,7 +21,7 @@ from spec.harness.runs.seats import seat_workers
 from spec.harness.runs.strict_warnings import StrictWarnings
 from spec.harness.statements.checks import count_checks
 from spec.harness.statements.contract import FORBIDDEN, check_requirements
-from spec.harness.statements.generated import draw_the_same_cases
+from spec.harness.statements.seeds import draw_the_same_cases
 from spec.harness.surroundings import keep_sockets_short, name_the_user, open_streams
 
 pytest_plugins = ["spec.harness.statements.collection", "spec.harness.statements.running"]

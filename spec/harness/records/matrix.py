@@ -1,6 +1,5 @@
 """Statement by environment: what differs between records, and whether it should."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ from packaging.version import Version
 from spec.harness.errors import HarnessError
 from spec.harness.records import summary
 from spec.harness.records.escaping import printable
-from spec.harness.records.reading import Records, read
+from spec.harness.records.reading import read
 from spec.harness.statements.outcomes import CONFIRMED, NOT_CHECKED, REFUTED, Record
 from spec.harness.statements.statement import before
 
@@ -19,7 +18,7 @@ TOLD_FIRST = ("torch", "accelerator", "python")  # where several things tell two
 
 
 class Column(NamedTuple):
-    """One environment: its records, which decided on each statement, and what no record tells of its runs."""
+    """One environment: its records, which of them decide, and what no record tells of its runs."""
 
     heading: str
     torch: str
@@ -36,34 +35,23 @@ def columns(paths: Iterable[Path], known: Sequence[str]) -> list[Column]:
     Raises:
         HarnessError: a file cannot be trusted, its run did not finish, or nothing was checked in any.
     """
-    files: dict[str, list[Records]] = {}
-    for path in paths:
-        found = read(path, known)
-        files.setdefault(json.dumps(_environment(found.header)), []).append(found)
-    environments = [json.loads(text) for text in files]
-    environments.sort(key=lambda told: (Version(told["torch"]), json.dumps(told)))
-    named = zip(_headings(environments), environments, strict=True)
-    table = [_column(heading, told["torch"], files[json.dumps(told)]) for heading, told in named]
-    if all(r["outcome"] == NOT_CHECKED for column in table for r in column.decided.values()):
+    files = [read(path, known) for path in paths]
+    told = [_flat({k: v for k, v in found.header.items() if k not in NO_ENVIRONMENT}) for found in files]
+    environments = [environment for i, environment in enumerate(told) if environment not in told[:i]]
+    environments.sort(key=lambda environment: (Version(environment["torch"]), sorted(environment.items())))
+    table = []
+    for heading, environment in zip(_headings(environments), environments, strict=True):
+        its = [found for found, where in zip(files, told, strict=True) if where == environment]
+        records = [record for found in its for record in found.results]
+        troubles = list(filter(None, map(summary.trouble, its)))
+        table.append(Column(heading, environment["torch"], records, summary.outcomes(records), troubles))
+    if all(record["outcome"] == NOT_CHECKED for column in table for record in column.records):
         raise HarnessError("no statement was checked in these files, so there is nothing to compare")
     return table
 
 
-def _column(heading: str, torch: str, files: list[Records]) -> Column:
-    # sorted, so that of two records that are equally bad the same one decides in any order of the files
-    records = sorted((record for found in files for record in found.results), key=json.dumps)
-    return Column(
-        heading, torch, records, summary.outcomes(records), sorted(filter(None, map(summary.trouble, files)))
-    )
-
-
-def _environment(header: Record) -> dict[str, str]:
-    """Return by name all that a header says of a run but its time."""
-    told = _flat({key: value for key, value in header.items() if key not in NO_ENVIRONMENT})
-    return dict(sorted(told.items()))
-
-
 def _flat(value: Any, name: str = "") -> dict[str, str]:
+    """Return by name what a header says, what it nests and lists included."""
     if isinstance(value, list):
         value = dict(enumerate(value))
     if isinstance(value, dict):
@@ -81,7 +69,7 @@ def _headings(environments: list[dict[str, str]]) -> list[str]:
         for i, (value, rivals) in enumerate(zip(values, alike, strict=True)):
             if len(rivals) > 1:
                 headings[i] = value if key == "torch" else f"{headings[i]}, {key} {value}"
-    return [printable(heading).replace("|", r"\|") for heading in headings]
+    return list(map(printable, headings))
 
 
 def report(found: list[Column], known: Sequence[str], *, whole: bool = False) -> tuple[list[str], bool]:
@@ -100,8 +88,8 @@ def report(found: list[Column], known: Sequence[str], *, whole: bool = False) ->
     shown = rows if whole else differing
     lines += [_row(f"`{name}`", _since(name, found) or "", *cells) for name, cells in shown.items()]
     if not whole:
-        agreeing = len(rows) - len(differing)
-        lines += ["", f"The other {agreeing} statements have the same outcome wherever they were run."]
+        alike = len(rows) - len(differing)
+        lines += ["", f"The other {alike} statements have the same outcome wherever they were run."]
     wrong = list(dict.fromkeys(disagreements(found)))
     if wrong:
         lines += ["", "Not as the statements say:", "", *(f"- {text}" for text in wrong)]

@@ -17,10 +17,8 @@ WORST_FIRST = (REFUTED, *BROKEN, CONFIRMED, NOT_CHECKED)
 
 def report(records: list[Record]) -> list[str]:
     """Return the lines of the whole: the table, a paragraph for what went wrong, what was not checked."""
-    lines = table(records)
-    for text in paragraphs(records):
-        lines += ["", text]
-    return [*lines, "", *gaps(records)]
+    paragraphs = [line for record in records if any_bad([record]) for line in ("", _paragraph(record))]
+    return [*table(records), *paragraphs, "", *gaps(records)]
 
 
 def of_file(found: Records) -> list[str]:
@@ -28,24 +26,20 @@ def of_file(found: Records) -> list[str]:
     header = found.header
     place = header["accelerator"] or header["cpu"]
     first = f"PyTorch {header['torch']}, Python {header['python']}, {place}, data: {header['data']}"
-    climbed = ladder.lines(found.rungs)
-    above = [
-        printable(" ".join(line.split("\n"))) for line in [first, "", *climbed, *([""] if climbed else [])]
-    ]
+    climbed = [*ladder.lines(found.rungs), ""] if found.rungs else []
+    above = [printable(" ".join(line.split("\n"))) for line in [first, "", *climbed]]
     return [*above, *report(found.results)]
 
 
 def trouble(found: Records) -> str | None:
     """Return what went wrong with a finished run that no record of a statement tells; None if nothing did."""
-    cause = ladder.first_cause(found.rungs)
-    if cause:
+    status = found.end["exit_status"]
+    if cause := ladder.first_cause(found.rungs):
         told = f"the device {cause['device']} failed the rung {cause['rung']}"
     elif found.end["seen"]:
         told = found.end["seen"]
-    elif found.end["exit_status"] and not any_bad(found.results):
-        told = (
-            f"the run ended with status {found.end['exit_status']}, though no statement is refuted or broken"
-        )
+    elif status and not any_bad(found.results):
+        told = f"the run ended with status {status}, though no statement is refuted or broken"
     else:
         return None
     return printable(" ".join(told.split()))
@@ -69,27 +63,19 @@ def outcomes(records: Iterable[Record]) -> dict[str, Record]:
 def table(records: Iterable[Record]) -> list[str]:
     """Return the table, a row a section, which begins with its number, and one for all."""
     decided = list(outcomes(records).values())
-    columns = ["statements", CONFIRMED, REFUTED, NOT_CHECKED]
+    columns = [CONFIRMED, REFUTED, NOT_CHECKED]
     if any(record["outcome"] in BROKEN for record in decided):
         columns.append("error")
-    rows = [["section of the notes", *columns]]
+    rows = [["section of the notes", "statements", *columns]]
     for section in [*sorted({record["section"] for record in decided}), "in all"]:
         here = [r["outcome"] for r in decided if section in (r["section"], "in all")]
-        if here:
-            tally = Counter("error" if outcome in BROKEN else outcome for outcome in here)
-            rows.append([section, str(len(here)), *(str(tally[column]) for column in columns[1:])])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(_cells(row, widths)) for row in rows]
-
-
-def _cells(row: list[str], widths: list[int]) -> list[str]:
-    first, *numbers = row
-    return [first.ljust(widths[0]), *(n.rjust(w) for n, w in zip(numbers, widths[1:], strict=True))]
-
-
-def paragraphs(records: Iterable[Record]) -> list[str]:
-    """Tell each case that was refuted or went wrong: what the notes say, what is true, what was seen."""
-    return [_paragraph(record) for record in records if any_bad([record])]
+        tally = Counter("error" if outcome in BROKEN else outcome for outcome in here)
+        rows.append([section, str(len(here)), *(str(tally[column]) for column in columns)])
+    first, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([name.ljust(first), *(n.rjust(width) for n, width in zip(numbers, widths, strict=True))])
+        for name, *numbers in rows
+    ]
 
 
 def _paragraph(record: Record) -> str:
@@ -104,20 +90,17 @@ def _paragraph(record: Record) -> str:
     return textwrap.fill(text, 110, subsequent_indent="    ", break_long_words=False)
 
 
-def gaps(records: Iterable[Record]) -> list[str]:
+def gaps(records: list[Record]) -> list[str]:
     """Return one line a reason: how many statements have a case that was not checked, and why."""
-    records = list(records)
     lines = []
-    gpu = {r["id"] for r in records if r["gpu"]}
-    if gpu:
+    if gpu := {r["id"] for r in records if r["gpu"]}:
         checked = {r["id"] for r in records if r["gpu"] and r["outcome"] in (CONFIRMED, REFUTED)}
         lines.append(f"{len(checked)} of {len(gpu)} GPU statements were checked")
     for reason, text in REASONS.items():
         left_out = [r for r in records if r["reason"] == reason]
         if count := len({r["id"] for r in left_out}):
             details = {r["detail"] for r in left_out}
-            text = details.pop() or text if len(details) == 1 else text
-            lines.append(
-                f"not checked: {count} {'statements' if count > 1 else 'statement'}, {reason}: {text}"
-            )
+            why = details.pop() if len(details) == 1 else None
+            statements = "statements" if count > 1 else "statement"
+            lines.append(f"not checked: {count} {statements}, {reason}: {why or text}")
     return lines

@@ -21,7 +21,7 @@ from spec.harness.children import ROOT
 from spec.harness.errors import HarnessError
 from spec.harness.statements.outcomes import Record
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SCHEMA = Path(__file__).with_name("records.schema.json")
 
 
@@ -46,7 +46,7 @@ class RecordFile:
         Raises:
             HarnessError: it cannot be written, as on a full disk; the file ends with the line before.
         """
-        line = (json.dumps(plain(record)) + "\n").encode()
+        line = (json.dumps(record) + "\n").encode()
         unwritten = memoryview(line)
         whole = os.fstat(self.file).st_size  # of lines that this process or another one has written
         try:
@@ -82,8 +82,8 @@ def header(data: str | None) -> Record:
         "schema": SCHEMA_VERSION,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "torch": str(torch.__version__),
-        "torchvision": _version("torchvision"),
-        "numpy": _version("numpy"),
+        "torchvision": _torchvision(),
+        "numpy": np.__version__,
         "python": platform.python_version(),
         **machine.describe(),
         "precision": precision_flags(),
@@ -92,8 +92,8 @@ def header(data: str | None) -> Record:
     }
 
 
-def _version(package: str) -> str | None:
+def _torchvision() -> str | None:
     try:
-        return importlib.metadata.version(package)
+        return importlib.metadata.version("torchvision")
     except importlib.metadata.PackageNotFoundError:
-        return None  # torchvision, on a release of PyTorch that has none for this Python
+        return None  # on a release of PyTorch that has none for this Python

@@ -5,7 +5,6 @@ import importlib
 import inspect
 import re
 from pathlib import Path
-from typing import Any
 
 from spec.harness.children import ROOT
 from spec.harness.errors import HarnessError
@@ -15,19 +14,15 @@ from spec.harness.statements.statement import HOLDS, VERDICTS, Statement
 
 def statements(notes: Notes) -> list[Statement]:
     """Return every statement, in the order of the notes: by heading, then as the files have them."""
-    order = [heading for its in notes.headings.values() for heading in its]
-    found = []
+    found = {}
     for path in _files(notes):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        members = list(vars(importlib.import_module(name)).values())
-        here = [_attributes(member).get("statement") for member in members]
-        its = {statement.id: statement for statement in here if isinstance(statement, Statement)}
-        found += sorted(its.values(), key=lambda statement: inspect.getsourcelines(statement.proof)[1])
-    return sorted(found, key=lambda statement: order.index(statement.heading))
-
-
-def _attributes(member: object) -> dict[str, Any]:
-    return getattr(member, "__dict__", {})  # those of a class, without what it inherits
+        for member in vars(importlib.import_module(name)).values():
+            its = getattr(member, "__dict__", {}).get("statement")  # of a class, without what it inherits
+            if isinstance(its, Statement):
+                found[its.id] = its
+    order = [heading for its in notes.headings.values() for heading in its]
+    return sorted(found.values(), key=lambda statement: order.index(statement.heading))
 
 
 def _files(notes: Notes) -> list[Path]:

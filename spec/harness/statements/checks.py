@@ -5,11 +5,12 @@ A check is an executed `assert`, a `torch.testing.assert_close`, a `pytest.raise
 
 import functools
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, ModuleType, TracebackType
+from types import FrameType
 from typing import Any
 
 import _pytest
@@ -21,32 +22,15 @@ from torch.testing._comparison import TensorLikePair
 
 from spec.harness.places import real
 
-# Source: the table of default tolerances in the documentation of torch.testing.assert_close.
-TOLERANCES = {
-    torch.float16: (1e-3, 1e-5),
-    torch.bfloat16: (1.6e-2, 1e-5),
-    torch.float32: (1.3e-6, 1e-5),
-    torch.float64: (1e-7, 1e-7),
-    torch.complex64: (1.3e-6, 1e-5),
-    torch.complex128: (1e-7, 1e-7),
-}
-
-
-def _folder(module: ModuleType) -> Path:
-    return real(module.__file__ or "").parent
-
-
 HARNESS = real(__file__).parents[1]
-CHECKERS = list(map(_folder, (_pytest, pluggy, torch.testing, numpy.testing)))
-
-
-def _is_harness(file: Path) -> bool:
-    return file.is_relative_to(HARNESS) and not file.is_relative_to(HARNESS / "tests")
+CHECKERS = [real(module.__file__ or "").parent for module in (_pytest, pluggy, torch.testing, numpy.testing)]
 
 
 @functools.cache  # Hypothesis alone passes thousands of asserts of its own in a test
-def _is_checker(file: str) -> bool:
-    return _is_harness(real(file)) or any(real(file).is_relative_to(checker) for checker in CHECKERS)
+def _is_checker(name: str) -> bool:
+    file = real(name)
+    harness = file.is_relative_to(HARNESS) and not file.is_relative_to(HARNESS / "tests")
+    return harness or any(map(file.is_relative_to, CHECKERS))
 
 
 @functools.cache
@@ -56,42 +40,35 @@ def _is_within(file: str, folder: Path) -> bool:
 
 @dataclass
 class Tally:
-    """What the running test has checked so far."""
+    """How many checks a test of the specification in `folder` has executed so far."""
 
+    folder: Path
     executed: int = 0
-    tolerance_used: float | None = None
-    folder: Path | None = None
-
-    def note(self, share_of_tolerance: float | None = None) -> None:
-        """Count one executed check, if the specification made it; libraries and plugins check, too."""
-        if self.folder is None or not _is_within(asserting_file(), self.folder):
-            return
-        self.executed += 1
-        if share_of_tolerance is not None:
-            self.tolerance_used = max(share_of_tolerance, self.tolerance_used or 0.0)
-
-    @contextmanager
-    def of_its_own(self, folder: Path) -> Iterator["Tally"]:
-        """Give one test of the specification in `folder` a tally of its own, filled when it ends.
-
-        A run inside a run counts for itself.
-        """
-        mine, around = Tally(), (self.executed, self.tolerance_used, self.folder)
-        self.executed, self.tolerance_used, self.folder = 0, None, folder
-        try:
-            yield mine
-        finally:
-            mine.executed, mine.tolerance_used = self.executed, self.tolerance_used
-            self.executed, self.tolerance_used, self.folder = around
 
 
-tally = Tally()
+tallies: list[Tally] = []  # the last one counts: a run inside a run counts for itself
+
+
+@contextmanager
+def counted(folder: Path) -> Iterator[Tally]:
+    """Give one test of the specification in `folder` a tally of its own."""
+    tallies.append(Tally(folder))
+    try:
+        yield tallies[-1]
+    finally:
+        tallies.pop()
+
+
+def note_check() -> None:
+    """Count one executed check, if the specification made it; libraries and plugins check, too."""
+    if tallies and _is_within(asserting_file(), tallies[-1].folder):
+        tallies[-1].executed += 1
 
 
 def count_checks(patch: pytest.MonkeyPatch) -> None:
     """Have `assert_close`, `pytest.raises` and `pytest.warns` counted until `patch` is undone.
 
-    Asserts are counted by pytest.
+    pytest itself tells of asserts.
 
     What `assert_close` compares, it compares on the CPU: no device is asked whether it is right.
     """
@@ -116,9 +93,8 @@ def _counted_assert_close(real: Any) -> Any:
     def assert_close(actual: Any, expected: Any, **options: Any) -> None:
         __tracebackhide__ = True
         real(actual, expected, **options)
-        if isinstance(actual, (Sequence, Mapping)) and not actual:
-            return  # nothing was compared
-        tally.note(_share_of_tolerance(actual, expected, options.get("rtol"), options.get("atol")))
+        if not isinstance(actual, (Sequence, Mapping)) or actual:  # else nothing was compared
+            note_check()
 
     return assert_close
 
@@ -139,27 +115,10 @@ def _counted_exit(real: Any) -> Any:
         __tracebackhide__ = True
         swallowed = real(self, *raised)
         if swallowed or not isinstance(self, pytest.RaisesExc):  # another error than expected goes on its way
-            tally.note()
+            note_check()
         return swallowed
 
     return leave
-
-
-def _share_of_tolerance(actual: Any, expected: Any, rtol: float | None, atol: float | None) -> float | None:
-    """Return the largest |actual - expected| / (atol + rtol |expected|), None for what has no tolerance."""
-    if not (isinstance(actual, torch.Tensor) and isinstance(expected, torch.Tensor)):
-        return None
-    if expected.dtype not in TOLERANCES or not expected.numel() or expected.is_meta:
-        return None
-    if actual.layout != torch.strided or expected.layout != torch.strided:
-        return None
-    if rtol is None or atol is None:
-        pairs = [TOLERANCES[t.dtype] for t in (actual, expected) if t.dtype in TOLERANCES]
-        rtol, atol = (max(values) for values in zip(*pairs, strict=True))
-    actual, expected = actual.detach().cpu(), expected.detach().cpu()
-    error = (actual - expected).abs().nan_to_num(0.0).double()
-    share = (error / (atol + rtol * expected.abs().double())).nan_to_num(0.0).max()
-    return float(share)
 
 
 def is_own_check(error: BaseException, folder: Path) -> bool:
@@ -167,21 +126,14 @@ def is_own_check(error: BaseException, folder: Path) -> bool:
 
     An AssertionError out of PyTorch's own code, or a timeout, is no check of the check.
     """
-    if not isinstance(error, (AssertionError, pytest.fail.Exception)):
-        return False
-    if isinstance(error, pytest.xfail.Exception):  # pytest derives it from the exception of fail
-        return False
+    failed = isinstance(error, (AssertionError, pytest.fail.Exception))
     raised_in = raising_file(error)
+    if not failed or isinstance(error, pytest.xfail.Exception):  # which pytest derives from that of fail
+        return False
     return raised_in is not None and raised_in.is_relative_to(folder)
 
 
 def raising_file(error: BaseException) -> Path | None:
     """Return the file that raised `error`, the checkers that it called left out."""
-    frame: TracebackType | None = error.__traceback__
-    found = None
-    while frame is not None:
-        file = frame.tb_frame.f_code.co_filename
-        if not _is_checker(file):
-            found = real(file)
-        frame = frame.tb_next
-    return found
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((real(file) for file in reversed(files) if not _is_checker(file)), None)

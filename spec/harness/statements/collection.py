@@ -1,6 +1,6 @@
 """What is collected: the rules that statements keep, their order, and the marks that their checks get."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from spec.harness.places import node_of, real
 from spec.harness.statements import sabotage
 from spec.harness.statements.notes import Notes
-from spec.harness.statements.statement import notes_of, problems, statement_of, uncollected
+from spec.harness.statements.statement import notes_of, statement_of
 
 MARKERS = (
     "gpu: needs an accelerator",
@@ -66,26 +66,35 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
     if report.failed:
         return report
     found: list[str] = []
-    notes = notes_of(collector.config)
-    specified = collector.path is not None and notes.holds(real(str(collector.path)))
+    specified = notes_of(collector.config).holds(real(str(collector.path)))
     if specified and report.skipped:
         found.append(f"{collector.path.name} skips itself; a check that cannot be run is not_checked(...)")
-    if specified and isinstance(collector, pytest.Module) and report.passed:
-        found += [
-            f"{name} is a statement that pytest does not collect" for name in uncollected(collector.obj)
-        ]
-    seen = collector.config.stash[SEEN_IDS]
     for item in report.result:
         if isinstance(item, pytest.Function) and (specified or statement_of(item)):
-            name = node_of(item).removeprefix("spec/").split("[")[0]
-            found += problems(name, statement_of(item), seen, notes)
-            if type(item) is not pytest.Function or "subtests" in item.fixturenames:
-                found.append(f"{name} is a unittest or has subtests, whose checks cannot be told apart")
+            found += _problems(item)
     if found:
         report.outcome = "failed"
         report.longrepr = "\n".join(dict.fromkeys(found))
         report.result = []
     return report
+
+
+def _problems(item: pytest.Function) -> Iterator[str]:
+    """Say what keeps a test from being a check of a statement."""
+    name = node_of(item).removeprefix("spec/").split("[")[0]
+    statement, notes, seen = statement_of(item), notes_of(item.config), item.config.stash[SEEN_IDS]
+    if type(item) is not pytest.Function or "subtests" in item.fixturenames:
+        yield f"{name} is a unittest or has subtests, whose checks cannot be told apart"
+    if statement is None:
+        yield f"{name} checks no statement: put it into a class below @statement(...)"
+        return
+    for heading in statement.notes.split("; "):
+        if notes.section(heading) is None:
+            known = ", ".join(heading for its in notes.headings.values() for heading in its)
+            yield f"{name}: the notes have no heading {heading!r}; expected one of {known}"
+    place = "::".join([name.partition("::")[0], *statement.proof.__qualname__.split(".")])
+    if seen.setdefault(statement.id, place) != place:
+        yield f"{name}: the id {statement.id} is taken by {seen[statement.id]}"
 
 
 @pytest.hookimpl(trylast=True)

@@ -66,19 +66,17 @@ def check_requirements(config: pytest.Config, requirements: Iterable[str]) -> se
     forbidden: set[str] = set()
     others = {name: check for its in config.hook.pytest_requirements() for name, check in its.items()}
     for requirement in requirements:
-        name, _, count = requirement.partition(":")
-        if name == "cuda" and (not count or (count.isdecimal() and int(count) > 0)):
-            _require_cuda(int(count or 1))
-            forbidden |= {"no-accelerator"} if int(count or 1) < 2 else {"no-accelerator", "too-few-devices"}
-            continue
-        if requirement not in others:
+        if cuda := re.fullmatch(r"cuda(?::([1-9]\d*))?", requirement):
+            forbidden |= _require_cuda(int(cuda[1] or 1))
+        elif requirement in others:
+            forbidden |= others[requirement]()
+        else:
             known = ", ".join(["cuda", "cuda:N (N devices)", *others])
             raise pytest.UsageError(f"unknown requirement {requirement!r}: expected one of {known}")
-        forbidden |= others[requirement]()
     return forbidden
 
 
-def _require_cuda(count: int) -> None:
+def _require_cuda(count: int) -> set[str]:
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if found < count:
         raise pytest.UsageError(
@@ -86,3 +84,4 @@ def _require_cuda(count: int) -> None:
             f"PyTorch {torch.__version__}; look at nvidia-smi, at CUDA_VISIBLE_DEVICES, and whether "
             "torch.version.cuda names a CUDA build that the driver supports"
         )
+    return {"no-accelerator"} if count == 1 else {"no-accelerator", "too-few-devices"}

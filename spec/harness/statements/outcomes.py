@@ -33,7 +33,6 @@ class Found:
     detail: str | None = None
     seen: str | None = "the process that ran the test ended without a report"
     measured: dict[str, Any] = field(default_factory=dict)
-    tolerance_used: float | None = None
     checks: int = 0
     seconds: float = 0.0
 
@@ -78,17 +77,10 @@ def outcome_of(
     if isinstance(error, NotChecked) and not report.failed:
         return NOT_CHECKED, error.reason, None
     # Hypothesis tells the case that it found in a note
-    seen = "\n".join([_text(error)[:1000] or type(error).__name__, *getattr(error, "__notes__", [])])
+    seen = "\n".join([str(error)[:1000] or type(error).__name__, *getattr(error, "__notes__", [])])
     if report.when == "call" and is_own_check(error, specification(item)):
         return REFUTED, None, seen
     raised_in = raising_file(error)
     if raised_in is not None and raised_in.name == "pytest_timeout.py":
         return TIMEOUT, None, seen
     return ERROR, None, f"{type(error).__name__}: {seen}"
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as another:
-        return f"an error that cannot tell what it is ({type(another).__name__})"

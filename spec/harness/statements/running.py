@@ -10,11 +10,11 @@ from spec.harness.accelerator.devices import accelerator, device, has_hardware, 
 from spec.harness.places import specification
 from spec.harness.records.writing import plain
 from spec.harness.statements import outcomes, sabotage
-from spec.harness.statements.checks import tally
+from spec.harness.statements.checks import counted, note_check
 from spec.harness.statements.contract import FORBIDDEN, NotChecked, not_checked
 from spec.harness.statements.outcomes import Found
 from spec.harness.statements.seeds import seed_from, seed_of, sow
-from spec.harness.statements.statement import before, since_of, statement_of, why_too_old
+from spec.harness.statements.statement import before, since_of, statement_of
 
 __all__ = ["device", "measured", "start_from_own_seed"]
 
@@ -27,7 +27,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     item.stash[FOUND] = Found()
     since = since_of(item)
     if since and before(torch.__version__, since) and not item.config.option.history:
-        not_checked("torch-too-old", why_too_old(torch.__version__, since))
+        not_checked("torch-too-old", f"true since PyTorch {since}, this is {torch.__version__}")
     if item.get_closest_marker("slow") and not item.config.option.slow:
         not_checked("slow")
     _check_devices(item)
@@ -73,7 +73,7 @@ def measured(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def pytest_assertion_pass(item: pytest.Item, lineno: int, orig: str, expl: str) -> None:
     """Count an executed assert."""
-    tally.note()
+    note_check()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -83,14 +83,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
         planted: Any = pyfuncitem.callspec.params["sabotage"]
         return (yield from sabotage.under(pyfuncitem, planted))
     try:
-        with tally.of_its_own(specification(pyfuncitem)) as mine:
+        with counted(specification(pyfuncitem)) as tally:
             result = yield
     finally:
         found = pyfuncitem.stash[FOUND]
-        found.checks, found.tolerance_used = mine.executed, mine.tolerance_used
+        found.checks = tally.executed
         taken, found.measured = found.measured, {}
         found.measured = plain(taken)  # what cannot be written down fails the test here, not the run later
-    if not mine.executed:
+    if not tally.executed:
         pytest.fail("vacuous: the test ended without one executed check", pytrace=False)
     return result
 

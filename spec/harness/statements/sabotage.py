@@ -3,6 +3,7 @@
 Every fault has to be caught by an assertion of at least one check, and every check has to catch a fault.
 """
 
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from types import CodeType
@@ -13,7 +14,6 @@ import pytest
 from spec.harness.places import node_of, specification
 from spec.harness.statements.checks import is_own_check
 from spec.harness.statements.contract import NotChecked
-from spec.harness.statements.seeds import cases
 from spec.harness.statements.statement import Fault, Statement, statement_of
 
 CAUGHT = "caught"
@@ -36,7 +36,6 @@ class Cell(NamedTuple):
     fault: str
     check: str
     row: str  # the test's name without the fault
-    case: str  # the row on whatever device
     each_row: bool
     result: str
     seen: str
@@ -98,13 +97,16 @@ def left_out(item: pytest.Item) -> None:
 def _note(item: pytest.Function, sabotage: Fault | str, result: str, seen: str = "") -> None:
     statement = statement_of(item)
     assert statement is not None
-    row = node_of(item).removesuffix(f"{sabotage}]").rstrip("-")
-    row = row.removesuffix("[") if row.endswith("[") else f"{row}]"
-    each = item.get_closest_marker("each_row") is not None
-    check = item.function.__name__
-    case = f"{check} {sorted((name, value) for name, value in cases(item).items() if name != 'device')}"
+    test, case = node_of(item).partition("[")[0], item.callspec.id.removesuffix(str(sabotage)).rstrip("-")
     item.stash[CELL] = Cell(
-        statement.id, statement.checks, str(sabotage), check, row, case, each, result, " ".join(seen.split())
+        statement.id,
+        statement.checks,
+        str(sabotage),
+        item.function.__name__,
+        f"{test}[{case}]" if case else test,
+        item.get_closest_marker("each_row") is not None,
+        result,
+        " ".join(seen.split()),
     )
 
 
@@ -112,39 +114,42 @@ def judged(cells: Iterable[Cell]) -> tuple[Counter[str], list[str]]:
     """Return how many faults came to what, and a sentence for each fault and check that is amiss."""
     totals: Counter[str] = Counter({CAUGHT: 0, SURVIVED: 0, ACCIDENT: 0, MISSING: 0, IDLE: 0})
     found = []
-    by_statement = defaultdict(list)
-    for cell in cells:
-        by_statement[cell.statement].append(cell)
-    for name_of_statement, its in by_statement.items():
-        ran = {(cell.fault, cell.case) for cell in its if cell.result != LEFT_OUT}
+    for name, its in _grouped(cells, lambda cell: cell.statement).items():
+        totals.update({cell.result for cell in its} & {MISSING, RED})
+        ran = {_on_any_device(cell) for cell in its if cell.result != LEFT_OUT}
+        planted = [cell for cell in its if cell.fault not in (WHOLE, MISSING)]
         # what is left out on an accelerator and runs on the CPU is not left out
-        planted = [
-            cell
-            for cell in its
-            if cell.fault not in (WHOLE, MISSING)
-            and not (cell.result == LEFT_OUT and (cell.fault, cell.case) in ran)
-        ]
-        kinds = {cell.result for cell in its}
-        totals.update([MISSING] * (MISSING in kinds) + [RED] * (RED in kinds))
-        for name in dict.fromkeys(cell.fault for cell in planted):
-            column = [cell for cell in planted if cell.fault == name]
+        planted = [cell for cell in planted if cell.result != LEFT_OUT or _on_any_device(cell) not in ran]
+        for fault, column in _grouped(planted, lambda cell: cell.fault).items():
             result = _of_fault(column)
             totals[result] += 1
             if result == SURVIVED:
-                found.append(
-                    f"{name_of_statement}: {name!r} survived: every check passed with the fault planted"
-                )
+                found.append(f"{name}: {fault!r} survived: every check passed with the fault planted")
             if result == ACCIDENT:
                 cell = next(cell for cell in column if cell.result == ACCIDENT)
-                found.append(
-                    f"{name_of_statement}: {name!r} was caught by accident: no assertion failed; "
-                    f"{cell.row} {cell.seen}"
-                )
-        for row, wanted in _rows(planted).items():
-            if not any(cell.result in (CAUGHT, LEFT_OUT) for cell in wanted):
+                how = f"no assertion failed; {cell.row} {cell.seen}"
+                found.append(f"{name}: {fault!r} was caught by accident: {how}")
+        for check, rows in _grouped(planted, _has_to_catch).items():
+            if not {cell.result for cell in rows} & {CAUGHT, LEFT_OUT}:
                 totals[IDLE] += 1
-                found.append(f"{name_of_statement}: {row} is idle: it catches no fault of the statement")
+                found.append(f"{name}: {check} is idle: it catches no fault of the statement")
     return totals, found
+
+
+def _grouped(cells: Iterable[Cell], key: Callable[[Cell], str]) -> dict[str, list[Cell]]:
+    groups = defaultdict(list)
+    for cell in cells:
+        groups[key(cell)].append(cell)
+    return groups
+
+
+def _on_any_device(cell: Cell) -> tuple[str, str]:
+    return cell.fault, cell.row.replace("accelerator", "cpu")
+
+
+def _has_to_catch(cell: Cell) -> str:
+    """Return what has to catch a fault: the check, or each of its rows where it asks for that."""
+    return cell.row if cell.each_row else cell.row.partition("[")[0]
 
 
 def _of_fault(column: list[Cell]) -> str:
@@ -157,23 +162,10 @@ def _of_fault(column: list[Cell]) -> str:
     return ACCIDENT if ACCIDENT in results else SURVIVED
 
 
-def _rows(planted: list[Cell]) -> dict[str, list[Cell]]:
-    """Return the cells of each check, or of each of its rows where it asks for that."""
-    rows = defaultdict(list)
-    for cell in planted:
-        rows[cell.row if cell.each_row else cell.row.partition("[")[0]].append(cell)
-    return rows
-
-
 def raised_through(error: BaseException, fault: Callable[..., Any]) -> bool:
     """Tell whether `error` came up through the fault itself, whose own assert is no check."""
     own = set(_codes(fault.__code__)) if hasattr(fault, "__code__") else set()
-    frame = error.__traceback__
-    while frame is not None:
-        if frame.tb_frame.f_code in own:
-            return True
-        frame = frame.tb_next
-    return False
+    return any(frame.f_code in own for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

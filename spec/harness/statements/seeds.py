@@ -4,6 +4,7 @@ import hashlib
 import random
 import re
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -34,11 +35,7 @@ def cases(item: pytest.Item) -> dict[str, str]:
 
 def _text(value: object) -> str:
     """Return a value as text that is the same in every process: without its address."""
-    try:
-        text = getattr(value, "__name__", None) or str(value)
-    except Exception:  # of a value that cannot tell what it is; its test, and not the run, may fail by it
-        text = type(value).__name__
-    return re.sub(r" at 0x[0-9a-f]+", "", text)
+    return re.sub(r" at 0x[0-9a-f]+", "", getattr(value, "__name__", None) or str(value))
 
 
 def sow(seed: int) -> None:
@@ -46,3 +43,22 @@ def sow(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def draw_the_same_cases(*, shrink: bool) -> None:
+    """Let Hypothesis draw the same cases in every run, and make a failing one small if `shrink`."""
+    phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+    hypothesis.settings.register_profile(
+        "blitz",
+        deadline=None,  # the machine's speed decides nothing
+        database=None,
+        derandomize=True,
+        phases=[*phases, hypothesis.Phase.shrink] if shrink else phases,
+        report_multiple_bugs=False,
+        suppress_health_check=[
+            hypothesis.HealthCheck.function_scoped_fixture,  # a device stays the same in every case
+            hypothesis.HealthCheck.differing_executors,  # pytest makes an instance of a class for each test
+            hypothesis.HealthCheck.too_slow,
+        ],
+    )
+    hypothesis.settings.load_profile("blitz")

@@ -1,9 +1,8 @@
 """Statements and their faults: the decorators, and the rules that collection enforces."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, TypeVar
 
 import pytest
@@ -106,10 +105,33 @@ def statement(
     """
 
     def attach(proof: Proof) -> Proof:
-        proof.statement = Statement(id, notes, verdict, says, graph, proof)  # type: ignore[attr-defined]
+        made = Statement(id, notes, verdict, says, graph, proof)
+        if problem := _problem(made):
+            raise RuleError(f"{proof.__qualname__}: {problem}")
+        proof.statement = made  # type: ignore[attr-defined]
         return proof
 
     return attach
+
+
+class RuleError(pytest.Collector.CollectError):
+    """A statement breaks a rule: pytest shows the sentence, and runs nothing."""
+
+
+def _problem(statement: Statement) -> str | None:
+    """Say which rule a statement breaks by itself."""
+    *classes, name = statement.proof.__qualname__.rpartition("<locals>.")[2].split(".")
+    is_class = inspect.isclass(statement.proof)
+    collected = name.startswith("Test" if is_class else "test") and statement.checks
+    if not collected or not all(around.startswith("Test") for around in classes):
+        return f"pytest does not collect the statement {statement.id}: expected Test... or test_..."
+    if not statement.sentence:
+        return f"the statement {statement.id} has no docstring; its first paragraph is what is true"
+    if statement.verdict not in VERDICTS:
+        return f"unknown verdict {statement.verdict!r}; expected one of {', '.join(VERDICTS)}"
+    if statement.verdict != HOLDS and not statement.says:
+        return f"the verdict is {statement.verdict!r}, so says= must tell what the notes say"
+    return None
 
 
 def fault(name: str, owner: Any, attribute: str, replace: Callable[[Any], Any]) -> Callable[[Proof], Proof]:
@@ -124,6 +146,10 @@ def fault(name: str, owner: Any, attribute: str, replace: Callable[[Any], Any]) 
 
     def attach(proof: Proof) -> Proof:
         below = vars(proof).get("faults", [])
+        if not name.isascii():
+            raise RuleError(f"{name!r} cannot be typed after -k: use ASCII in the names of faults")
+        if name in map(str, below):
+            raise RuleError(f"{proof.__qualname__}: two faults are called {name!r}")
         proof.faults = [Fault(name, owner, attribute, replace), *below]  # type: ignore[attr-defined]
         return proof
 
@@ -137,16 +163,6 @@ def before(release: str, since: str) -> bool:
     (True, False, False)
     """
     return Version(release) < Version(since)
-
-
-def why_too_old(release: str, since: str) -> str:
-    """Say why a check that passes since another release is not run.
-
-    >>> why_too_old("2.9.0a0+git", "2.9")
-    'true since PyTorch 2.9, this is 2.9.0a0+git, which counts as before 2.9'
-    """
-    early = before(release, since) and not before(Version(release).base_version, since)
-    return f"true since PyTorch {since}, this is {release}" + (f", which counts as before {since}" * early)
 
 
 def notes_of(config: pytest.Config) -> Notes:
@@ -169,50 +185,3 @@ def since_of(item: Any) -> str | None:
     """Return the first PyTorch release on which a collected test passes, None for all that are supported."""
     releases = [mark.args[0] for mark in item.iter_markers("since")]
     return max(releases, key=Version, default=None)
-
-
-def uncollected(module: ModuleType) -> Iterable[str]:
-    """Name the statements of a module that pytest does not collect, by the names of function and class."""
-    for name, value in vars(module).items():
-        if inspect.isclass(value) and value.__module__ == module.__name__:
-            tests = [test for test in vars(value) if hasattr(vars(value)[test], "statement")]
-            lost = tests if not name.startswith("Test") else [t for t in tests if not t.startswith("test")]
-            yield from (f"{name}.{test}" for test in lost)
-            own = vars(value).get("statement")
-            if own and not (name.startswith("Test") and own.checks):
-                yield name
-        elif hasattr(value, "statement") and not inspect.isclass(value) and not name.startswith("test"):
-            yield name
-
-
-def problems(name: str, statement: Statement | None, seen: dict[str, str], notes: Notes) -> Iterable[str]:
-    """Say what keeps the test `name` from being a check of a statement.
-
-    Args:
-        name: of the test, with its file.
-        statement: what it checks.
-        seen: maps each id so far to the name of its class or function; this adds to it.
-        notes: those that have the heading.
-    """
-    if statement is None:
-        yield f"{name} checks no statement: put it into a class below @statement(...)"
-        return
-    if not statement.sentence:
-        yield f"{name}: the statement {statement.id} has no docstring; its first paragraph is what is true"
-    if statement.verdict not in VERDICTS:
-        yield f"{name}: unknown verdict {statement.verdict!r}; expected one of {', '.join(VERDICTS)}"
-    elif statement.verdict != HOLDS and not statement.says:
-        yield f"{name}: the verdict is {statement.verdict!r}, so says= must tell what the notes say"
-    for heading in statement.notes.split("; "):
-        if notes.section(heading) is None:
-            known = ", ".join(heading for its in notes.headings.values() for heading in its)
-            yield f"{name}: the notes have no heading {heading!r}; expected one of {known}"
-    names = [fault.name for fault in statement.faults]
-    for name_of_fault in names:
-        if not name_of_fault.isascii():
-            yield f"{name}: {name_of_fault!r} cannot be typed after -k: use ASCII in the names of faults"
-    for twice in {fault for fault in names if names.count(fault) > 1}:
-        yield f"{name}: two faults of {statement.id} are called {twice!r}"
-    place = "::".join([name.partition("::")[0], *statement.proof.__qualname__.split(".")])
-    if seen.setdefault(statement.id, place) != place:
-        yield f"{name}: the id {statement.id} is taken by {seen[statement.id]}"

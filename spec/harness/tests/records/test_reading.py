@@ -1,41 +1,15 @@
 """Reading a file of records: what a run left is told, and nothing else is believed."""
 
 import json
-import os
-import threading
 
 import pytest
 
 from spec.command_line import main
 from spec.harness.errors import HarnessError
-from spec.harness.records.reading import UnfinishedError, read
+from spec.harness.records.reading import read
 
 RUNG = {"kind": "rung", "device": "cuda:0", "rung": "kernels", "outcome": "failed", "seen": "wrong sums"}
 RUNG |= {"advice": "", "seconds": 0.1}
-
-
-def test_a_file_is_told_by_its_kinds_of_lines(write_records):
-    """The header, the rungs, the results and the end come apart."""
-    header, rungs, results, end = read(write_records(results=[{}, {"id": "nn.b"}], rungs=[RUNG]))
-
-    assert header["torch"] == "2.15.0+cpu"
-    assert rungs == [RUNG]
-    assert [result["id"] for result in results] == ["nn.a", "nn.b"]
-    assert end["ended"] == 2
-
-
-def test_a_file_is_read_once(write_records, tmp_path, capsys):
-    """A pipe, which can be read only once, is summed up as a file is."""
-    text = write_records().read_bytes()
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    writer = threading.Thread(target=pipe.write_bytes, args=[text], daemon=True)
-    writer.start()
-
-    assert main(["summary", str(pipe)]) == 0
-
-    writer.join(10)
-    assert "in all                         1          1" in capsys.readouterr().out
 
 
 def change(number, **entries):
@@ -43,7 +17,7 @@ def change(number, **entries):
 
     def changed(lines):
         line = json.loads(lines[number]) | entries
-        lines[number] = json.dumps({key: value for key, value in line.items() if value is not ...})
+        lines[number] = json.dumps({key: value for key, value in line.items() if value is not ...}).encode()
         return lines
 
     return changed
@@ -54,54 +28,29 @@ def put(number, text):
     return lambda lines: [*lines[:number], text, *lines[number:][1:]]
 
 
-DEEP = '{"kind": "result", "measured": ' + "[" * 100_000 + "]" * 100_000 + "}"
 UNTRUSTED = {
-    "nothing": (lambda lines: [], "v.jsonl: expected the records of a run, whose first line is a header"),
-    "text": (lambda lines: ["hello"], "line 1: expected JSON: Expecting value at column 1"),
-    "no header": (
-        lambda lines: lines[1:],
-        "v.jsonl: expected the records of a run, whose first line is a header",
-    ),
-    "a list": (lambda lines: ["[]"], "v.jsonl: expected the records of a run, whose first line is a header"),
-    "version 1": (
+    "no header": (lambda lines: lines[1:], "v.jsonl: expected the records of a run, whose first line is a"),
+    "an older version": (
         change(0, schema=1),
-        "v.jsonl: expected schema version 3, got 1; write it again with `blitz verify --records v.jsonl`",
+        "v.jsonl: expected schema version 4, got 1; write it again with `blitz verify --records v.jsonl`",
     ),
-    "a version that is text": (
-        change(0, schema="\n2"),
-        r"v.jsonl: expected schema version 3, got '\n2'; write",
+    "two files": (
+        lambda lines: lines + lines,
+        "line 4: a line of kind end within the file, as where two files",
     ),
-    "two files": (lambda lines: lines + lines, "line 4: the end of the run, but lines follow, as where two"),
-    "two unfinished files": (lambda lines: lines[:3] * 2, "line 4: a second header, as where two files were"),
-    "a second end": (lambda lines: [*lines, lines[-1]], "line 4: the end of the run, but lines follow"),
-    "a list in the middle": (put(1, "[1]"), "line 2: expected an object whose kind is one of header, rung,"),
-    "an unknown kind": (change(1, kind=["result"]), "line 2: expected an object whose kind is one of header"),
-    "an unknown outcome": (change(1, outcome="fine"), "line 2: outcome: 'fine' is not one of ['confirmed',"),
+    "a damaged line": (put(1, b'{"kind": "res'), "line 2: expected JSON: Unterminated string starting at"),
+    "a deep nest": (
+        put(1, b"[" * 100_000 + b"]" * 100_000),
+        "line 2: expected JSON: maximum recursion depth",
+    ),
+    "half a character": (put(1, b'"caf\xe9"'), "line 2: expected JSON: 'utf-8' codec can't decode byte 0xe9"),
+    "no object": (put(1, b"[1]"), "line 2: expected an object whose kind is one of header, rung,"),
     "a key that lacks": (change(1, seed=...), "line 2: $: 'seed' is a required property"),
-    "a key too many": (change(1, more=1), "line 2: $: Additional properties are not allowed ('more' was"),
-    "an empty line": (put(1, ""), "line 2: expected JSON: Expecting value at column 1"),
-    "a deep nest": (put(1, DEEP), "line 2: it is nested too deeply"),
-    "no version": (
-        change(0, torch="master"),
-        "line 1: torch: expected a version such as 2.15.0, got 'master'",
-    ),
-    "no release": (change(1, since="soon"), "line 2: since: 'soon' does not match"),
-    "a release and a line end": (change(1, since="2.11\n"), r"line 2: since: '2.11\n' does not match"),
-    "a version without end": (change(0, torch="9" * 9999), "line 1: torch: expected a version such as"),
-    "a key with a line end": (change(1, params={"a\nb": 1}), "line 2: params"),
-    "NaN": (put(1, '{"seconds": NaN}'), "line 2: expected a finite number, got NaN"),
-    "a huge number": (put(1, '{"seconds": 1e999}'), "line 2: expected a finite number, got 1e999"),
-    "a huge integer": (put(1, "9" * 9999), f"line 2: expected a finite number, got {'9' * 20}"),
-    "a repeated key": (put(1, '{"kind": 1, "kind": 2}'), "line 2: a key occurs twice in one object"),
-    "half a character": (put(1, b'"caf\xe9"'), "line 2: expected UTF-8"),
-    "UTF-16": (lambda lines: [line.encode("utf-16") for line in lines], "line 1: expected UTF-8"),
+    "no version": (change(0, torch="master"), "line 1: torch: 'master' does not match"),
+    "no release": (change(1, since="2.11\n"), r"line 2: since: '2.11\n' does not match"),
     "an unknown statement": (
         change(1, id="nn.gone"),
         "line 2: there is no statement 'nn.gone': the file is of another commit",
-    ),
-    "a statement and a line end": (
-        change(1, id="nn.a\n"),
-        r"line 2: there is no statement 'nn.a\n': the file is of an",
     ),
     "the same check twice": (
         change(2, id="nn.a", node="spec/section_3/test_a.py::test"),
@@ -121,32 +70,22 @@ UNTRUSTED = {
 }
 
 
-@pytest.mark.parametrize("command", ["summary", "matrix"])
 @pytest.mark.parametrize(("change", "sentence"), UNTRUSTED.values(), ids=UNTRUSTED)
-def test_what_no_run_has_written_is_one_sentence(write_records, capsys, command, change, sentence):
+def test_what_no_run_has_written_is_one_sentence(write_records, capsys, change, sentence):
     """The sentence names the file and the line, nothing of the file is told, and the status is 2."""
     path = write_records(results=[{}, {"id": "nn.b"}])
-    lines = change(path.read_text().splitlines())
-    path.write_bytes(b"".join((line if isinstance(line, bytes) else line.encode()) + b"\n" for line in lines))
+    path.write_bytes(b"".join(line + b"\n" for line in change(path.read_bytes().splitlines())))
 
-    status = main([command, str(path)])
+    for command in ("summary", "matrix"):
+        status = main([command, str(path)])
 
-    output, errors = capsys.readouterr()
-    assert (status, output) == (2, "")
-    assert errors.startswith(f"blitz: {path}")
-    assert sentence in errors
-    assert errors.count("\n") == 1
-
-
-def test_a_folder_is_one_sentence(tmp_path, capsys):
-    """What cannot be read is said, and the status is 2."""
-    assert main(["summary", str(tmp_path)]) == 2
-
-    assert capsys.readouterr().err == f"blitz: {tmp_path}: cannot read it: Is a directory\n"
+        output, errors = capsys.readouterr()
+        assert (status, output, errors.count("\n")) == (2, "", 1)
+        assert errors.startswith(f"blitz: {path}")
+        assert sentence in errors
 
 
 UNFINISHED = {
-    "a header alone": (lambda text: text[: text.index("\n") + 1], "0 of an unknown number of checks, no end"),
     "no end": (
         lambda text: text[: text.rindex('{"kind": "end"')],
         "2 of an unknown number of checks, no end record\n",
@@ -160,9 +99,7 @@ UNFINISHED = {
         "2 of 1288 checks, exit status 0\n",
     ),
     "Ctrl-C": (
-        lambda text: text.replace(
-            '"exit_status": 0, "seen": null', '"exit_status": 2, "seen": "stopped\\nby hand"'
-        ),
+        lambda text: text.replace('_status": 0, "seen": null', '_status": 2, "seen": "stopped\\nby hand"'),
         "2 of 2 checks, exit status 2; stopped by hand\n",
     ),
 }
@@ -196,21 +133,8 @@ def test_no_cut_makes_a_good_file(write_records):
             read(path)
 
 
-def test_what_an_unfinished_run_left_comes_with_the_error(write_records):
-    """Whoever wants it has the records in hand."""
-    path = write_records(end={"collected": 7})
-
-    with pytest.raises(UnfinishedError) as caught:
-        read(path)
-
-    assert isinstance(caught.value, HarnessError)
-    assert [record["id"] for record in caught.value.found.results] == ["nn.a"]
-
-
 STATUSES = {
-    "confirmed": ({}, 0, ""),
     "not checked": ({"results": [{"outcome": "not checked", "reason": "slow", "checks": 0}]}, 0, ""),
-    "refuted": ({"results": [{"outcome": "refuted"}], "end": {"exit_status": 1}}, 1, "nn.a (cpu): refuted."),
     "refuted, and yet 0": ({"results": [{"outcome": "refuted"}]}, 1, "nn.a (cpu): refuted."),
     "crashed": ({"results": [{"outcome": "crashed"}], "end": {"exit_status": 1}}, 1, "nn.a (cpu): crashed."),
     "a failed rung": ({"rungs": [RUNG]}, 1, "the device cuda:0 failed the rung kernels"),

@@ -6,37 +6,55 @@ import os
 import signal
 
 import jsonschema
-import numpy as np
 import pytest
 import torch
 
-from spec.harness.children import ROOT
 from spec.harness.errors import HarnessError
 from spec.harness.records import reading, writing
 from spec.harness.statements.contract import REASONS
 from spec.harness.statements.outcomes import OUTCOMES
 
-RECORDS = (ROOT / "spec") / "records"
-
-STATEMENTS = """
+STATEMENTS = r"""
 import os, time
+import numpy as np
+
+@pytest.fixture
+def breaks_later():
+    yield
+    raise OSError("teardown")
+
+@pytest.fixture
+def asserts_first():
+    assert 1 == 2
 
 @statement("nn.confirmed", notes="3")
 def test_confirmed(device, measured):
     "One is one."
-    measured["accuracy"] = 0.54
+    measured["accuracy"] = np.float32(0.5)
     measured["loss"] = float("nan")
-    torch.testing.assert_close(torch.tensor(1.5), torch.tensor(1.0), atol=1.0, rtol=0.0)
+    measured["values"] = torch.tensor(1), (np.float64(2), None)
+    torch.testing.assert_close(torch.ones(1), torch.ones(1))
 
 @statement("nn.refuted", notes="3", verdict=WRONG, says="one is two")
-def test_refuted():
+def test_refuted(breaks_later):
     "One is three."
-    assert 1 == 3
+    assert 1 == 1
+    assert 1 == 3, "caf\udce9 \u2028 \x85"
 
 @statement("nn.error", notes="3")
 def test_error():
     "Division works."
     1 / 0
+
+@statement("nn.broken", notes="3")
+def test_broken(breaks_later):
+    "One is one."
+    assert 1 == 1
+
+@statement("nn.unready", notes="3")
+def test_unready(asserts_first):
+    "One is one."
+    assert 1 == 1
 
 @statement("nn.vacuous", notes="3")
 def test_vacuous():
@@ -61,135 +79,72 @@ def test_deadly():
     "The process survives."
     os.kill(os.getpid(), 9)
     assert True
-
-@statement("nn.later", notes="3")
-def test_later():
-    "One is one."
-    assert 1 == 1
 """
 
 
-def validate(path):
-    """Return header, records by name and end of a file whose every line fits the schema."""
-    schema = json.loads(writing.SCHEMA.read_text())
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    for line in lines:
-        jsonschema.validate(line, schema)
-    assert [line["kind"] for line in lines] == ["header"] + ["result"] * (len(lines) - 2) + ["end"]
-    return lines[0], {line["node"].split("::")[1]: line for line in lines[1:-1]}, lines[-1]
+@pytest.fixture
+def records(run_spec, pytester):
+    """Run statements with options; return what the file of records holds."""
+
+    def run(*options, source=STATEMENTS):
+        run_spec(source, "--records=v.jsonl", *options)
+        return reading.read(pytester.path / "v.jsonl")
+
+    return run
 
 
-def test_every_outcome_is_recorded_by_the_schema(run_spec, pytester):
-    """Each way in which a statement can end has its outcome, and every line fits the JSON Schema."""
-    run_spec(STATEMENTS, "--records=v.jsonl")
-    _, records, end = validate(pytester.path / "v.jsonl")
+def test_every_outcome_is_recorded_by_the_schema(records, monkeypatch):
+    """A statement ends by the worst of setup, call and teardown; a fixture's assert refutes nothing."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda *args, **kwargs: False)
 
+    header, _, results, end = records()
+
+    assert (header["torch"], header["threads"], header["data"]) == (torch.__version__, 1, "stand-in")
+    assert {"cpu", "devices", "cuda_driver", "cudnn", "nccl", "visible_devices"} <= header.keys()
+    assert {"cuda_matmul", "cuda_convolution", "cudnn_benchmark"} <= header["precision"].keys()
+    assert [(each["id"].removeprefix("nn."), each["outcome"], each["checks"]) for each in results] == [
+        ("confirmed", "confirmed", 1),
+        ("confirmed", "not checked", 0),
+        ("refuted", "refuted", 1),
+        ("error", "error", 0),
+        ("broken", "error", 1),
+        ("unready", "error", 0),
+        ("vacuous", "error", 0),
+        ("timeout", "timeout", 0),
+        ("case", "confirmed", 1),
+    ]
     assert end == {
-        "kind": "end", "collected": 7, "ended": 7, "records": 7, "exit_status": 1, "seen": None
+        "kind": "end", "collected": 9, "ended": 9, "records": 9, "exit_status": 1, "seen": None
     }  # fmt: skip
-    assert {name: record["outcome"] for name, record in records.items()} == {
-        "test_confirmed[cpu]": "confirmed",
-        "test_confirmed[accelerator]": "not checked" if not torch.accelerator.is_available() else "confirmed",
-        "test_refuted": "refuted",
-        "test_error": "error",
-        "test_vacuous": "error",
-        "test_timeout": "timeout",
-        "test_case[7]": "confirmed",
-    }
 
 
-def test_a_record_tells_what_was_measured(run_spec, pytester):
-    """Measured values, tolerance used, checks, case, seconds and what was seen stand in the record."""
-    run_spec(STATEMENTS, "--records=v.jsonl")
-    _, records, _ = validate(pytester.path / "v.jsonl")
+def test_a_record_tells_what_was_measured_and_seen(records):
+    """Measured values as JSON can hold them, the case, the seconds, and what was seen instead."""
+    results = records().results
 
-    confirmed = records["test_confirmed[cpu]"]
-    assert confirmed["measured"] == {"accuracy": 0.54, "loss": "nan"}
-    assert confirmed["tolerance_used"] == 0.5
-    assert confirmed["checks"] == 1
-    assert records["test_case[7]"]["params"] == {"n": "7"}
-    assert records["test_refuted"]["seen"].startswith("assert 1 == 3")
-    assert records["test_error"]["seen"] == "ZeroDivisionError: division by zero"
-    assert records["test_timeout"]["seconds"] > 0.1
-
-
-ENDINGS = r"""
-@pytest.fixture
-def breaks_later():
-    yield
-    raise OSError("teardown")
-
-@pytest.fixture
-def asserts_first():
-    assert 1 == 2
-
-@statement("nn.refuted", notes="3")
-def test_refuted(breaks_later):
-    "One is one."
-    assert 1 == 1
-    assert 1 == 2, "caf\udce9 \u2028 \x85"
-
-@statement("nn.broken", notes="3")
-def test_broken(breaks_later):
-    "One is one."
-    assert 1 == 1
-
-@statement("nn.unready", notes="3")
-def test_unready(asserts_first):
-    "One is one."
-    assert 1 == 1
-"""
-
-
-def test_a_record_keeps_the_worst_of_setup_call_and_teardown(run_spec, pytester):
-    """A teardown overwrites no refutation, a fixture's assert refutes nothing, any text can be written."""
-    run_spec(ENDINGS, "--records=v.jsonl")
-    records = reading.read(pytester.path / "v.jsonl").results
-
-    ends = {record["id"]: (record["outcome"], record["checks"]) for record in records}
-    assert ends == {"nn.refuted": ("refuted", 1), "nn.broken": ("error", 1), "nn.unready": ("error", 0)}
-
-
-def test_measured_values_of_numpy_and_torch_become_plain_ones():
-    """Numbers and arrays are written as JSON has them, so that they also pass between processes."""
-    measured = {
-        "a": np.float32(0.5),
-        "b": np.int64(3),
-        "c": np.ones(2),
-        "d": torch.tensor(1.5),
-        "e": (1, None),
-    }
-
-    assert writing.plain(measured) == {"a": 0.5, "b": 3, "c": [1, 1], "d": 1.5, "e": [1, None]}
+    confirmed, refuted, error, timeout, case = (results[i] for i in (0, 2, 3, 7, 8))
+    assert confirmed["measured"] == {"accuracy": 0.5, "loss": "nan", "values": [1, [2.0, None]]}
+    assert case["params"] == {"n": "7"}
+    assert "assert 1 == 3" in refuted["seen"]
+    assert error["seen"] == "ZeroDivisionError: division by zero"
+    assert timeout["seconds"] > 0.1
 
 
 def test_collecting_leaves_an_earlier_file_alone(run_spec, pytester):
     """--collect-only records nothing, and empties nothing."""
-    run_spec(STATEMENTS, "--records=v.jsonl", "-k", "case")
-    before = (pytester.path / "v.jsonl").read_text()
+    pytester.path.joinpath("v.jsonl").write_text("earlier")
 
     run_spec(STATEMENTS, "--records=v.jsonl", "--collect-only")
 
-    assert (pytester.path / "v.jsonl").read_text() == before
-
-
-def test_a_header_describes_the_environment(run_spec, pytester):
-    """The first line names PyTorch, the processor and the data."""
-    run_spec(STATEMENTS, "--records=v.jsonl", "-k", "case")
-    header, _, _ = validate(pytester.path / "v.jsonl")
-
-    assert header["torch"] == torch.__version__
-    assert header["threads"] == 1
-    assert header["data"] == "stand-in"
-    assert header["cpu"]
+    assert (pytester.path / "v.jsonl").read_text() == "earlier"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="SIGKILL and fork are POSIX")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_killed_run_leaves_whole_lines(run_spec, pytester):
+def test_a_killed_run_leaves_whole_lines(records, pytester):
     """After a SIGKILL the file holds the header and every check that had ended, and reads as unfinished."""
     if not (child := os.fork()):
-        run_spec(STATEMENTS + DEADLY, "--records=v.jsonl", "-k", "case or deadly or later")
+        records("-k", "case or deadly", source=STATEMENTS + DEADLY)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     with pytest.raises(reading.UnfinishedError, match="1 of an unknown number of checks") as caught:
@@ -199,53 +154,19 @@ def test_a_killed_run_leaves_whole_lines(run_spec, pytester):
     assert [record["id"] for record in caught.value.found.results] == ["nn.case"]
 
 
-def test_a_run_that_was_stopped_reads_as_unfinished(run_spec, pytester):
-    """After Ctrl-C, and after -x, the end of the file tells how many checks did not end."""
-    stop = '@statement("nn.stop", notes="3")\ndef test_stop():\n    "On."\n    raise KeyboardInterrupt\n\n'
-
-    with pytest.raises(KeyboardInterrupt):
-        run_spec(stop + STATEMENTS, "--records=v.jsonl")
-    with pytest.raises(reading.UnfinishedError, match=r"finish: 0 of 8 checks, exit status 2;"):
-        reading.read(pytester.path / "v.jsonl")
-
-    run_spec(STATEMENTS, "--records=v.jsonl", "-x")
-    with pytest.raises(reading.UnfinishedError, match=r"finish: 3 of 7 checks, exit status 1;"):
-        reading.read(pytester.path / "v.jsonl")
-
-
-@pytest.mark.slow
-def test_workers_record_checks_and_a_killed_one_is_a_crash(run_spec_on_workers, pytester):
-    """Under xdist checks are counted, and the statement that took its worker down is a crash."""
-    wanted = "confirmed or vacuous or case or deadly"
-    options = ("--records=v.jsonl", "-n1", "--max-worker-restart=0", "-k", wanted)
-    run_spec_on_workers(STATEMENTS + DEADLY, *options)
-    _, records, _ = validate(pytester.path / "v.jsonl")
-
-    assert {name: (record["outcome"], record["checks"]) for name, record in records.items()} == {
-        "test_confirmed[cpu]": ("confirmed", 1),
-        "test_confirmed[accelerator]": ("not checked", 0),
-        "test_vacuous": ("error", 0),
-        "test_case[7]": ("confirmed", 1),
-        "test_deadly": ("crashed", 0),
-    }
-
-
-def test_the_header_tells_what_a_gpu_run_needs_to_be_repeated(run_spec, pytester):
-    """Driver, libraries and what decides on precision are told, or that there are none."""
-    run_spec(STATEMENTS, "--records=v.jsonl", "-k", "case")
-    header, _, _ = validate(pytester.path / "v.jsonl")
-
-    assert {"devices", "cuda", "cuda_driver", "cudnn", "nccl", "visible_devices"} <= set(header)
-    assert {"cuda_matmul", "cuda_convolution", "cudnn_benchmark", "deterministic"} <= set(header["precision"])
+def test_a_run_that_was_stopped_reads_as_unfinished(records):
+    """After -x the end of the file tells how many checks did not end."""
+    with pytest.raises(reading.UnfinishedError, match=r"finish: 3 of 9 checks, exit status 1;"):
+        records("-x")
 
 
 def test_a_path_that_cannot_be_written_stops_the_run(run_spec):
     """A file of records that cannot be opened is said before any test runs."""
-    result = run_spec(STATEMENTS, "--records=no/such/folder/v.jsonl")
+    result = run_spec(STATEMENTS, "--records=no/such/v.jsonl")
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ["*--records no/such/folder/v.jsonl: cannot write there: No such file or directory*"]
+        ["*--records no/such/v.jsonl: cannot write there: No such file or directory*"]
     )
 
 
@@ -259,56 +180,23 @@ def test_the_schema_is_a_schema_and_knows_every_outcome():
     assert result["reason"]["enum"][1:] == list(REASONS)
 
 
-LINE = {"kind": "result", "id": "nn.a", "seen": "x" * 100}
-
-
-@pytest.fixture
-def record_file(tmp_path):
-    """Return a file of records that is open, and close it at the end."""
-    file = writing.RecordFile(tmp_path / "v.jsonl")
-    yield file
-    file.close()
-
-
-def test_a_line_that_the_system_writes_in_parts_is_whole(record_file, monkeypatch):
-    """What os.write leaves over is written by the next call."""
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:7]))
-
-    record_file.write(LINE)
-    record_file.write(LINE)
-
-    assert [json.loads(line) for line in record_file.path.read_text().splitlines()] == [LINE, LINE]
-
-
-def test_a_line_without_room_leaves_no_half_of_it(record_file, monkeypatch):
-    """Where the room ends within a line, the file ends with the line before, and one sentence says why."""
-    write, room = os.write, [len(json.dumps(LINE)) + 1 + 20]
+def test_a_line_without_room_leaves_no_half_of_it(tmp_path, monkeypatch):
+    """What the system writes in parts is whole; where the room ends, the file ends with the line before."""
+    line = {"kind": "result", "id": "nn.a", "seen": "x" * 100}
+    write, room = os.write, [len(json.dumps(line)) + 20]
 
     def write_while_there_is_room(file, data):
         if not room[0]:
             raise OSError(errno.ENOSPC, "No space left on device")
-        written = write(file, data[: room[0]])
+        written = write(file, data[: min(7, room[0])])
         room[0] -= written
         return written
 
     monkeypatch.setattr(os, "write", write_while_there_is_room)
-    record_file.write(LINE)
+    file = writing.RecordFile(tmp_path / "v.jsonl")
+    file.write(line)
     with pytest.raises(HarnessError, match=r"v.jsonl: cannot write any more to it: No space left on device$"):
-        record_file.write(LINE)
+        file.write(line)
+    file.close()
 
-    assert record_file.path.read_text() == json.dumps(LINE) + "\n"
-
-
-def test_a_run_on_a_full_disk_ends_by_one_sentence_and_status_3(run_spec, small_disk):
-    """The run stops where it can write no more: without an internal error, and with whole lines."""
-    many = STATEMENTS.replace("[7]", "range(20)")
-
-    result = run_spec(many, f"--records={small_disk / 'v.jsonl'}", "-k", "case")
-
-    text = (small_disk / "v.jsonl").read_text()
-    assert result.ret == 3
-    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
-    result.stdout.fnmatch_lines(["*v.jsonl: cannot write any more to it: No space left on device*"])
-    assert text.endswith("\n")
-    assert 1 < len([json.loads(line) for line in text.splitlines()]) < 22
+    assert file.path.read_text() == json.dumps(line) + "\n"

@@ -1,135 +1,91 @@
 """Each test starts from its own seed, whatever the order, the device or the sabotage."""
 
-import json
-
-import torch
+import pytest
 
 from spec.harness.records.reading import read
-from spec.harness.statements.seeds import seed_of
+from spec.harness.tests.accelerator.test_devices import pretend_accelerator
 
 DRAWS = """
-import json, random
+import random
 import numpy as np
+from hypothesis import given, strategies as st
 
 def draw(name):
-    with open("draws.jsonl", "a") as file:
-        values = [random.random(), float(np.random.rand()), float(torch.rand(1)), torch.get_num_threads()]
-        file.write(json.dumps([name, *values]) + "\\n")
+    with open("draws", "a") as file:
+        file.write(f"{name}: {random.random()} {np.random.rand()} {torch.rand(1).item()}\\n")
     assert True
+
+@pytest.fixture(scope="module")
+def shared():
+    draw("shared")
 
 @statement("nn.a", notes="3")
 @fault("ones is broken", torch, "ones", zeros)
-def test_a(device):
+def test_a(device, shared):
     "True."
     draw("a")
 
 @statement("nn.b", notes="3")
 @fault("ones is broken", torch, "ones", zeros)
-def test_b():
+def test_b(shared):
     "True."
     draw("b")
+
+@statement("nn.generated", notes="3")
+@given(st.integers())
+def test_generated(number):
+    "True."
+    draw(f"generated {number}")
 """
 
 
-def draws(pytester):
-    """Return the lines that the tests wrote, and start afresh."""
-    path = pytester.path / "draws.jsonl"
-    lines = path.read_text().splitlines()
-    path.unlink()
-    return sorted(lines)
+@pytest.fixture
+def draws(run_spec, pytester):
+    """Run with options; return the lines that the tests wrote, in alphabetical order."""
+
+    def run(*options):
+        run_spec(DRAWS, *options)
+        path = pytester.path / "draws"
+        lines = path.read_text().splitlines()
+        path.unlink()
+        return sorted(lines)
+
+    return run
 
 
-def test_draws_do_not_depend_on_the_order(run_spec, pytester):
-    """A test draws the same numbers alone, and after another one."""
-    run_spec(DRAWS)
-    together = draws(pytester)
-    run_spec(DRAWS, "-k", "test_b")
+def test_draws_depend_neither_on_the_order_nor_on_a_sabotage(draws):
+    """A test, and a fixture that tests share, draw the same alone, after another one, and under a fault."""
+    together = draws("-k", "test_a or test_b")
+    drawn = {number for line in together for number in line.split()[1:]}
 
-    assert draws(pytester) == together[1:]
-    assert len(together) == 2
+    assert len(drawn) == 9  # by two tests and a fixture, from three generators each
+    assert draws("-k", "test_b") == together[1:]
+    assert sorted(set(draws("-k", "test_a or test_b", "--sabotage"))) == together
 
 
-def test_draws_are_the_same_on_each_device(run_spec, pytester, monkeypatch):
+def test_draws_are_the_same_on_each_device(draws, monkeypatch):
     """The seed leaves the device out, so that devices can be compared."""
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda *args, **kwargs: True)
-    monkeypatch.setattr(
-        torch.accelerator, "current_accelerator", lambda *args, **kwargs: torch.device("meta")
-    )
-    monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: 0)
+    pretend_accelerator(monkeypatch)
 
-    run_spec(DRAWS, "-k", "test_a")
-    cpu, accelerator = draws(pytester)
+    cpu, accelerator, _ = draws("-k", "test_a")
 
     assert accelerator == cpu
 
 
-def test_draws_are_the_same_under_a_sabotage(run_spec, pytester):
-    """A sabotaged run sees the data of the plain one."""
-    run_spec(DRAWS)
-    plain = draws(pytester)
-    run_spec(DRAWS, "--sabotage")
+def test_hypothesis_draws_the_same_cases_in_every_run(draws):
+    """A generated case that fails today fails tomorrow, on every machine."""
+    first = draws("-k", "generated")
 
-    assert sorted(set(draws(pytester))) == plain
-
-
-def test_shared_fixtures_draw_the_same_whichever_test_comes_first(run_spec, pytester):
-    """A fixture of a wider scope starts from a seed of its own."""
-    fixture = '@pytest.fixture(scope="module")\ndef shared():\n    draw("shared")\n'
-    source = DRAWS.replace("test_a(device)", "test_a(shared)").replace("test_b()", "test_b(shared)")
-    together = [line for line in (run_spec(source + fixture), draws(pytester))[1] if "shared" in line]
-
-    run_spec(source + fixture, "-k", "test_b")
-
-    assert [line for line in draws(pytester) if "shared" in line] == together
+    assert len(first) == 100
+    assert draws("-k", "generated") == first
 
 
 def test_seed_and_params_hold_no_addresses(run_spec, pytester):
     """A case that is a function is named, since its address is another one in the next process."""
-    cases = (
-        '@pytest.mark.parametrize("f", [torch.relu, lambda x: x, object()])\n@statement("nn.f", notes="3")\n'
-    )
-    run_spec(f"{cases}def test_f(f):\n    'True.'\n    assert f\n", "--records=v.jsonl")
+    rows = '@pytest.mark.parametrize("f", [torch.relu, lambda x: x, object()])\n'
+    source = '@statement("nn.f", notes="3")\ndef test_f(f):\n    "True."\n    assert f\n'
+    run_spec(rows + source, "--records=v.jsonl")
 
     records = read(pytester.path / "v.jsonl").results
 
     assert [record["params"]["f"] for record in records] == ["relu", "<lambda>", "<object object>"]
-
-
-def test_two_tests_draw_different_numbers(run_spec, pytester):
-    """The seed comes from the node id, so no two tests share their luck; torch has one thread."""
-    run_spec(DRAWS)
-    (_, *a, threads), (_, *b, _) = map(json.loads, draws(pytester))
-
-    assert all(x != y for x, y in zip(a, b, strict=True))
-    assert threads == 1
-
-
-def test_seed_is_a_number_that_every_generator_takes(request):
-    """The seed lies in [0, 2**32) and repeats."""
-    seed = seed_of(request.node)
-
-    assert 0 <= seed < 2**32
-    assert seed_of(request.node) == seed
-
-
-GENERATED = """
-from hypothesis import given, strategies as st
-
-@statement("nn.generated", notes="3")
-@fault("zeros is broken", torch, "zeros", zeros)
-@given(st.integers())
-def test_generated(number):
-    'True.'
-    draw(number)
-    assert number is not None
-"""
-
-
-def test_hypothesis_draws_the_same_cases_in_every_run(run_spec, pytester):
-    """A generated case that fails today fails tomorrow, on every machine."""
-    run_spec(DRAWS + GENERATED, "-k", "generated")
-    first = draws(pytester)
-    run_spec(DRAWS + GENERATED, "-k", "generated")
-
-    assert len(first) == 100
-    assert draws(pytester) == first
