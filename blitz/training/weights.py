@@ -81,9 +81,8 @@ def remembered_recipe(content: Any) -> Recipe | None:
 
 def _root(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
     """Return what a state_dict keeps beside its weights."""
-    metadata = getattr(content, "_metadata", None)
-    root = metadata.get("") if isinstance(metadata, Mapping) else None
-    return root if isinstance(root, Mapping) else {}
+    root: Mapping[Any, Any] = getattr(content, "_metadata", {}).get("", {})
+    return root
 
 
 def remembered_classes(content: Mapping[Any, Any]) -> tuple[str, ...] | None:
@@ -91,16 +90,11 @@ def remembered_classes(content: Mapping[Any, Any]) -> tuple[str, ...] | None:
 
     Where all are names for CIFAR-10's classes they get its names, as blitz.load does with folders.
     """
-    for holder in (_root(content), content):
-        names = holder.get("classes")
-        if isinstance(names, list | tuple) and all(map(_is_name, names)):
-            official = tuple(map(official_name, names))
-            return official if sorted(official) == sorted(CLASSES) else tuple(names)
-    return None
-
-
-def _is_name(word: Any) -> bool:
-    return isinstance(word, str) and word.isprintable()  # a file may try to steer the terminal
+    names = _root(content).get("classes", content.get("classes"))
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        return None
+    official = tuple(map(official_name, names))
+    return official if sorted(official) == sorted(CLASSES) else tuple(names)
 
 
 def _dicts(
@@ -123,7 +117,7 @@ def _fitting(entry: Mapping[Any, Any], own: Mapping[str, Tensor]) -> Iterator[tu
         inside = {
             name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)
         }
-        if inside.keys() == own.keys() and all(_fits(inside[name], own[name]) for name in own):
+        if not _only_in(inside, own) and not _only_in(own, inside):
             yield prefix, inside
 
 
@@ -133,17 +127,10 @@ def _tensors(entry: Mapping[Any, Any]) -> dict[str, Tensor]:
     }
 
 
-def _fits(tensor: Tensor, own: Tensor) -> bool:
-    """Tell whether a tensor can be one of a net's; integers, as of quantized weights, are no floats."""
-    return tensor.shape == own.shape and (tensor.is_floating_point() or not own.is_floating_point())
-
-
 def _what_instead(content: Any, nets: Sequence[nn.Module]) -> str:
     """Say what `content` holds where it holds the weights of none of the nets."""
     if not isinstance(content, Mapping):
         return f"holds a {type(content).__name__}, not a state_dict"
-    if {"state", "param_groups"} <= content.keys():
-        return "holds the state of an optimizer, not the weights of a net"
     tensors = max((_tensors(entry) for entry, _, _ in _dicts(content)), key=len)
     if not tensors:
         return f"holds a dict of {_listed([str(name) for name in content])}, and no weights"
@@ -157,13 +144,12 @@ def _what_instead(content: Any, nets: Sequence[nn.Module]) -> str:
 
 
 def _only_in(these: Mapping[str, Tensor], those: Mapping[str, Tensor]) -> list[str]:
-    """List with its form each tensor of `these` that `those` have not, or have otherwise."""
-    forms = {name: _form(tensor) for name, tensor in those.items()}
-    return [f"{name} {_form(tensor)}" for name, tensor in these.items() if forms.get(name) != _form(tensor)]
-
-
-def _form(tensor: Tensor) -> str:
-    return f"{tuple(tensor.shape)}" if tensor.is_floating_point() else f"{tuple(tensor.shape)} {tensor.dtype}"
+    """List with its shape each tensor of `these` that `those` have not, or have in another shape."""
+    return [
+        f"{name} {tuple(tensor.shape)}"
+        for name, tensor in these.items()
+        if name not in those or those[name].shape != tensor.shape
+    ]
 
 
 def _listed(words: Sequence[str]) -> str:
