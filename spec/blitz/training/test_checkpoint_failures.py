@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import signal
+import stat
 import threading
 
 import pytest
@@ -84,6 +85,17 @@ def test_save_that_fails_at_any_moment_leaves_everything_as_it_was(folder, monke
             save(folder, 3)
 
     assert contents(folder) == before
+
+
+def test_whole_file_and_then_its_folder_are_flushed_to_the_disk(tmp_path, monkeypatch):
+    """A power cut after a save takes neither the content nor the name."""
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(os.fstat(file)))
+
+    checkpoint.save_weights(make_net(), tmp_path / "cifar_net.pth")
+
+    assert flushed[0].st_size == (tmp_path / "cifar_net.pth").stat().st_size
+    assert [stat.S_ISDIR(file.st_mode) for file in flushed] == [False, True]
 
 
 @pytest.fixture
