@@ -80,8 +80,7 @@ def save(state: Mapping[str, Any], path: str | Path) -> None:
             what they were before.
     """
     path = Path(path)
-    weights = [each for each in state["model"].values() if isinstance(each, torch.Tensor)]
-    if not all(each.isfinite().all() for each in weights):
+    if not all(weight.isfinite().all() for weight in state["model"].values()):
         raise CheckpointError(
             f"a weight is not a finite number any more, so {path} was not written: training has diverged, "
             "and a lower learning rate may help"

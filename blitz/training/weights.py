@@ -35,7 +35,8 @@ def find(content: Any, nets: Sequence[nn.Module]) -> tuple[int, Weights]:
     if isinstance(content, Mapping) and {"model", "optimizer", "settings"} <= content.keys():
         content = content["model"]  # of a training of ours, whose optimizers are not to be searched
     found: dict[str, tuple[int, Weights]] = {}
-    for entry, place, classes in _dicts(content):
+    for entry, place in _dicts(content):
+        classes = remembered_classes(entry) or remembered_classes(content)
         for number, net in enumerate(nets):
             for prefix, tensors in _fitting(entry, net.state_dict()):
                 where = [f"in the entry {place!r}"] if place else []
@@ -97,16 +98,13 @@ def remembered_classes(content: Mapping[Any, Any]) -> tuple[str, ...] | None:
     return official if sorted(official) == sorted(CLASSES) else tuple(names)
 
 
-def _dicts(
-    content: Any, place: str = "", classes: tuple[str, ...] | None = None, depth: int = 3
-) -> Iterator[tuple[Mapping[Any, Any], str, tuple[str, ...] | None]]:
-    """Yield `content` and each dict inside, with its place and its classes, or those told further out."""
+def _dicts(content: Any, place: str = "", depth: int = 3) -> Iterator[tuple[Mapping[Any, Any], str]]:
+    """Yield `content` and each dict inside, with its place."""
     if not isinstance(content, Mapping):
         return
-    classes = remembered_classes(content) or classes
-    yield content, place, classes
+    yield content, place
     for key, value in content.items() if depth else ():
-        yield from _dicts(value, f"{place}.{key}" if place else str(key), classes, depth - 1)
+        yield from _dicts(value, f"{place}.{key}" if place else str(key), depth - 1)
 
 
 def _fitting(entry: Mapping[Any, Any], own: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -131,7 +129,7 @@ def _what_instead(content: Any, nets: Sequence[nn.Module]) -> str:
     """Say what `content` holds where it holds the weights of none of the nets."""
     if not isinstance(content, Mapping):
         return f"holds a {type(content).__name__}, not a state_dict"
-    tensors = max((_tensors(entry) for entry, _, _ in _dicts(content)), key=len)
+    tensors = max((_tensors(entry) for entry, _ in _dicts(content)), key=len)
     if not tensors:
         return f"holds a dict of {_listed([str(name) for name in content])}, and no weights"
 
