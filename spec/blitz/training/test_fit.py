@@ -114,7 +114,7 @@ class TestWhatARecipeAdds:
         recipe = WHITENED._replace(half=False, epochs=1, one_cycle=False)
         split = make_split(16)
         torch.manual_seed(1)
-        net = net_for(recipe, split.images)
+        net = net_for(recipe, split.images).eval()  # as after an evaluation
         torch.manual_seed(1)
         twin = net_for(recipe, split.images)
         trained = [weight for weight in twin.parameters() if weight.requires_grad]
