@@ -59,9 +59,13 @@ REFUSED = {
         {**WEIGHTS, "fc4.bias": torch.ones(2)},
         r"^holds the weights of another net: it has fc4\.bias \(2,\) where CifarNet has nothing$",
     ),
-    "other shapes": (
-        behind("module.", Net().state_dict()),
-        r"it has module\.conv1\.weight \(6, 1, 3, 3\), module\.conv1\.bias \(6,\), .* and 7 more where "
+    "another shape": (
+        {**WEIGHTS, "conv1.weight": torch.ones(6, 1, 3, 3)},
+        r"it has conv1\.weight \(6, 1, 3, 3\) where CifarNet has conv1\.weight \(6, 3, 5, 5\)$",
+    ),
+    "other names": (
+        {name.upper(): tensor for name, tensor in WEIGHTS.items()},
+        r"it has CONV1\.WEIGHT \(6, 3, 5, 5\), CONV1\.BIAS \(6,\), .* and 7 more where "
         r"CifarNet has conv1\.weight \(6, 3, 5, 5\), conv1\.bias \(6,\), .* and 7 more$",
     ),
     "two entries": (
@@ -77,9 +81,9 @@ REFUSED = {
 
 @pytest.mark.parametrize(("content", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_holds_no_weights_of_the_net_is_described(content, message):
-    """The sentence is true of the file, and names both sides where a net was meant."""
+    """The sentence is true of the file, and names both sides where a net was meant, here the first."""
     with pytest.raises(ValueError, match=message):
-        find(content, [CifarNet()])
+        find(content, [CifarNet(), Net()])
 
 
 @pytest.mark.parametrize(
