@@ -74,9 +74,9 @@ class Training:
         self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         weights = [weight for weight in net.parameters() if weight.requires_grad]
         matrices = [weight for weight in weights if weight.dim() > 1] if recipe.muon_learning_rate else []
-        self.muon = (
-            Muon(matrices, lr=recipe.muon_learning_rate, momentum=recipe.momentum) if matrices else None
-        )
+        self.muon: Muon | None = None
+        if matrices:
+            self.muon = Muon(matrices, lr=recipe.muon_learning_rate, momentum=recipe.muon_momentum)
         self.optimizer = torch.optim.SGD(
             [weight for weight in weights if weight.dim() < 2] if matrices else weights,
             lr=recipe.learning_rate,
@@ -157,8 +157,12 @@ class Training:
             ValueError: `state` comes from another recipe, seed, data set or net, or has done more epochs than
                 are asked for; nothing has changed then.
         """
+        # a setting that a recipe did not have yet was what is now its default, and Muon's were called so
+        told = state["settings"]
+        muons = {"muon_learning_rate": told.get("muon", 0.0), "muon_momentum": told.get("momentum")}
+        before = {**Recipe._field_defaults, **(muons if "muon" in told else {})}
         for setting, value in self._settings.items():
-            other = state["settings"].get(setting)
+            other = told.get(setting, before.get(setting))
             if other == value:
                 continue
             if setting != "epochs":
@@ -183,7 +187,7 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.muon:
             self.muon.load_state_dict(state["muon"])
-        losses = state["running_loss"]  # one of each process
+        losses = state["running_loss"].flatten()  # one number before it was one of each process
         own = losses[distributed.rank()] if len(losses) == distributed.size() else losses.mean()
         self.running_loss = own.to(self.device)
         self.step = state["step"]

@@ -16,13 +16,14 @@ class Recipe(NamedTuple):
         batch_size: images a step.
         epochs: how often each image is seen.
         learning_rate: of SGD; where it changes (see `one_cycle`), the highest.
-        momentum: of SGD and of Muon.
+        momentum: of SGD.
         nesterov: whether SGD looks ahead.
         weight_decay: of SGD.
         one_cycle: whether learning rates rise and fall, as the function one_cycle says.
         report_every: the running loss is reported so often, in mini-batches, as its mean over them.
         muon_learning_rate: the highest of Muon, which takes the weights of two dimensions and more, and
             leaves the biases to SGD; 0 leaves all to SGD.
+        muon_momentum: of Muon.
         label_smoothing: share of each label that is spread over all classes.
         shift: by how many pixels images move at most (see blitz.cifar10.augmentation).
         flip: whether images are mirrored in every other epoch.
@@ -43,6 +44,7 @@ class Recipe(NamedTuple):
     one_cycle: bool = False
     report_every: int = 2000
     muon_learning_rate: float = 0.0
+    muon_momentum: float = 0.9
     label_smoothing: float = 0.0
     shift: int = 0
     flip: bool = False
@@ -53,46 +55,63 @@ class Recipe(NamedTuple):
     first_layer: tuple[int, int, int] = (32, 4, 2)
 
 
-_TUTORIAL = Recipe("tutorial", batch_size=4, epochs=2, learning_rate=0.001, momentum=0.9)
-_FAST = Recipe(
-    "fast",
-    batch_size=200,
-    epochs=1,
-    learning_rate=0.05,
-    momentum=0.9,
-    nesterov=True,
-    weight_decay=5e-4,
-    one_cycle=True,
-    report_every=100,
-    muon_learning_rate=0.07,
-)
-_STRONG = _FAST._replace(
-    name="strong",
-    batch_size=250,
-    epochs=5,
-    learning_rate=0.5,
-    weight_decay=5e-5,
-    report_every=50,
-    muon_learning_rate=0.05,
-    label_smoothing=0.2,
-    shift=2,
-    flip=True,
-    half=True,
-    views=6,
-    widths=(64, 128),
-)
-_RECORD = _STRONG._replace(
-    name="record",
-    batch_size=2000,
-    epochs=8,
-    momentum=0.85,
-    report_every=25,
-    muon_learning_rate=0.24,
-    for_gpu=True,
-    widths=(64, 256, 256),
-    first_layer=(24, 2, 1),
-)
-RECIPES = {recipe.name: recipe for recipe in (_TUTORIAL, _FAST, _STRONG, _RECORD)}
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("tutorial", batch_size=4, epochs=2, learning_rate=0.001, momentum=0.9),
+        Recipe(
+            "fast",
+            batch_size=200,
+            epochs=1,
+            learning_rate=0.05,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=5e-4,
+            one_cycle=True,
+            report_every=100,
+            muon_learning_rate=0.07,
+        ),
+        Recipe(
+            "strong",
+            batch_size=250,
+            epochs=5,
+            learning_rate=0.5,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=5e-5,
+            one_cycle=True,
+            report_every=50,
+            muon_learning_rate=0.05,
+            label_smoothing=0.2,
+            shift=2,
+            flip=True,
+            half=True,
+            views=6,
+            widths=(64, 128),
+        ),
+        Recipe(
+            "record",
+            batch_size=2000,
+            epochs=8,
+            learning_rate=0.5,
+            momentum=0.85,
+            nesterov=True,
+            weight_decay=5e-5,
+            one_cycle=True,
+            report_every=25,
+            muon_learning_rate=0.24,
+            muon_momentum=0.85,
+            label_smoothing=0.2,
+            shift=2,
+            flip=True,
+            half=True,
+            views=6,
+            for_gpu=True,
+            widths=(64, 256, 256),
+            first_layer=(24, 2, 1),
+        ),
+    )
+}
 
 
 def one_cycle(highest: float, step: int, total_steps: int) -> float:

@@ -82,8 +82,9 @@ def remembered_recipe(content: Any) -> Recipe | None:
 
 def _root(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
     """Return what a state_dict keeps beside its weights."""
-    root: Mapping[Any, Any] = getattr(content, "_metadata", {}).get("", {})
-    return root
+    metadata = getattr(content, "_metadata", None)
+    root = metadata.get("") if isinstance(metadata, Mapping) else None
+    return root if isinstance(root, Mapping) else {}
 
 
 def remembered_classes(content: Mapping[Any, Any]) -> tuple[str, ...] | None:
@@ -92,10 +93,14 @@ def remembered_classes(content: Mapping[Any, Any]) -> tuple[str, ...] | None:
     Where all are names for CIFAR-10's classes they get its names, as blitz.load does with folders.
     """
     names = _root(content).get("classes", content.get("classes"))
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list | tuple) or not all(map(_is_name, names)):
         return None
     official = tuple(map(official_name, names))
     return official if sorted(official) == sorted(CLASSES) else tuple(names)
+
+
+def _is_name(word: Any) -> bool:
+    return isinstance(word, str) and word.isprintable()  # a file may try to steer the terminal
 
 
 def _dicts(content: Any, place: str = "", depth: int = 3) -> Iterator[tuple[Mapping[Any, Any], str]]:
@@ -142,12 +147,14 @@ def _what_instead(content: Any, nets: Sequence[nn.Module]) -> str:
 
 
 def _only_in(these: Mapping[str, Tensor], those: Mapping[str, Tensor]) -> list[str]:
-    """List with its shape each tensor of `these` that `those` have not, or have in another shape."""
-    return [
-        f"{name} {tuple(tensor.shape)}"
-        for name, tensor in these.items()
-        if name not in those or those[name].shape != tensor.shape
-    ]
+    """List with its form each tensor of `these` that `those` have not, or have otherwise."""
+    forms = {name: _form(tensor) for name, tensor in those.items()}
+    return [f"{name} {_form(tensor)}" for name, tensor in these.items() if forms.get(name) != _form(tensor)]
+
+
+def _form(tensor: Tensor) -> str:
+    """Return the shape, and the dtype of what is no float: quantized weights would be loaded as numbers."""
+    return f"{tuple(tensor.shape)}" if tensor.is_floating_point() else f"{tuple(tensor.shape)} {tensor.dtype}"
 
 
 def _listed(words: Sequence[str]) -> str:

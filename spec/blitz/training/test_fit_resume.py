@@ -53,6 +53,19 @@ class TestResume:
 
         assert_same(resumed, whole)
 
+    def test_a_state_of_an_older_version_goes_on(self):
+        """A setting that it does not name was what is now the default, and Muon's rate was called muon."""
+        recipe = SHORT._replace(muon_learning_rate=0.1, widths=(8,))
+        state = Training(net_for(recipe), make_split(18), recipe).state_dict()
+        state["settings"]["muon"] = state["settings"].pop("muon_learning_rate")
+        del state["settings"]["muon_momentum"], state["settings"]["views"]
+
+        Training(net_for(recipe), make_split(18), recipe).load_state_dict(state)
+
+        state["settings"]["muon"] = 0.2
+        with pytest.raises(ValueError, match=r"^it was trained with muon_learning_rate 0\.2, not 0\.1"):
+            Training(net_for(recipe), make_split(18), recipe).load_state_dict(state)
+
     @pytest.mark.parametrize("stop", [4, 10], ids=["stopped", "at its end"])
     def test_training_of_a_constant_rate_goes_on_for_more_epochs(self, stop):
         """It ends with the bits of a training that was asked for as many from the beginning."""

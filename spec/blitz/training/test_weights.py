@@ -1,5 +1,7 @@
 """blitz/training/weights.py: weights under the names of a net, and as others wrap them."""
 
+from collections import OrderedDict
+
 import pytest
 import torch
 
@@ -68,6 +70,10 @@ REFUSED = {
         r"it has CONV1\.WEIGHT \(6, 3, 5, 5\), CONV1\.BIAS \(6,\), .* and 7 more where "
         r"CifarNet has conv1\.weight \(6, 3, 5, 5\), conv1\.bias \(6,\), .* and 7 more$",
     ),
+    "quantized weights": (
+        {name: tensor.to(torch.int8) for name, tensor in WEIGHTS.items()},
+        r"it has conv1\.weight \(6, 3, 5, 5\) torch\.int8, .* where CifarNet has conv1\.weight \(6, 3",
+    ),
     "two entries": (
         {"model": WEIGHTS, "ema": WEIGHTS},
         "^holds weights in the entry 'model' and in the entry 'ema': save only those that you mean$",
@@ -104,11 +110,20 @@ def test_remembered_classes_come_back(names, expected):
 
 @pytest.mark.parametrize(
     ("classes", "expected"),
-    [(["disc", "ring"], ("disc", "ring")), (10, None), ({"cat": 3}, None), ([1, 2], None)],
-    ids=["names", "their number", "a dict", "numbers"],
+    [(["disc", "ring"], ("disc", "ring")), (10, None), ({"cat": 3}, None), (["a\x1b[2J"], None)],
+    ids=["names", "their number", "a dict", "an order to the terminal"],
 )
 def test_classes_that_stand_beside_the_weights_are_found(classes, expected):
     """As many people save them in their checkpoints; what names none is not taken for them."""
     content = {"checkpoint": {"net": WEIGHTS}, "classes": classes}
 
     assert find(content, [NET])[1].classes == expected
+
+
+@pytest.mark.parametrize("metadata", [{"": 3}, [1]], ids=str)
+def test_any_metadata_is_survived(metadata):
+    """A file may have been made by anything."""
+    weights = OrderedDict(WEIGHTS)
+    weights._metadata = metadata
+
+    assert find(weights, [NET])[1].classes is None
