@@ -1,10 +1,8 @@
 """Where chance comes from: the order of samples, and the states of the global generators."""
 
-import random
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,23 +29,16 @@ def epoch_generator(seed: int, epoch: int, *, stream: int = 0) -> torch.Generato
     return torch.Generator().manual_seed((seed * 1_000_003 + epoch + stream * 250_000) % 2**32)
 
 
-def random_states(device: torch.device) -> dict[str, Any]:
-    """Return the states of Python's, NumPy's, PyTorch's and the device's generators, as plain values."""
-    numpy_state = np.random.get_state(legacy=False)
-    words = numpy_state["state"]
-    key = words["key"].tolist()  # torch.load(weights_only=True) reads no arrays
-    return {
-        "python": random.getstate(),
-        "numpy": {**numpy_state, "state": {**words, "key": key}},
-        "torch": torch.get_rng_state(),
-        **({} if device.type == "cpu" else {device.type: _device_state(device, "get")}),
-    }
+def random_states(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of PyTorch's generators on the CPU and on the device, by the kind of device."""
+    states = {"torch": torch.get_rng_state()}
+    if device.type != "cpu":
+        states[device.type] = _device_state(device, "get")
+    return states
 
 
-def restore_random_states(states: Mapping[str, Any], device: torch.device) -> None:
+def restore_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
     """Put the generators back to where random_states() found them; another device's state is passed over."""
-    random.setstate(states["python"])
-    np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])
     if device.type in states:
         _device_state(device, "set", states[device.type])

@@ -8,9 +8,7 @@ import hashlib
 import io
 import os
 import pickle
-import pickletools
 import re
-import shutil
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,9 +25,10 @@ from blitz.training.weights import find, remember
 
 _SEAL = 64  # hexadecimal digits of a SHA-256
 _ZIP = b"PK\x03\x04"
+_END = b"PK\x05\x06"  # begins the 22 bytes that close a zip archive; the last two are the comment's length
 _OLD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"  # begins the files before PyTorch 1.6
 _DAMAGED = "is damaged: it was cut off or changed since it was saved"
-_END = b"PK\x05\x06"  # begins the 22 bytes that close a zip archive; the last two are the comment's length
+_FOREIGN = "is not a file that torch.save wrote"
 
 
 def save_weights(
@@ -81,13 +80,12 @@ def save(state: Mapping[str, Any], path: str | Path) -> None:
             what they were before.
     """
     path = Path(path)
-    weights = [each for each in state["model"].values() if isinstance(each, torch.Tensor)]
-    if not all(each.isfinite().all() for each in weights):
+    if not all(weight.isfinite().all() for weight in state["model"].values()):
         raise CheckpointError(
             f"a weight is not a finite number any more, so {path} was not written: training has diverged, "
             "and a lower learning rate may help"
         )
-    _write(_sealed(dict(state)), path, keep_previous=True)
+    write(_sealed(dict(state)), path, keep_previous=True)
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -100,7 +98,7 @@ def load(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     try:
         state = read(path)
-        if not isinstance(state, dict) or not _is_training(state):
+        if not isinstance(state, dict) or not {"model", "settings", "optimizer", "step"} <= state.keys():
             what = "weights only" if isinstance(state, Mapping) else f"a {type(state).__name__}"
             raise CheckpointError(f"{path} holds {what}, not the state of a training that can be resumed")
     except CheckpointError as error:
@@ -123,39 +121,45 @@ def previous(path: str | Path) -> Path:
     return path.with_stem(f"{path.stem}.previous")
 
 
-def write(data: bytes, path: str | Path) -> None:
+def write(data: bytes, path: str | Path, *, keep_previous: bool = False) -> None:
     """Write `data` so that `path` holds it whole or stays as it was, and survives a power cut.
+
+    Args:
+        data: the bytes of the file.
+        path: the file.
+        keep_previous: whether the file that it replaces stays, where previous() says, unless it is damaged.
 
     Raises:
         CheckpointError: the file cannot be written.
     """
-    _write(data, Path(path), keep_previous=False)
-
-
-def _write(data: bytes, path: Path, *, keep_previous: bool) -> None:
+    path = Path(path)
     try:
-        with _replacement(path) as temporary:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        with _replacement(path, data):
             # only now, for the disk may be full; and a damaged file must not push out the good one before it
             if keep_previous and _is_intact(path):
-                _link(path, previous(path))
-        _sync_folder(path.parent)
+                with _replacement(previous(path), path.read_bytes()):
+                    pass
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @contextmanager
-def _replacement(path: Path) -> Iterator[Path]:
-    """Yield where to write what takes the place of `path` at the end; a failure leaves nothing there."""
+def _replacement(path: Path, data: bytes) -> Iterator[None]:
+    """Write `data` beside `path`, to take its place at the end; a failure leaves nothing there."""
     temporary = path.with_name(f".{path.name}.tmp")  # one fixed name: the next save clears what a kill left
     try:
-        yield temporary
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield
         os.replace(temporary, path)
     finally:
-        # nor is anything left where both were names of one file already, which rename() leaves alone
         temporary.unlink(missing_ok=True)
 
 
@@ -185,49 +189,14 @@ def read(path: str | Path) -> Any:
         with warnings.catch_warnings(action="ignore"):  # of what is refused then, or of files of old
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path} {_what_else(data, str(error))}") from error
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"more than tensors and plain values{f' ({named[1]})' if named else ''}"
+        raise CheckpointError(
+            f"{path} holds {what}, and was not loaded: that could run code; where it was saved, "
+            "save the weights alone, torch.save(net.state_dict(), PATH)"
+        ) from error
     except Exception as error:  # a file made to deceive can raise anything
-        raise CheckpointError(f"{path} {_DAMAGED if data.startswith(_OLD) else _foreign(data)}") from error
-
-
-def _what_else(data: bytes, refusal: str) -> str:
-    """Say what a file holds that PyTorch refuses to load with weights only."""
-    if _names_modules(data):
-        what = "a whole net or another module"
-    elif named := re.search(r"GLOBAL (\S+)", refusal):
-        what = f"more than tensors and plain values ({named[1]})"
-    else:
-        what = "what PyTorch does not take for weights only"
-    return (
-        f"holds {what}, and was not loaded: that could run code; where it was saved, "
-        "save the weights alone, torch.save(net.state_dict(), PATH)"
-    )
-
-
-def _names_modules(data: bytes) -> bool:
-    """Tell whether the pickles in a file name one of PyTorch's modules; nothing is unpickled."""
-    try:
-        if data.startswith(_OLD):
-            file = io.BytesIO(data)
-            pickles: list[Any] = [file] * 4  # of the format, its version, the machine and at last the content
-        else:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                pickles = [archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl")]
-        words = [word for each in pickles for _, word, _ in pickletools.genops(each)]
-    except Exception:  # made to deceive
-        return False
-    return any(isinstance(word, str) and word.startswith("torch.nn.modules.") for word in words)
-
-
-def _foreign(data: bytes) -> str:
-    """Say what a file is that torch.save did not write."""
-    if data.startswith(_ZIP) and b"/constants.pkl" in data:
-        return "is a TorchScript archive: load it by torch.jit.load, and save its state_dict by torch.save"
-    if data[8:10] == b'{"':
-        return "is a safetensors file: read it by safetensors.torch.load_file, and save that by torch.save"
-    if re.match(rb"\x08[\x01-\x7f]\x12", data):
-        return "is an ONNX file: where it was exported, save the net's state_dict by torch.save"
-    return "is not a file that torch.save wrote"
+        raise CheckpointError(f"{path} {_DAMAGED if data.startswith(_OLD) else _FOREIGN}") from error
 
 
 def _fault(data: bytes) -> str | None:
@@ -237,12 +206,12 @@ def _fault(data: bytes) -> str | None:
     if data.startswith(_OLD):  # it has no checksums: only what is cut off shows, when it is loaded
         return None
     if not data.startswith(_ZIP):
-        return _foreign(data)
-    body, seal = data[:-_SEAL], data[-_SEAL:]
-    if body[-22:-18] == _END:
-        whole = body[-2:] == _SEAL.to_bytes(2, "little") and hashlib.sha256(body).hexdigest().encode() == seal
-    else:  # written by plain torch.save: the checksums of the archive's members have to do
-        whole = data[-22:-18] == _END and data[-2:] == b"\0\0" and _members_are_intact(data)
+        return _FOREIGN
+    if hashlib.sha256(data[:-_SEAL]).hexdigest().encode() == data[-_SEAL:]:
+        return None
+    # written by plain torch.save, without a comment: the checksums of the archive's members have to do
+    end = data[-22:]
+    whole = end.startswith(_END) and end.endswith(b"\0\0") and _members_are_intact(data)
     return None if whole else _DAMAGED
 
 
@@ -256,34 +225,8 @@ def _members_are_intact(data: bytes) -> bool:
         return False
 
 
-def _is_training(state: Mapping[str, Any]) -> bool:
-    return isinstance(state.get("model"), Mapping) and {"settings", "optimizer", "step"} <= state.keys()
-
-
 def _is_intact(path: Path) -> bool:
     try:
         return _fault(path.read_bytes()) is None
     except OSError:
         return False
-
-
-def _link(path: Path, to: Path) -> None:
-    """Make `to` a second name of the file at `path`, replacing what it named before in one step."""
-    with _replacement(to) as temporary:
-        temporary.unlink(missing_ok=True)
-        try:
-            os.link(path, temporary)
-        except OSError:  # some file systems have no second names
-            shutil.copyfile(path, temporary)
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a folder
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,6 +18,7 @@ from blitz.training.devices import half_precision
 from blitz.training.evaluation import checked
 from blitz.training.muon import Muon
 from blitz.training.recipes import Recipe, one_cycle
+from blitz.training.weights import find
 
 Progress = dict[str, float]
 """A line of a history: "epoch" and "step" (the mini-batch in its epoch), from 1, and what was measured."""
@@ -77,7 +78,7 @@ class Training:
         if matrices:
             self.muon = Muon(matrices, lr=recipe.muon_learning_rate, momentum=recipe.muon_momentum)
         self.optimizer = torch.optim.SGD(
-            [weight for weight in weights if weight.dim() == 1] if matrices else net.parameters(),
+            [weight for weight in weights if weight.dim() < 2] if matrices else weights,
             lr=recipe.learning_rate,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
@@ -101,11 +102,6 @@ class Training:
         return self.steps_per_epoch * self.recipe.epochs
 
     @property
-    def epoch(self) -> int:
-        """The number of epochs that are complete."""
-        return self.step // self.steps_per_epoch
-
-    @property
     def finished(self) -> bool:
         """Whether no mini-batch is left."""
         return self.step >= self.total_steps
@@ -118,17 +114,15 @@ class Training:
         """
         self.net.train()
         while not self.finished:
-            order = epoch_order(len(self.split.labels), seed=self.seed, epoch=self.epoch)
+            epoch, before = divmod(self.step, self.steps_per_epoch)
+            order = epoch_order(len(self.split.labels), seed=self.seed, epoch=epoch)
+            recipe = self.recipe
             images = augmented(
-                self.split.images,
-                shift=self.recipe.shift,
-                flip=self.recipe.flip,
-                seed=self.seed,
-                epoch=self.epoch,
+                self.split.images, shift=recipe.shift, flip=recipe.flip, seed=self.seed, epoch=epoch
             )
-            done = self.step % self.steps_per_epoch * self.own_batch_size
-            own = distributed.own_indices(order)[done:]  # of the whole epoch, which may end in a repetition
-            for inputs, labels in batches(Split(images, self.split.labels), self.own_batch_size, order=own):
+            # what is left of the whole epoch's share, which may end in a repetition
+            left = distributed.own_indices(order)[before * self.own_batch_size :]
+            for inputs, labels in batches(Split(images, self.split.labels), self.own_batch_size, order=left):
                 self._learn(inputs, labels)
                 yield self._report()
 
@@ -164,11 +158,11 @@ class Training:
                 are asked for; nothing has changed then.
         """
         # a setting that a recipe did not have yet was what is now its default, and Muon's were called so
-        told = state.get("settings", {})
+        told = state["settings"]
         muons = {"muon_learning_rate": told.get("muon", 0.0), "muon_momentum": told.get("momentum")}
         before = {**Recipe._field_defaults, **(muons if "muon" in told else {})}
-        for setting, value in self._settings.items() if "settings" in state else ():
-            other = state["settings"].get(setting, before.get(setting))
+        for setting, value in self._settings.items():
+            other = told.get(setting, before.get(setting))
             if other == value:
                 continue
             if setting != "epochs":
@@ -188,7 +182,7 @@ class Training:
                 f"it has done {state['step'] / self.steps_per_epoch:.3g} epochs, "
                 f"more than the {self.recipe.epochs} asked for"
             )
-        check_weights(self.net, state["model"])
+        find(state["model"], [self.net])  # load_state_dict would load a part of another net's
         self.net.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.muon:
@@ -223,12 +217,10 @@ class Training:
         return epoch + 1, before + 1
 
     def _learn(self, inputs: Tensor, labels: Tensor) -> None:
-        for optimizer, highest in (
-            (self.optimizer, self.recipe.learning_rate),
-            (self.muon, self.recipe.muon_learning_rate),
-        ):
-            for group in optimizer.param_groups if optimizer and self.recipe.one_cycle else ():
-                group["lr"] = one_cycle(highest, self.step, self.total_steps)
+        if self.recipe.one_cycle:
+            self._set_rate(self.optimizer, self.recipe.learning_rate)
+            if self.muon:
+                self._set_rate(self.muon, self.recipe.muon_learning_rate)
         self.net.zero_grad()
         with half_precision(self.device, self.recipe.half):
             loss = self.criterion(self.forward(inputs), labels)
@@ -239,6 +231,9 @@ class Training:
                 self.muon.step()
         self.running_loss += loss.detach()  # stays on the device: an .item() here would wait for it each step
         self.step += 1
+
+    def _set_rate(self, optimizer: torch.optim.Optimizer, highest: float) -> None:
+        optimizer.param_groups[0]["lr"] = one_cycle(highest, self.step, self.total_steps)
 
     def _report(self) -> Progress | None:
         # an epoch shorter than the interval (the stand-in's) reports once, at its end
@@ -265,22 +260,3 @@ def fit(
     for _ in training.steps():
         pass
     return training.history
-
-
-def check_weights(net: nn.Module, weights: Mapping[str, Any]) -> None:
-    """Refuse `weights` that are not this net's, by name and shape: load_state_dict would load a part of them.
-
-    Raises:
-        ValueError: a name or a shape differs; the message names the first.
-    """
-    own = net.state_dict()
-    name = next((name for name in [*own, *weights] if name not in own or name not in weights), None)
-    if name is not None:
-        where = "is missing" if name in own else "is not a part of this net"
-        raise ValueError(f"it holds the weights of another net: {name} {where}")
-    for name, tensor in own.items():
-        shape = tuple(getattr(weights[name], "shape", ()))
-        if shape != tensor.shape:
-            raise ValueError(
-                f"it holds the weights of another net: {name} has shape {shape}, not {tuple(tensor.shape)}"
-            )

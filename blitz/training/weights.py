@@ -35,7 +35,8 @@ def find(content: Any, nets: Sequence[nn.Module]) -> tuple[int, Weights]:
     if isinstance(content, Mapping) and {"model", "optimizer", "settings"} <= content.keys():
         content = content["model"]  # of a training of ours, whose optimizers are not to be searched
     found: dict[str, tuple[int, Weights]] = {}
-    for entry, place, classes in _dicts(content):
+    for entry, place in _dicts(content):
+        classes = remembered_classes(entry) or remembered_classes(content)
         for number, net in enumerate(nets):
             for prefix, tensors in _fitting(entry, net.state_dict()):
                 where = [f"in the entry {place!r}"] if place else []
@@ -91,28 +92,24 @@ def remembered_classes(content: Mapping[Any, Any]) -> tuple[str, ...] | None:
 
     Where all are names for CIFAR-10's classes they get its names, as blitz.load does with folders.
     """
-    for holder in (_root(content), content):
-        names = holder.get("classes")
-        if isinstance(names, list | tuple) and all(map(_is_name, names)):
-            official = tuple(map(official_name, names))
-            return official if sorted(official) == sorted(CLASSES) else tuple(names)
-    return None
+    names = _root(content).get("classes", content.get("classes"))
+    if not isinstance(names, list | tuple) or not all(map(_is_name, names)):
+        return None
+    official = tuple(map(official_name, names))
+    return official if sorted(official) == sorted(CLASSES) else tuple(names)
 
 
 def _is_name(word: Any) -> bool:
     return isinstance(word, str) and word.isprintable()  # a file may try to steer the terminal
 
 
-def _dicts(
-    content: Any, place: str = "", classes: tuple[str, ...] | None = None, depth: int = 3
-) -> Iterator[tuple[Mapping[Any, Any], str, tuple[str, ...] | None]]:
-    """Yield `content` and each dict inside, with its place and its classes, or those told further out."""
+def _dicts(content: Any, place: str = "", depth: int = 3) -> Iterator[tuple[Mapping[Any, Any], str]]:
+    """Yield `content` and each dict inside, with its place."""
     if not isinstance(content, Mapping):
         return
-    classes = remembered_classes(content) or classes
-    yield content, place, classes
+    yield content, place
     for key, value in content.items() if depth else ():
-        yield from _dicts(value, f"{place}.{key}" if place else str(key), classes, depth - 1)
+        yield from _dicts(value, f"{place}.{key}" if place else str(key), depth - 1)
 
 
 def _fitting(entry: Mapping[Any, Any], own: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -123,7 +120,7 @@ def _fitting(entry: Mapping[Any, Any], own: Mapping[str, Tensor]) -> Iterator[tu
         inside = {
             name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)
         }
-        if inside.keys() == own.keys() and all(_fits(inside[name], own[name]) for name in own):
+        if not _only_in(inside, own) and not _only_in(own, inside):
             yield prefix, inside
 
 
@@ -133,18 +130,11 @@ def _tensors(entry: Mapping[Any, Any]) -> dict[str, Tensor]:
     }
 
 
-def _fits(tensor: Tensor, own: Tensor) -> bool:
-    """Tell whether a tensor can be one of a net's; integers, as of quantized weights, are no floats."""
-    return tensor.shape == own.shape and (tensor.is_floating_point() or not own.is_floating_point())
-
-
 def _what_instead(content: Any, nets: Sequence[nn.Module]) -> str:
     """Say what `content` holds where it holds the weights of none of the nets."""
     if not isinstance(content, Mapping):
         return f"holds a {type(content).__name__}, not a state_dict"
-    if {"state", "param_groups"} <= content.keys():
-        return "holds the state of an optimizer, not the weights of a net"
-    tensors = max((_tensors(entry) for entry, _, _ in _dicts(content)), key=len)
+    tensors = max((_tensors(entry) for entry, _ in _dicts(content)), key=len)
     if not tensors:
         return f"holds a dict of {_listed([str(name) for name in content])}, and no weights"
 
@@ -163,6 +153,7 @@ def _only_in(these: Mapping[str, Tensor], those: Mapping[str, Tensor]) -> list[s
 
 
 def _form(tensor: Tensor) -> str:
+    """Return the shape, and the dtype of what is no float: quantized weights would be loaded as numbers."""
     return f"{tuple(tensor.shape)}" if tensor.is_floating_point() else f"{tuple(tensor.shape)} {tensor.dtype}"
 
 

@@ -1,157 +1,192 @@
-"""blitz/training/checkpoint.py on a disk that fails: what was there stays, and nothing is left over."""
+"""blitz/training/checkpoint.py where the disk fails or a kill comes: what was saved stays, and goes on."""
 
 import os
+import resource
 import shutil
-import subprocess
-from contextlib import contextmanager
+import signal
+import stat
+import threading
 
 import pytest
+import torch
+from tqdm import tqdm
 
-from blitz.commands import folder as folder_of_a_training
+from blitz.commands import shared
 from blitz.errors import CheckpointError
 from blitz.training import checkpoint
-from spec.blitz.runs import make_net, make_stopped, train
-
-resource = pytest.importorskip("resource", reason="the limits of a process are POSIX")
+from blitz.training.fit import Training
+from spec import ranks
+from spec.blitz.runs import SHORT, make_net, make_split, make_stopped, train, weights
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder that holds two saves, the history and the weights."""
+    """A folder that holds two saves and the weights."""
     for steps in (1, 2):
-        checkpoint.save(make_stopped(steps).state_dict(), tmp_path / "checkpoint.pt")
+        save(tmp_path, steps)
     checkpoint.save_weights(make_net(), tmp_path / "cifar_net.pth")
-    folder_of_a_training.save_history([{"epoch": 1, "step": 1, "loss": 2.3}], tmp_path)
     return tmp_path
+
+
+def save(folder, steps):
+    """Save a training that was stopped after so many mini-batches."""
+    checkpoint.save(make_stopped(steps).state_dict(), folder / "checkpoint.pt")
 
 
 def contents(folder):
     """Return what is in a folder, file by file."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
-
-
-@contextmanager
-def small_files(size):
-    """Let no file become larger than this, in bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@contextmanager
-def small_disk(folder, size):
-    """Mount a disk of this size, where that is allowed."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root of a Linux machine can mount a disk")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], timeout=10, check=True)
-
-
-def save(folder):
-    """Save a third time."""
-    checkpoint.save(make_stopped(3).state_dict(), folder / "checkpoint.pt")
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 SAVES = {
-    "checkpoint": save,
+    "checkpoint": lambda folder: save(folder, 3),
     "weights": lambda folder: checkpoint.save_weights(make_net(), folder / "cifar_net.pth"),
-    "history": lambda folder: folder_of_a_training.save_history([{"epoch": 1, "step": 9}] * 9, folder),
-    "picture": lambda folder: checkpoint.write(bytes(1000), folder / "training.png"),
+    "first checkpoint": lambda folder: checkpoint.save(make_stopped(3).state_dict(), folder / "first.pt"),
 }
 
 
 @pytest.mark.parametrize("work", SAVES.values(), ids=SAVES)
 def test_save_without_room_is_a_sentence_and_leaves_everything_as_it_was(folder, work):
-    """Whatever is saved; here no file may have more than a hundred bytes."""
+    """Here no file may have more than a hundred bytes."""
     before = contents(folder)
-
-    with small_files(100), pytest.raises(CheckpointError, match=r"^cannot write .*: File too large$"):
-        work(folder)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"^cannot write .*: File too large$"):
+            work(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     assert contents(folder) == before
-
-
-def refuse(*arguments):
-    """Fail as on a disk with no room."""
-    raise OSError(28, "No space left on device")
-
-
-def interrupt(*arguments):
-    """Fail as by the second Ctrl-C."""
-    raise KeyboardInterrupt
-
-
-def copy_half(source, target):
-    """Fail as a copy does that finds no room for its second half."""
-    with open(source, "rb") as whole, open(target, "wb") as half:
-        half.write(whole.read(1000))
-    refuse()
 
 
 MOMENTS = {
-    "flushing the file": {"fsync": refuse},
-    "interrupted": {"fsync": interrupt},
-    "copying the save before": {"link": refuse, "copyfile": copy_half},
-    "naming the save before": {"replace": refuse},
+    "flushing the file": ("fsync", 1),
+    "flushing the save before": ("fsync", 2),
+    "naming the save before": ("replace", 1),
 }
 
 
-@pytest.mark.parametrize("calls", MOMENTS.values(), ids=MOMENTS)
-def test_save_that_fails_at_any_moment_leaves_everything_as_it_was(folder, monkeypatch, calls):
-    """The save before the last one, too, and no half of a copy."""
-    before = contents(folder)
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize(("name", "number"), MOMENTS.values(), ids=MOMENTS)
+def test_save_that_fails_at_any_moment_leaves_everything_as_it_was(folder, monkeypatch, name, number, error):
+    """On a full disk or by a second Ctrl-C: the save before the last one stays, too, and no half copy."""
+    before, real, calls = contents(folder), getattr(os, name), []
+
+    def fail(*arguments):
+        calls.append(arguments)
+        if len(calls) == number:
+            raise error
+        return real(*arguments)
+
     with monkeypatch.context() as patch:
-        for name, call in calls.items():
-            patch.setattr(shutil if name == "copyfile" else os, name, call)
+        patch.setattr(os, name, fail)
         with pytest.raises((CheckpointError, KeyboardInterrupt)):
-            save(folder)
+            save(folder, 3)
 
     assert contents(folder) == before
 
 
-def test_save_that_fails_in_its_last_step_leaves_the_last_good_one(folder, monkeypatch):
-    """The save before has its name already: both are the same then, and whole."""
-    last, replace, calls = (folder / "checkpoint.pt").read_bytes(), os.replace, []
+def test_whole_file_and_then_its_folder_are_flushed_to_the_disk(tmp_path, monkeypatch):
+    """A power cut after a save takes neither the content nor the name."""
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(os.fstat(file)))
 
-    def refuse_the_second(*names):
-        calls.append(names)
-        return replace(*names) if len(calls) == 1 else refuse()
+    checkpoint.save_weights(make_net(), tmp_path / "cifar_net.pth")
 
-    before = contents(folder)
+    assert flushed[0].st_size == (tmp_path / "cifar_net.pth").stat().st_size
+    assert [stat.S_ISDIR(file.st_mode) for file in flushed] == [False, True]
+
+
+@pytest.fixture
+def kills(tmp_path, monkeypatch):
+    """What a kill would have left of a training, and the step reported as saved by then, moment by moment.
+
+    A killed process leaves its files as they are. So they are copied after each call that touches the disk,
+    and before each flush, with a half of what has been written.
+    """
+    out, left, reported = tmp_path / "out", [], 0
+    out.mkdir()
+
+    def copy(*, torn=False):
+        copied = shutil.copytree(out, tmp_path / f"kill {len(left)}")
+        for temporary in copied.glob(".*.tmp") if torn else ():
+            os.truncate(temporary, temporary.stat().st_size // 2)
+        left.append((copied, reported))
+
+    def watched(call):
+        def wrapper(*arguments):
+            if call.__name__ == "fsync":
+                copy(torn=True)
+            call(*arguments)
+            copy()
+
+        return wrapper
+
+    training = Training(make_net(), make_split(12), SHORT._replace(epochs=1))
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", refuse_the_second)
-        with pytest.raises(CheckpointError, match="No space left on device"):
-            save(folder)
+        for name in ("fsync", "replace"):
+            patch.setattr(os, name, watched(getattr(os, name)))
+        for _ in training.steps():
+            checkpoint.save(training.state_dict(), out / "checkpoint.pt")
+            reported = training.step
+        checkpoint.save_weights(training.net, out / "cifar_net.pth")
+    return left
 
-    assert contents(folder) == {**before, "checkpoint.previous.pt": last}
+
+def go_on(folder):
+    """Go on with a killed training, if it had saved anything, to its weights."""
+    path = folder / "checkpoint.pt"
+    training = Training(make_net(), make_split(12), SHORT._replace(epochs=1))
+    if path.exists():
+        training.load_state_dict(checkpoint.load(path))
+    for _ in training.steps():
+        checkpoint.save(training.state_dict(), path)
+    checkpoint.save_weights(training.net, folder / "cifar_net.pth")
 
 
-def test_first_save_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    """Not even an empty file."""
-    with small_files(100), pytest.raises(CheckpointError):
-        save(tmp_path)
+def test_kill_at_any_moment_loses_nothing_that_was_saved(kills):
+    """The checkpoint is whole and as new as the last report, so is the one before; a resume ends the same."""
+    expected = weights(kills[-1][0])
 
-    assert contents(tmp_path) == {}
+    for folder, reported in kills:
+        path = folder / "checkpoint.pt"
+        before = checkpoint.previous(path)
+        assert not reported or checkpoint.load(path)["step"] >= reported
+        assert reported < 2 or checkpoint.load(before)["step"] >= reported - 1
+        go_on(folder)
+        assert weights(folder) == expected
+        assert not list(folder.glob("*.tmp"))
+    assert {reported for _, reported in kills} == {0, 1, 2, 3}
+
+
+def train_and_die(out, data, threads):
+    """Run `blitz train` on the data until its first save, and end as a power cut would."""
+    real = checkpoint.save
+
+    def save_and_die(*arguments):
+        real(*arguments)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    checkpoint.save = save_and_die
+    shared.load = lambda source, **options: data
+    torch.set_num_threads(threads)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a kill leaves to whoever cleans up
+    train(out)
 
 
 @pytest.mark.usefixtures("little_data", "no_pictures", "same_threads")
-def test_training_on_a_full_disk_ends_with_its_last_save(tmp_path, capsys):
-    """A sentence says why; what was saved before is whole, and goes on once there is room."""
-    with small_disk(tmp_path / "disk", "900k") as disk:
-        status = train(disk)
-        error = capsys.readouterr().err
-        left = contents(disk)
-        step = checkpoint.load(disk / "checkpoint.pt")["step"]
-        subprocess.run(["mount", "-o", "remount,size=9m", disk], check=True)
-        resumed = train(disk, "--resume")
+def test_killed_command_goes_on_with_resume(tmp_path, little):
+    """`blitz train`, ended by SIGKILL after its first save, ends with the same bits by `--resume`."""
+    ranks.prepare()
+    process = ranks.context.Process(
+        target=train_and_die, args=(tmp_path / "out", little, torch.get_num_threads())
+    )
+    process.start()
+    train(tmp_path / "whole")
+    process.join()
 
-    assert (status, step, resumed) == (2, 25, 0)
-    assert error == f"blitz: cannot write {disk / 'checkpoint.pt'}: No space left on device\n"
-    assert set(left) == {"checkpoint.pt", "history.jsonl"}
+    resumed = train(tmp_path / "out", "--resume")
+
+    assert (process.exitcode, resumed) == (-signal.SIGKILL, 0)
+    assert weights(tmp_path / "out") == weights(tmp_path / "whole")

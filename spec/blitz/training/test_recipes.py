@@ -1,4 +1,4 @@
-"""blitz/training/recipes.py: the values of the recipes, and what the fast one reaches."""
+"""blitz/training/recipes.py: the values of the recipes, and what they reach."""
 
 import pytest
 import torch
@@ -12,19 +12,17 @@ from blitz.training.recipes import RECIPES, Recipe, net_for, one_cycle
 
 def test_tutorial_recipe_is_that_of_the_notes():
     """Batches of 4, two epochs, SGD at 0.001 with momentum 0.9, and a loss every 2,000 mini-batches."""
-    recipe = RECIPES["tutorial"]
+    expected = Recipe(
+        "tutorial", batch_size=4, epochs=2, learning_rate=0.001, momentum=0.9, report_every=2000
+    )
 
-    assert recipe == Recipe("tutorial", batch_size=4, epochs=2, learning_rate=0.001, momentum=0.9)
-    assert recipe.report_every == 2000
+    assert RECIPES["tutorial"] == expected
 
 
 def test_one_cycle_is_that_of_pytorch():
     """At each step the rate is what torch's OneCycleLR sets."""
-    recipe = RECIPES["fast"]
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=50, cycle_momentum=False
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.05, total_steps=50, cycle_momentum=False)
     expected = []
     for _ in range(50):
         expected += schedule.get_last_lr()
@@ -32,25 +30,16 @@ def test_one_cycle_is_that_of_pytorch():
         if len(expected) < 50:
             schedule.step()
 
-    actual = [one_cycle(recipe.learning_rate, step, 50) for step in range(50)]
+    actual = [one_cycle(0.05, step, 50) for step in range(50)]
 
     assert actual == pytest.approx(expected, rel=1e-12, abs=0)
-
-
-@pytest.mark.parametrize("total", [1, 2, 3, 4])
-def test_one_cycle_fits_into_a_handful_of_steps(total):
-    """However few the steps are, the rates are finite and positive, and the last is the lowest."""
-    rates = [one_cycle(0.05, step, total) for step in range(total)]
-
-    assert all(0 < rate <= 0.05 for rate in rates)
-    assert rates[-1] == min(rates) == pytest.approx(0.05 / 250_000)
 
 
 def test_record_recipe_learns_the_stand_in_with_a_slim_net():
     """Five epochs with tiny widths: this is all that has been seen of it without a GPU."""
     recipe = RECIPES["record"]._replace(widths=(8, 16), batch_size=50, epochs=5)
     data = load("stand-in")
-    train = Split(data.train.images[::5], data.train.labels[::5])
+    train = Split(data.train.images[::6], data.train.labels[::6])
     test = Split(data.test.images[::4], data.test.labels[::4])
     torch.manual_seed(0)
     net = net_for(recipe, train.images)
