@@ -16,7 +16,8 @@ def find_device(name: str) -> torch.device:
     >>> find_device("cpu")
     device(type='cpu')
     """
-    one_cpu(name)  # refuses a second one, which PyTorch would take for the first
+    if name.startswith("cpu:") and name != "cpu:0":  # which PyTorch would take for the first
+        raise BlitzError(f"there is no device {name}: PyTorch has one CPU, which is called cpu or cpu:0")
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if name == "auto":
         return accelerator or torch.device("cpu")
@@ -29,23 +30,6 @@ def find_device(name: str) -> torch.device:
             f"there is no device {name} here: PyTorch {torch.__version__} sees {here}"
         ) from error
     return device
-
-
-def one_cpu(name: str) -> str:
-    """Return the name of a device as it is, but "cpu" for "cpu:0".
-
-    Raises:
-        BlitzError: it is another CPU, to which PyTorch would give the same one.
-
-    >>> one_cpu("cpu:0"), one_cpu("cuda:1")
-    ('cpu', 'cuda:1')
-    """
-    kind, colon, index = name.partition(":")
-    if kind != "cpu":
-        return name
-    if colon and index != "0":
-        raise BlitzError(f"there is no device {name}: PyTorch has one CPU, which is called cpu or cpu:0")
-    return kind
 
 
 def take_own_accelerator(name: str) -> None:
@@ -93,9 +77,9 @@ def half_precision(device: torch.device, wanted: bool = True) -> torch.autocast:
 
     Weights stay in float32: a step that is small beside its weight would be lost in bfloat16.
 
-    >>> with half_precision(torch.device("cpu"), False):
+    >>> with half_precision(torch.device("meta")):
     ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
     torch.float32
     """
-    kind = device.type if torch.amp.is_autocast_available(device.type) else "cpu"
-    return torch.autocast(kind, torch.bfloat16, enabled=wanted and has_bfloat16(device))
+    enabled = wanted and has_bfloat16(device)
+    return torch.autocast(device.type if enabled else "cpu", torch.bfloat16, enabled=enabled)

@@ -34,17 +34,15 @@ T = TypeVar("T")
 
 def launched() -> bool:
     """Tell whether torchrun started this process."""
-    return dist.is_available() and dist.is_torchelastic_launched()
+    return dist.is_torchelastic_launched()
 
 
 @contextmanager
 def process_group(device_name: str) -> Iterator[torch.device]:
     """Join the processes that torchrun started, if it started this one, and leave them at the end.
 
-    Yields the device where this process computes. A GPU's tensors travel by nccl, the CPU's by gloo.
-
-    Only the first process prints. What any of them fails with tells its rank; a sentence that several have
-    is told by one of them.
+    Yields the device where this process computes. A GPU's tensors travel by nccl, the CPU's by gloo. Only the
+    first process prints. A refusal tells the rank; one that several processes have is told by one of them.
 
     Args:
         device_name: what find_device() takes; where it means a kind of accelerator, each process has its own.
@@ -66,15 +64,13 @@ def process_group(device_name: str) -> Iterator[torch.device]:
         dist.init_process_group(backends, store=store, rank=number, world_size=processes, timeout=TIMEOUT)
         with _silence() if rank() else nullcontext():
             yield device
-    except BlitzError as error:
-        _outlive_torchrun()
-        if _is_told(store, str(error)):
-            raise SystemExit(error.status) from error
-        raise type(error)(f"{name}: {error}") from error
-    except RuntimeError as error:
-        _outlive_torchrun()
+    except (BlitzError, RuntimeError) as error:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as torchrun sends to all others once one is gone
+        if isinstance(error, BlitzError):
+            if _is_told(store, str(error)):
+                raise SystemExit(error.status) from error
+            raise type(error)(f"{name}: {error}") from error
         if not (isinstance(error, dist.DistError) or "gloo" in str(error)):  # gloo has no error of its own
-            error.add_note(f"({name})")
             raise
         raise BlitzError(
             f"{name} lost another process, or had no answer from it for {TIMEOUT.seconds} seconds: "
@@ -87,11 +83,6 @@ def process_group(device_name: str) -> Iterator[torch.device]:
             gc.collect()
             time.sleep(0.1)
             dist.destroy_process_group()
-
-
-def _outlive_torchrun() -> None:
-    """Let this process say what it has to: torchrun sends SIGTERM to all others as soon as one is gone."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _is_told(store: Store, sentence: str) -> bool:
@@ -146,16 +137,12 @@ def _silence() -> Iterator[None]:
 
 def rank() -> int:
     """Return the number of this process in its group, from 0; the first one prints, and writes the files."""
-    return dist.get_rank() if _joined() else 0
+    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def size() -> int:
     """Return how many processes train together."""
-    return dist.get_world_size() if _joined() else 1
-
-
-def _joined() -> bool:
-    return dist.is_available() and dist.is_initialized()
+    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def own_batch_size(batch_size: int) -> int:
@@ -176,11 +163,11 @@ def own_indices(order: Tensor) -> Tensor:
     """Return this process's part of an order of samples, int64 (n,): every size()-th, from its rank on.
 
     Batch k of all parts together is batch k of the whole. Parts are equally long: where the order cannot be
-    shared equally, its first indices are repeated at its end, as a DistributedSampler does.
+    shared equally, its first indices are repeated at its end.
     """
     if size() == 1:
         return order
-    return order[list(DistributedSampler(order, shuffle=False))]  # type: ignore[arg-type]
+    return order[list(DistributedSampler(order, size(), rank(), shuffle=False))]  # type: ignore[arg-type]
 
 
 def replicated(net: nn.Module, inputs: Tensor) -> nn.Module:
@@ -188,7 +175,7 @@ def replicated(net: nn.Module, inputs: Tensor) -> nn.Module:
 
     The weights and buffers become those of the first process; `inputs` (N, 3, 32, 32) may be any.
     """
-    if not _joined():
+    if not dist.is_initialized():
         return net
     replica = DistributedDataParallel(net)
     # After its first backward pass a DDP packs the gradients anew, in the order in which they came, and where
@@ -211,11 +198,7 @@ def mean(values: Tensor) -> Tensor:
 
 def any_of(flag: bool) -> bool:
     """Tell whether `flag` is set in any process."""
-    if size() == 1:
-        return flag
-    flags = torch.tensor(int(flag))  # a fourth of the time that gathered() takes
-    dist.all_reduce(flags)
-    return bool(flags)
+    return bool(mean(torch.tensor(float(flag))))  # a fourth of the time that gathered() takes
 
 
 def gathered(value: Any) -> list[Any]:
@@ -232,21 +215,18 @@ def by_first(work: Callable[[], T]) -> T:
 
     In the first process, what its work raises is raised; the others then end, with status 1.
     """
-    if size() == 1:
-        return work()
-    failure: Exception | None = None
-    result = None
     if rank() == 0:
         try:
             result = work()
-        except Exception as error:
-            failure = error
-    failed, result = gathered((failure is not None, result))[0]
-    if failure is not None:
-        raise failure
-    if failed:
+        except Exception:
+            gathered(None)  # has the others end
+            raise
+        gathered([result])
+        return result
+    answer = gathered(None)[0]
+    if answer is None:
         raise SystemExit(1)
-    return result
+    return answer[0]
 
 
 def run_name() -> str:
@@ -257,5 +237,5 @@ def run_name() -> str:
     # Each torchrun makes a folder for what its processes fail with, and in it attempt_0/RANK/error.json,
     # attempt_1/RANK/error.json and so on. Its --rdzv-id is free to be the same every time, its process
     # number is 1 in every container, and it counts no restart that another machine asked for.
-    error_file = os.environ.get("TORCHELASTIC_ERROR_FILE") if launched() else None
+    error_file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     return str(Path(error_file).parents[2]) if error_file else uuid.uuid4().hex

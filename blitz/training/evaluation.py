@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from blitz.cifar10.data import Split, batches, normalize
+from blitz.cifar10.data import Split, normalize
 from blitz.errors import BlitzError
 from blitz.training.devices import half_precision
 
@@ -55,53 +55,42 @@ def evaluate(
 
     Source: notes 4, step 5.
     """
-    net = net.to(device)
-    split = checked(net, split, torch.device(device))
-    with evaluating(net), half_precision(torch.device(device), half):
-        pairs, lost = [], torch.zeros((), dtype=torch.int64, device=device)
-        for inputs, labels in batches(split, batch_size):
-            scores = _scores(net, inputs, views)  # (N, C)
-            pairs.append(labels * scores.shape[1] + scores.argmax(1))
-            lost += _not_finite(scores)
-    _expect_none(lost, of=len(split.labels))
+    split = checked(net.to(device), split, torch.device(device))
+    scores = _scores(net, split.images, batch_size, half, views)
     classes = scores.shape[1]
-    confusion = torch.cat(pairs).cpu().bincount(minlength=classes**2).view(classes, classes)
+    pairs = split.labels * classes + scores.argmax(1)
+    confusion = pairs.cpu().bincount(minlength=classes**2).view(classes, classes)
     right = confusion.diagonal().double()
     return Evaluation(right.sum().item() / len(split.labels), right / confusion.sum(1), confusion)
 
 
 def probabilities(
-    net: nn.Module,
-    images: Tensor,
-    *,
-    device: torch.device | str = "cpu",
-    half: bool = False,
-    views: int = 1,
+    net: nn.Module, images: Tensor, *, device: torch.device | str = "cpu", half: bool, views: int
 ) -> Tensor:
-    """Return what `net` takes images for: the softmax of its scores, float (N, C), on the CPU.
+    """Return what `net` takes images for: the softmax of its mean scores, float (N, C), on the CPU.
 
-    Args:
-        net: as of evaluate().
-        images: uint8 (N, 3, 32, 32).
-        device: as of evaluate().
-        half: as of evaluate().
-        views: as of evaluate(); the scores are their mean.
-
-    Raises:
-        ValueError: the images are not of this shape and type; or there is no such number of views.
-        BlitzError: a score is not a finite number.
+    The arguments, and what is raised, are those of evaluate(); images are uint8 (N, 3, 32, 32).
     """
-    net = net.to(device)
-    with evaluating(net), half_precision(torch.device(device), half):
-        scores = _scores(net, normalize(images.to(device)), views)  # (N, C)
-    _expect_none(_not_finite(scores), of=len(images))
-    return scores.float().softmax(1).cpu()
+    return _scores(net.to(device), images.to(device), len(images), half, views).float().softmax(1).cpu()
 
 
-def _scores(net: nn.Module, inputs: Tensor, views: int) -> Tensor:
+def _scores(net: nn.Module, images: Tensor, batch_size: int, half: bool, views: int) -> Tensor:
     """Return the mean of the scores (N, C) of each view, by its weight."""
     if views not in (1, 2, 6):
         raise ValueError(f"expected 1, 2 or 6 views, got {views}")
+    with evaluating(net), half_precision(images.device, half):
+        parts = [_seen(net, normalize(part), views) for part in images.split(batch_size)]
+    scores = torch.cat(parts)
+    lost = int((~scores.isfinite()).any(1).sum())
+    if lost:
+        raise BlitzError(
+            f"the scores of {lost} of {len(images)} images are not finite numbers: "
+            "a weight is NaN or infinite, or so large that the net overflows"
+        )
+    return scores
+
+
+def _seen(net: nn.Module, inputs: Tensor, views: int) -> Tensor:
     if views == 1:
         return net(inputs)
     scores = net(inputs) + net(inputs.flip(3))
@@ -111,19 +100,6 @@ def _scores(net: nn.Module, inputs: Tensor, views: int) -> Tensor:
     for moved in (padded[:, :, 2:, 2:], padded[:, :, :-2, :-2]):
         scores = scores + (net(moved) + net(moved.flip(3))) / 2
     return scores / 4
-
-
-def _not_finite(scores: Tensor) -> Tensor:
-    """Return for how many images a score is infinite or no number, as a tensor that nothing waits for."""
-    return (~scores.isfinite()).any(1).sum()
-
-
-def _expect_none(lost: Tensor, *, of: int) -> None:
-    if lost:
-        raise BlitzError(
-            f"the scores of {int(lost)} of {of} images are not finite numbers: "
-            "a weight is NaN or infinite, or so large that the net overflows"
-        )
 
 
 @contextmanager

@@ -1,14 +1,13 @@
 """The two Nets of the notes, a stronger one, and a listing of the shapes inside a net."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.functional import max_pool2d, relu
-from torch.overrides import TorchFunctionMode, resolve_name
 
 
 class Net(nn.Module):
@@ -32,7 +31,7 @@ class Net(nn.Module):
         self.fc1 = nn.Linear(16 * 6 * 6, 120)
         self.fc2 = nn.Linear(120, 84)
         self.fc3 = nn.Linear(84, 10)
-        self.register_forward_pre_hook(_expect_images, with_kwargs=True)
+        self.register_forward_pre_hook(_expect_images)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return class scores (N, 10) for images (N, 1, 32, 32)."""
@@ -70,7 +69,7 @@ class CifarNet(nn.Module):
         self.fc1 = nn.Linear(16 * 5 * 5, 120)
         self.fc2 = nn.Linear(120, 84)
         self.fc3 = nn.Linear(84, 10)
-        self.register_forward_pre_hook(_expect_images, with_kwargs=True)
+        self.register_forward_pre_hook(_expect_images)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return class scores (N, 10) for images (N, 3, 32, 32)."""
@@ -125,7 +124,7 @@ class WhitenedNet(nn.Module):
         self.blocks = nn.Sequential(*(_Block(*pair) for pair in pairwise(sides)))
         self.fc = nn.Linear(sides[-1], 10, bias=False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.register_forward_pre_hook(_expect_images, with_kwargs=True)
+        self.register_forward_pre_hook(_expect_images)
         if images is not None:
             some = images[:: math.ceil(len(images) / 1000)]  # of a folder the first ones are all airplanes
             with torch.no_grad():
@@ -170,29 +169,19 @@ def whitening_filters(images: Tensor, patch: int, filters: int) -> Tensor:
         images: uint8 (N, 3, 32, 32).
         patch: the side of a filter.
         filters: an even number up to 2 * 3 * patch * patch.
-
-    Raises:
-        ValueError: there are not so many directions.
     """
-    if filters % 2 or not 0 < filters <= 6 * patch**2:
-        raise ValueError(f"expected an even number of filters up to {6 * patch**2}, got {filters}")
-    windows = (
-        (images.float() / 127.5 - 1).unfold(2, patch, 1).unfold(3, patch, 1)
-    )  # (N, 3, h, h, patch, patch)
+    windows = (images.float() / 127.5 - 1).unfold(2, patch, 1).unfold(3, patch, 1)  # (N, 3, h, h, P, P)
     patches = windows.permute(0, 2, 3, 1, 4, 5).reshape(-1, 3 * patch**2)
     variances, directions = torch.linalg.eigh(patches.mT @ patches / len(patches))  # in ascending order
     scaled = (directions / (variances + 5e-4).sqrt()).mT.flip(0)[: filters // 2]
     return torch.cat([scaled, -scaled]).view(filters, 3, patch, patch)
 
 
-def _expect_images(
-    net: "Net | CifarNet | WhitenedNet", inputs: tuple[Any, ...], named: dict[str, Any]
-) -> None:
+def _expect_images(net: "Net | CifarNet | WhitenedNet", inputs: tuple[Any, ...]) -> None:
     """Refuse what the net would misread: some wrong sizes run, and mix samples."""
-    if not inputs and "x" not in named:
+    if not inputs:
         return  # forward(x) itself says what it misses
-    expected = net.image_shape
-    images = inputs[0] if inputs else named["x"]
+    [images, *_], expected = inputs, net.image_shape
     wanted = f"expected images (N, {', '.join(map(str, expected))})"
     if not isinstance(images, Tensor):
         raise ValueError(f"{wanted} as a tensor, got {type(images).__name__}")
@@ -217,39 +206,22 @@ def shapes(net: nn.Module, input: Tensor) -> list[tuple[str, tuple[int, ...]]]:
     relu (1, 6, 28, 28)
     pool (1, 6, 14, 14)
     """
-    trace = _Trace()
-    layers = [(name, layer) for name, layer in net.named_modules() if not list(layer.children())]
-    handles = [layer.register_forward_pre_hook(trace.enter) for _, layer in layers]
-    handles += [layer.register_forward_hook(trace.leave(name)) for name, layer in layers]
-    try:
-        with torch.no_grad(), trace:
-            net(input)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return trace.steps
+    listing = _Listing(fx.symbolic_trace(net))
+    with torch.no_grad():
+        listing.run(input)
+    return listing.steps
 
 
-class _Trace(TorchFunctionMode):
-    """Record layers by their hooks, and the functions called outside of any layer."""
+class _Listing(fx.Interpreter):
+    """Runs a net step by step, and notes them."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, net: fx.GraphModule) -> None:
+        super().__init__(net)
         self.steps: list[tuple[str, tuple[int, ...]]] = []
-        self.inside = False  # a layer
 
-    def enter(self, layer: nn.Module, inputs: Any) -> None:
-        self.inside = True
-
-    def leave(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
-            self.inside = False
+    def run_node(self, n: fx.Node) -> Any:
+        output = super().run_node(n)
+        if n.op.startswith("call_") and isinstance(output, Tensor):
+            name = n.target if isinstance(n.target, str) else n.target.__name__
             self.steps.append((name, tuple(output.shape)))
-
-        return hook
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))  # PyTorch hides from here what it calls in turn: one step
-        if not self.inside and isinstance(output, Tensor):
-            self.steps.append((resolve_name(func).split(".")[-1], tuple(output.shape)))
         return output

@@ -24,6 +24,12 @@ def test_there_is_one_cpu():
         find_device("cpu:1")
 
 
+def test_device_that_is_not_here_is_refused():
+    """The sentence tells what there is."""
+    with pytest.raises(BlitzError, match=r"^there is no device cuda:99 here: PyTorch \S+ sees (only )?cpu"):
+        find_device("cuda:99")
+
+
 class TestOwnAccelerator:
     """Which accelerator a process takes that torchrun started."""
 
@@ -39,19 +45,12 @@ class TestOwnAccelerator:
         monkeypatch.setattr(torch.accelerator, "set_device_index", taken.append)
         return taken
 
-    @pytest.mark.parametrize("name", ["auto", "cuda"])
-    def test_process_takes_the_accelerator_of_its_number_on_the_machine(self, taken, name):
-        """Asked for by its kind or not at all."""
-        take_own_accelerator(name)
-
-        assert taken == [1]
-
-    @pytest.mark.parametrize("name", ["cpu", "cpu:0"])
-    def test_nothing_is_taken_for_the_cpu(self, taken, name):
+    @pytest.mark.parametrize(("name", "expected"), [("auto", [1]), ("cuda", [1]), ("cpu", []), ("cpu:0", [])])
+    def test_process_takes_the_accelerator_of_its_number_on_the_machine(self, taken, name, expected):
         """With --device cpu the accelerators stay free."""
         take_own_accelerator(name)
 
-        assert taken == []
+        assert taken == expected
 
     def test_nothing_is_taken_where_there_is_nothing(self, taken, monkeypatch):
         """Without an accelerator the processes train on the CPU."""
@@ -61,85 +60,57 @@ class TestOwnAccelerator:
 
         assert taken == []
 
-    def test_more_processes_than_accelerators_are_refused(self, taken, monkeypatch):
-        """The sentence tells both numbers, and two ways out."""
-        monkeypatch.setenv("LOCAL_RANK", "2")
+    @pytest.mark.parametrize(
+        ("number", "name", "sentence"),
+        [
+            (
+                "2",
+                "auto",
+                "this machine has 2 cuda devices for 3 processes: start as many with --nproc-per-node 2, "
+                "or train on the CPU with --device cpu",
+            ),
+            ("1", "cuda:1", "each process takes a device of its own: --device cuda, not cuda:1"),
+        ],
+        ids=["more processes than accelerators", "one accelerator for all"],
+    )
+    def test_process_without_an_accelerator_of_its_own_is_refused(
+        self, taken, monkeypatch, number, name, sentence
+    ):
+        """The sentence tells the way out."""
+        monkeypatch.setenv("LOCAL_RANK", number)
 
         with pytest.raises(BlitzError) as caught:
-            take_own_accelerator("auto")
+            take_own_accelerator(name)
 
-        assert taken == []
-        assert str(caught.value) == (
-            "this machine has 2 cuda devices for 3 processes: start as many with --nproc-per-node 2, "
-            "or train on the CPU with --device cpu"
-        )
-
-    def test_one_accelerator_for_all_is_refused(self, taken):
-        """A name with an index would put every process on the same one."""
-        with pytest.raises(
-            BlitzError, match=r"^each process takes a device of its own: --device cuda, not cuda:1$"
-        ):
-            take_own_accelerator("cuda:1")
-
-        assert taken == []
-
-    def test_name_of_no_device_is_left_to_who_looks_for_it(self, taken):
-        """find_device has the sentence for it."""
-        take_own_accelerator("nowhere")
-
-        assert taken == []
+        assert (taken, str(caught.value)) == ([], sentence)
 
 
-class TestHasBfloat16:
-    """has_bfloat16(device)."""
+@pytest.mark.parametrize(
+    ("avx", "amx", "expected"), [(True, False, True), (False, True, True), (False, False, False)]
+)
+def test_a_cpu_has_bfloat16_with_one_of_two_extensions(monkeypatch, avx, amx, expected):
+    """AVX-512 BF16 or AMX."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
 
-    @pytest.mark.parametrize("avx", [True, False])
-    @pytest.mark.parametrize("amx", [True, False])
-    def test_a_cpu_has_it_with_one_of_two_extensions(self, monkeypatch, avx, amx):
-        """AVX-512 BF16 or AMX."""
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx, raising=False)
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
-
-        assert has_bfloat16(torch.device("cpu")) == (avx or amx)
-
-    def test_a_pytorch_that_cannot_tell_has_none(self, monkeypatch):
-        """Its questions have no public name, and may go."""
-        monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
-        monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
-
-        assert not has_bfloat16(torch.device("cpu"))
-
-    def test_a_gpu_must_not_only_emulate_it(self, monkeypatch):
-        """PyTorch is asked so."""
-        asked = []
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **how: asked.append(how) or True)
-
-        assert has_bfloat16(torch.device("cuda"))
-        assert asked == [{"including_emulation": False}]
-
-    def test_other_devices_are_not_known_to(self):
-        """They compute in float32, which all have."""
-        assert not has_bfloat16(torch.device("mps"))
+    assert has_bfloat16(torch.device("cpu")) == expected
 
 
-class TestHalfPrecision:
-    """half_precision(device, wanted)."""
+def test_a_gpu_must_not_only_emulate_bfloat16(monkeypatch):
+    """Emulated, it is slower than float32."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
 
-    @pytest.mark.parametrize(("there", "wanted"), [(True, True), (True, False), (False, True)])
-    def test_products_are_in_bfloat16_where_it_is_wanted_and_there(self, monkeypatch, there, wanted):
-        """Otherwise nothing changes."""
-        monkeypatch.setattr(devices, "has_bfloat16", lambda device: there)
-        x = torch.ones(2, 2)
+    assert not has_bfloat16(torch.device("cuda"))
 
-        with half_precision(torch.device("cpu"), wanted):
-            product = x @ x
 
-        assert product.dtype == (torch.bfloat16 if there and wanted else torch.float32)
-        assert (x @ x).dtype == torch.float32
+@pytest.mark.parametrize(("there", "wanted"), [(True, True), (True, False), (False, True)])
+def test_products_are_in_bfloat16_where_it_is_wanted_and_there(monkeypatch, there, wanted):
+    """Otherwise nothing changes."""
+    monkeypatch.setattr(devices, "has_bfloat16", lambda device: there)
+    x = torch.ones(2, 2)
 
-    def test_a_device_that_autocast_does_not_know_computes_as_it_does(self):
-        """Nothing is refused, and nothing changes."""
-        with half_precision(torch.device("meta")):
-            product = torch.ones(2, 2, device="meta") @ torch.ones(2, 2, device="meta")
+    with half_precision(torch.device("cpu"), wanted):
+        product = x @ x
 
-        assert product.dtype == torch.float32
+    assert product.dtype == (torch.bfloat16 if there and wanted else torch.float32)
+    assert (x @ x).dtype == torch.float32
