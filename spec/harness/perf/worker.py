@@ -91,7 +91,6 @@ def _found() -> tuple[dict[str, Callable[[Any], Callable[[], float]]], Any]:
         if error.name and f"{OPERATIONS}.".startswith(f"{error.name}."):
             return {}, None
         raise
-    _expect_own_blitz()
     torch = sys.modules.get("torch")  # operations that do without are given no device
     if torch is None:
         device = None
