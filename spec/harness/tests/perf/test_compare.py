@@ -3,13 +3,11 @@
 import os
 import re
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 
 from spec.command_line import main
-from spec.harness.children import ROOT
 from spec.harness.errors import HarnessError
 from spec.harness.perf import interleaving, report
 from spec.harness.perf.interleaving import Measured
@@ -105,7 +103,7 @@ EVERYTHING = {
 
 
 def test_the_report_begins_with_what_asks_for_attention(measures, tmp_path, monkeypatch, capsys):
-    """Machine, sides and a table as Markdown, which is appended to the summary that a job has for all steps."""
+    """Machine, sides and a table as Markdown, appended to the summary that a job has for all its steps."""
     measures(**EVERYTHING)
     monkeypatch.setattr(report.machine, "describe", lambda: MACHINE)
     monkeypatch.setattr(os, "getloadavg", lambda: (1.5, 0, 0))
@@ -119,19 +117,8 @@ def test_the_report_begins_with_what_asks_for_attention(measures, tmp_path, monk
     assert summary.read_text() == f"before\n{text}"
 
 
-def test_a_machine_with_a_core_to_spare_is_not_said_to_be_busy(measures, tmp_path, monkeypatch, capsys):
-    """What is measured needs one."""
-    measures(view=1.0)
-    monkeypatch.setattr(report.machine, "describe", lambda: MACHINE)
-    monkeypatch.setattr(os, "getloadavg", lambda: (1.0, 0, 0))
-
-    run(tmp_path, tmp_path)
-
-    assert "busy" not in capsys.readouterr().out
-
-
 def test_a_plot_shows_every_benchmark_and_the_threshold(measures, tmp_path, capsys):
-    """Each is named with its result, be its interval endless; the format is the one that the file is named by."""
+    """Each is named with its result, be its interval endless; the name of the file says the format."""
     measures(**EVERYTHING)
 
     run(tmp_path, tmp_path, "--plot", tmp_path / "p.svg")
@@ -144,7 +131,7 @@ def test_a_plot_shows_every_benchmark_and_the_threshold(measures, tmp_path, caps
 
 
 def test_words_become_what_is_measured(measures, tmp_path, capsys):
-    """Rounds, a selection and a threshold; eight rounds of all benchmarks and 5 % unless something is said."""
+    """Eight rounds of all benchmarks and a threshold of 5 %, unless something else is said."""
     asked = measures(view=1.1)
 
     assert run(tmp_path, tmp_path) == 1
@@ -203,7 +190,7 @@ ACCIDENTS = {
 
 @pytest.mark.parametrize(("accident", "message"), ACCIDENTS.values(), ids=ACCIDENTS)
 def test_an_accident_does_not_pass_for_a_slowdown(measures, tmp_path, accident, message, monkeypatch, capsys):
-    """Python's own status for what nobody has caught is that of something slower; the summary says it, too."""
+    """Python's own status for what nobody has caught is that of something slower."""
     measures(error=accident)
     monkeypatch.setattr(
         os, "dup2", lambda *_: None
@@ -265,12 +252,3 @@ def test_a_job_that_is_cancelled_leaves_no_process(tmp_path):
 
     assert signal.getsignal(signal.SIGTERM) == before
     assert all(ends(int(pid)) for pid in pids.read_text().split())
-
-
-@pytest.mark.slow
-def test_this_tree_is_not_slower_than_itself(monkeypatch, capsys):
-    """Of real operations of real PyTorch; a busy machine is inconclusive at worst."""
-    monkeypatch.chdir(ROOT)
-
-    assert run(ROOT, sys.executable, "--select", "batches_by_index", "--rounds", 5) == 0
-    assert "torch" in capsys.readouterr().out

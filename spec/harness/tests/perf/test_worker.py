@@ -28,8 +28,8 @@ def make_worker(tmp_path):
     """`make_worker(source)`: a process that has said what it is, in a tree of these operations."""
     started = []
 
-    def make(source, python=sys.executable):
-        side = Side("HEAD", "a tree", make_tree(tmp_path / "tree", source), python, "no commit")
+    def make(source):
+        side = Side("HEAD", "a tree", make_tree(tmp_path / "tree", source), sys.executable, "no commit")
         started.append(Worker(side, 30.0))
         return started[-1]
 
@@ -70,17 +70,6 @@ def test_a_package_blitz_from_elsewhere_is_not_timed(make_worker, tmp_path):
     )
 
     assert f"expected the package blitz of {tmp_path / 'tree'}, got {elsewhere}" in message
-
-
-def test_a_side_can_be_another_interpreter(make_worker, tmp_path):
-    """The tree is timed by the interpreter that was named."""
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nOTHER=yes exec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-
-    worker = make_worker(doing(odd="raise LookupError(os.environ['OTHER'])"), python=str(python))
-
-    assert failure(worker) == "HEAD (a tree) failed at odd: LookupError: yes"
 
 
 def test_an_operation_may_print_and_read(make_worker):
