@@ -32,7 +32,7 @@ def test_a_result_needs_the_interval_and_the_estimate(found, word):
 
 
 def test_the_estimate_is_the_geometric_mean_of_the_rounds():
-    """Twice as slow in one round and twice as fast in the other is no change; the interval is the same again."""
+    """Twice as slow in one round and twice as fast in the other is no change, however often one asks."""
     rounds = [(1.0, 2.0), (3.0, 1.5)] * 4
 
     found = ratio(rounds)

@@ -102,10 +102,14 @@ def test_nothing_is_left_of_a_revision(repository, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     blob = number(repository, "HEAD:text")
 
-    with pytest.raises(KeyboardInterrupt), side("BASE", "trunk") as one, side("HEAD", "trunk") as other:
-        assert one.tree != other.tree
-        assert len(ask(repository, "worktree", "list").splitlines()) == 3
-        raise KeyboardInterrupt
+    def stopped():
+        with side("BASE", "trunk") as one, side("HEAD", "trunk") as other:
+            assert one.tree != other.tree
+            assert len(ask(repository, "worktree", "list").splitlines()) == 3
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     (repository / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
     assert re.match(f"git cannot check out .*{blob}", refusal("BASE", "trunk"))
 
