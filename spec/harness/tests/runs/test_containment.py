@@ -113,17 +113,6 @@ def test_each_fault_costs_one_statement(on_pretended_accelerator, pytester):
     result.stdout.fnmatch_lines(["*nn.sticky (cpu:0): crashed.*", "*nn.hang (cpu:0): timeout.*"])
 
 
-@pytest.mark.slow
-def test_a_crash_costs_one_statement(on_pretended_accelerator, pytester):
-    """The statement whose process crashed is recorded as crashed, and the next one is checked."""
-    source = HEADER + statement("kill", BODIES["kill"]) + statement("on")
-
-    on_pretended_accelerator(source, "--records=v.jsonl")
-
-    found = outcomes_and_words(pytester.path / "v.jsonl")
-    assert found == {"kill": ("crashed", NO_WORD), "on": ("confirmed", "")}
-
-
 LAST_WORDS = {
     "none": ("\nat {}\n", NO_WORD),
     "a word": ("\nat {}\nthe accelerator fails", "the accelerator fails"),
