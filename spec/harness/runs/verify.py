@@ -79,11 +79,6 @@ class Narrator:
         if self.bar:
             self.bar.update()
 
-    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Say why the run was stopped, as where its records cannot be written."""
-        if str(excinfo.value):
-            print(f"blitz: {excinfo.value}", file=sys.stderr)
-
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, Any, Any]:
         """Tell what was found, once all books are closed."""
