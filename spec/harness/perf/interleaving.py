@@ -55,7 +55,7 @@ class Measured(NamedTuple):
     failed: dict[str, str]  # what could not be timed, and why
 
 
-def measure(base: Side, head: Side, *, rounds: int, select: str = "", patience: float = PATIENCE) -> Measured:
+def measure(base: Side, head: Side, *, rounds: int, select: str = "") -> Measured:
     """Time the benchmarks that both sides have; one that fails, on either side, costs no other.
 
     Args:
@@ -63,12 +63,11 @@ def measure(base: Side, head: Side, *, rounds: int, select: str = "", patience: 
         head: what is compared.
         rounds: pairs of processes, one after the other.
         select: words, of which the name of a benchmark holds one; all benchmarks without any.
-        patience: seconds that a process may take for an answer.
 
     Raises:
         HarnessError: a side does not start, or there is nothing to time.
     """
-    with _pair(base, head, patience) as (_, about):
+    with _pair(base, head) as (_, about):
         both, missing, new = chosen(about[0]["names"], about[1]["names"], select)
     shapes: dict[str, Shape] = {}
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in both}
@@ -77,7 +76,7 @@ def measure(base: Side, head: Side, *, rounds: int, select: str = "", patience: 
         for number in range(rounds):
             left = list(seconds)[:: -1 if number % 2 else 1]
             while left:  # once, and again after each failure: who knows what it leaves in its processes
-                with _pair(base, head, patience) as (workers, _):
+                with _pair(base, head) as (workers, _):
                     while left:
                         name = left.pop(0)
                         try:
@@ -178,19 +177,18 @@ def typical(pairs: list[tuple[float, float]]) -> tuple[float, float]:
 
 @contextmanager
 def _pair(
-    base: Side, head: Side, patience: float
+    base: Side, head: Side
 ) -> "Iterator[tuple[tuple[Worker, Worker], tuple[dict[str, Any], dict[str, Any]]]]":
     """Start a process for each side, lend them with what they say of themselves, and end them."""
-    with closing(Worker(base, patience)) as one, closing(Worker(head, patience)) as other:
+    with closing(Worker(base)) as one, closing(Worker(head)) as other:
         yield (one, other), (one.answer(), other.answer())
 
 
 class Worker:
     """A process of one side; see worker.py."""
 
-    def __init__(self, side: Side, patience: float) -> None:
+    def __init__(self, side: Side) -> None:
         self.side = side
-        self.patience = patience
         self.doing = ""
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (close() closes it)
         self.unread = b""
@@ -226,7 +224,7 @@ class Worker:
         """
         assert self.process.stdout
         pipe = self.process.stdout.fileno()
-        end = time.monotonic() + self.patience
+        end = time.monotonic() + PATIENCE
         while b"\n" not in self.unread:
             # a child of the operation may hold the pipe open: look at the process itself as well
             if select.select([pipe], [], [], 0.1)[0]:
@@ -254,11 +252,11 @@ class Worker:
             stream.close()
 
     def _silent(self) -> HarnessError:
-        return HarnessError(f"{self.side} gave no answer within {self.patience:g} s{self.doing}")
+        return HarnessError(f"{self.side} gave no answer within {PATIENCE:g} s{self.doing}")
 
     def _dead(self) -> HarnessError:
         try:
-            status = self.process.wait(self.patience)
+            status = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:  # it lives, and has closed what it answers by
             return self._silent()
         self.errors.seek(0)

@@ -1,6 +1,5 @@
 """What git is asked, it is asked of the folder that is meant, whoever calls; and its reasons are told."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -88,16 +87,6 @@ def test_a_plus_tells_that_the_sources_are_not_those_of_the_commit(project, file
     project.joinpath(file).write_text("changed = True\n")
 
     assert commit(project) == (f"{number}+" if changed else number)
-
-
-def test_a_look_at_the_sources_does_not_write_into_their_repository(project):
-    """Somebody may be committing, or be a reader alone: git would note there that a file is as it was."""
-    index = project / ".git" / "index"
-    before = index.read_bytes()
-    os.utime(project / "spec" / "__init__.py", (1, 1))
-
-    assert commit(project) == ask(project, "rev-parse", "HEAD")
-    assert index.read_bytes() == before
 
 
 def test_sources_that_git_does_not_track_have_no_commit(project, tmp_path, monkeypatch):

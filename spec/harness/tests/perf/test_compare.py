@@ -219,21 +219,23 @@ def test_two_commits_of_the_clone_that_a_person_is_in_are_compared(tmp_path, mon
     """By real processes: what got slower, is gone or fails in HEAD is said, and both commits are named."""
     monkeypatch.setattr(interleaving, "SAMPLE", 1e-3)
     monkeypatch.setattr(interleaving, "TURNS", (0, 1, 1, 0))
-    clone = make_tree(make_project(tmp_path / "clone"), sleeping(view=0.002, gone=1e-3, odd=1e-3))
+    clone = make_tree(make_project(tmp_path / "clone"), sleeping(same=0.002, view=0.002, old=1e-3, odd=1e-3))
     base = commit_all(clone)
-    operations = clone / "spec" / "benchmarks" / "operations.py"
-    operations.write_text("import time\n" + doing(view="time.sleep(0.1)", odd="raise KeyError"))
+    changed = doing(odd="raise KeyError", view="time.sleep(0.1)", same="time.sleep(0.002)", new="pass")
+    clone.joinpath("spec", "benchmarks", "operations.py").write_text(f"import time\n{changed}")
     head = commit_all(clone)
     monkeypatch.chdir(clone / "spec")
 
     assert run("HEAD~1", "HEAD", "--rounds", 5) == 1
 
     output = capsys.readouterr().out
+    ratios = dict(re.findall(r"\| (\w+) \| .*s \| .*s \| ([\d.]+) \(", output))
     assert f"BASE (HEAD~1), {base} in {clone}: Python" in output
     assert f"HEAD (HEAD), {head} in {clone}: Python" in output
     # whether a busy machine lets that be called slower is chance
-    assert float(re.search(r"\| view .*s \| ([\d.]+) \(", output)[1]) > 2
-    assert "| gone |  |  |  | **missing** |" in output
+    assert float(ratios["view"]) > 4 * float(ratios["same"])
+    assert "| old |  |  |  | **missing** |" in output
+    assert "| new |  |  |  | new |" in output
     assert "| odd |  |  |  | **failed** |" in output
     assert "\n- HEAD (HEAD) failed at odd: KeyError\n" in output
 

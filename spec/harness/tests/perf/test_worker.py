@@ -30,7 +30,7 @@ def make_worker(tmp_path):
 
     def make(source):
         side = Side("HEAD", "a tree", make_tree(tmp_path / "tree", source), sys.executable, "no commit")
-        started.append(Worker(side, 30.0))
+        started.append(Worker(side))
         return started[-1]
 
     yield make
