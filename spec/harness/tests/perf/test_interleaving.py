@@ -1,5 +1,7 @@
 """How `blitz perf` times two trees: in turn, each by its own code, and what happens to a process is told."""
 
+import itertools
+import json
 import sys
 
 import pytest
@@ -8,6 +10,7 @@ from spec.harness.errors import HarnessError
 from spec.harness.perf import interleaving
 from spec.harness.perf.interleaving import chosen, measure, shape
 from spec.harness.perf.sides import Side
+from spec.harness.perf.worker import CORES
 from spec.harness.tests.perf.perf_trees import doing, make_tree, sleeping
 
 
@@ -85,14 +88,16 @@ OPERATIONS.insert(0, in_the_second_round)
 def test_an_operation_that_fails_costs_itself_alone(make_side, monkeypatch):
     """Each is told with its side and its cause; the others are measured in each round, by new processes.
 
-    Who knows what a failure leaves behind: a device that has failed once answers nothing any more.
+    Who knows what a failure leaves behind: a device that has failed once answers nothing any more. What an
+    operation prints is no answer, and what it reads is no order.
     """
     good = "assert 'BROKEN' not in os.environ; time.sleep(1e-3)"
+    speaks = "print('{}', flush=True); os.system('echo {}'); assert not sys.stdin.read()"
     faulty = {name: statement for name, (statement, _) in FAULTS.items()}
     fine = dict.fromkeys(faulty, good)
     in_base = "raise MemoryError"
-    base = make_side(doing(first=good, **fine, of_base=in_base, last=good) + IN_THE_SECOND_ROUND)
-    head = make_side(doing(first=good, **faulty, of_base=good, last=good) + IN_THE_SECOND_ROUND)
+    base = make_side(doing(speaks=speaks, **fine, of_base=in_base, last=good) + IN_THE_SECOND_ROUND)
+    head = make_side(doing(speaks=speaks, **faulty, of_base=good, last=good) + IN_THE_SECOND_ROUND)
     monkeypatch.setattr(interleaving, "PATIENCE", 1.5)
 
     measured = measure(base, head, rounds=2)
@@ -102,7 +107,41 @@ def test_an_operation_that_fails_costs_itself_alone(make_side, monkeypatch):
         "of_base": "BASE (a tree) failed at of_base: MemoryError",
         "in_the_second_round": "BASE (a tree) failed at in_the_second_round: OSError: no data",
     }
-    assert {name: len(rounds) for name, rounds in measured.seconds.items()} == {"first": 2, "last": 2}
+    assert {name: len(rounds) for name, rounds in measured.seconds.items()} == {"speaks": 2, "last": 2}
+
+
+def test_each_side_runs_the_code_of_its_own_tree(make_side, tmp_path):
+    """Its modules, its folder, and what a process that it starts would import; no package of elsewhere."""
+    elsewhere = tmp_path / "elsewhere" / "blitz" / "__init__.py"
+    elsewhere.parent.mkdir(parents=True)
+    elsewhere.touch()
+    says = "import spec, subprocess; raise LookupError([spec.__file__, os.getcwd(), subprocess.check_output("
+    says += "[sys.executable, '-c', 'import spec; print(spec.__file__)'], text=True).strip()])"
+    installed = f"sys.path.insert(0, {str(elsewhere.parents[1])!r}); import blitz"
+    base, head = make_side(doing(own="", other="")), make_side(doing(own=says, other=installed))
+    tree, module = str(head.tree), str(head.tree / "spec" / "__init__.py")
+
+    measured = measure(base, head, rounds=1)
+
+    error = f"ImportError: expected the package blitz of {tree}, got {elsewhere}"
+    assert measured.failed == {
+        "own": f"{head} failed at own: LookupError: {[module, tree, module]}",
+        "other": f"{head} failed at other: {error}",
+    }
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="needs two cores, and a system that lets a process choose")
+def test_both_sides_take_each_pair_of_turns_on_the_same_core(make_side, monkeypatch):
+    """One core may be slower than another; preparations, and what they start, may use all."""
+    monkeypatch.setattr(interleaving, "TURNS", (0, 1, 1, 0))
+    note = doing(odd="open('note', 'a').write(f'{sorted(os.sched_getaffinity(0))}\\n')")
+    sides = make_side(note), make_side(note)
+
+    measure(*sides, rounds=1)
+
+    for side in sides:
+        cores = map(json.loads, side.tree.joinpath("note").read_text().splitlines())
+        assert [alike for alike, _ in itertools.groupby(cores)] == [CORES, CORES[:1], CORES[1:2]]
 
 
 NO_START = {

@@ -1,8 +1,6 @@
-"""The processes of `blitz perf`: whose code they time, on which core, and when they end."""
+"""A process of `blitz perf` that times: what the clock sees, its cores, and when it ends."""
 
 import gc
-import itertools
-import json
 import os
 import subprocess
 import sys
@@ -11,77 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from spec.harness.errors import HarnessError
 from spec.harness.perf import worker as perf_worker
-from spec.harness.perf.interleaving import WORKER, Worker, environment
-from spec.harness.perf.sides import Side
+from spec.harness.perf.interleaving import WORKER, environment
 from spec.harness.perf.worker import CORES
 from spec.harness.tests.perf.perf_trees import doing, make_tree
-
-needs_cores = pytest.mark.skipif(
-    len(CORES) < 2, reason="needs two cores, and a system that lets a process choose"
-)
-
-
-@pytest.fixture
-def make_worker(tmp_path):
-    """`make_worker(source)`: a process that has said what it is, in a tree of these operations."""
-    started = []
-
-    def make(source):
-        side = Side("HEAD", "a tree", make_tree(tmp_path / "tree", source), sys.executable, "no commit")
-        started.append(Worker(side))
-        return started[-1]
-
-    yield make
-    for worker in started:
-        worker.close()
-
-
-def failure(worker, name="odd"):
-    """Return what is said of an operation that fails while it is prepared."""
-    worker.answer()
-    worker.order(name, prepare=name)
-    with pytest.raises(HarnessError) as error:
-        worker.answer()
-    return str(error.value)
-
-
-def test_each_side_runs_the_code_of_its_own_tree(make_worker, tmp_path):
-    """Its modules, its working folder, and what a process that it starts would import."""
-    says = "import spec, subprocess; raise LookupError([spec.__file__, os.getcwd(), subprocess.check_output("
-    says += "[sys.executable, '-c', 'import spec; print(spec.__file__)'], text=True).strip()])"
-    tree = tmp_path / "tree"
-    own = str(tree / "spec" / "__init__.py")
-
-    message = failure(make_worker(doing(odd=says)))
-
-    assert message == f"HEAD (a tree) failed at odd: LookupError: {[own, str(tree), own]}"
-
-
-def test_a_package_blitz_from_elsewhere_is_not_timed(make_worker, tmp_path):
-    """A tree with benchmarks but without the package that they time would time an installed one."""
-    elsewhere = tmp_path / "elsewhere" / "blitz"
-    elsewhere.mkdir(parents=True)
-    (elsewhere / "__init__.py").touch()
-
-    message = failure(
-        make_worker(f"sys.path.insert(0, {str(elsewhere.parent)!r})\nimport blitz\n" + doing(odd=""))
-    )
-
-    assert f"expected the package blitz of {tmp_path / 'tree'}, got {elsewhere}" in message
-
-
-def test_an_operation_may_print_and_read(make_worker):
-    """What it prints does not pass for an answer, and it cannot take an order for its input."""
-    prints = "print('{}', flush=True); os.system('echo {}'); assert not sys.stdin.read()"
-    worker = make_worker(doing(odd=prints))
-
-    assert worker.answer()["names"] == ["odd"]
-    worker.order("odd", prepare="odd")
-    assert worker.answer()["seconds"] > 0
-    worker.order("odd", calls=1, timings=2, core=0)
-    assert len(worker.answer()["seconds"]) == 2
 
 
 def test_garbage_is_not_collected_while_the_clock_runs():
@@ -94,29 +25,7 @@ def test_garbage_is_not_collected_while_the_clock_runs():
     assert gc.isenabled()
 
 
-@needs_cores
-def test_a_sample_is_taken_on_the_core_that_both_sides_are_told(make_worker, tmp_path):
-    """One core may be slower than another; preparations, and what they start, may use all."""
-    notes = tmp_path / "notes"
-    worker = make_worker(
-        doing(odd=f"open({str(notes)!r}, 'a').write(f'{{sorted(os.sched_getaffinity(0))}}\\n')")
-    )
-    worker.answer()
-
-    for order in (
-        {"prepare": "odd"},
-        *({"calls": 1, "timings": 1, "core": core} for core in range(3)),
-        {"prepare": "odd"},
-    ):
-        worker.order("odd", **order)
-        worker.answer()
-
-    seen = [json.loads(line) for line in notes.read_text().splitlines()]
-    expected = [CORES, [CORES[0]], [CORES[1]], [CORES[2 % len(CORES)]], CORES]
-    assert [cores for cores, _ in itertools.groupby(seen)] == expected
-
-
-@needs_cores
+@pytest.mark.skipif(len(CORES) < 2, reason="needs two cores, and a system that lets a process choose")
 def test_several_threads_have_all_cores(monkeypatch):
     """They would wait for each other on one."""
     monkeypatch.setattr(perf_worker, "_threads", lambda: 2)
