@@ -116,12 +116,7 @@ def compare(
 ) -> "tuple[list[Finding], list[str]]":
     """Measure two sides; return a finding for each benchmark, and lines about sides and machine.
 
-    Args:
-        base: a revision, folder or interpreter.
-        head: another one, or the same.
-        rounds: pairs of processes.
-        threshold: a change that matters, as a share.
-        select: words of which the name of a benchmark has one.
+    A side is a revision, folder or interpreter. The threshold is the share of a change that matters.
 
     Raises:
         HarnessError: it cannot be measured.

@@ -58,11 +58,7 @@ class Measured(NamedTuple):
 def measure(base: Side, head: Side, *, rounds: int, select: str = "") -> Measured:
     """Time the benchmarks that both sides have; one that fails, on either side, costs no other.
 
-    Args:
-        base: what is compared with.
-        head: what is compared.
-        rounds: pairs of processes, one after the other.
-        select: words, of which the name of a benchmark holds one; all benchmarks without any.
+    A round is a pair of processes. Of the words in `select`, if any, a benchmark has one in its name.
 
     Raises:
         HarnessError: a side does not start, or there is nothing to time.
@@ -211,10 +207,8 @@ class Worker:
         """Have the process do something for the benchmark `name`."""
         self.doing = f" at {name}"
         assert self.process.stdin
-        try:
+        with suppress(BrokenPipeError):  # of a process that is dead, as answer() tells
             self.process.stdin.write(json.dumps(order).encode() + b"\n")
-        except BrokenPipeError:
-            raise self._dead() from None
 
     def answer(self) -> dict[str, Any]:
         """Return what the process says next.

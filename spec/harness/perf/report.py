@@ -75,13 +75,7 @@ def markdown(found: list[Finding], about: Sequence[str], *, rounds: int, thresho
 
 
 def about(sides: tuple[Side, Side], measured: Measured, load: float) -> list[str]:
-    """Return lines about the machine and the two sides.
-
-    Args:
-        sides: BASE and HEAD.
-        measured: what they say of themselves.
-        load: the load average before the first round.
-    """
+    """Return lines about the machine, with its load average before the first round, and the two sides."""
     here = machine.describe()
     gpus = ", ".join(
         f"{device['name']}{', driver ' + device['driver'] if device['driver'] else ''}"
@@ -117,10 +111,7 @@ def duration(seconds: float | None) -> str:
 def picture(found: list[Finding], *, threshold: float, suffix: str) -> bytes:
     """Draw the ratios with their intervals, on a logarithmic axis, over the band of the threshold.
 
-    Args:
-        found: what to draw; what has no ratio is written where that would be.
-        threshold: half of the band.
-        suffix: "svg" or "png".
+    What has no ratio is written where that would be. The suffix is "svg" or "png".
     """
     figure = Figure(figsize=(8, 1.6 + 0.32 * len(found)), layout="constrained")
     axes = figure.subplots()
