@@ -158,6 +158,9 @@ def test_statements_and_explain_print_the_catalogue_and_draw_a_graph(autograd, c
 
     assert main(["statements"]) == 0
     assert capsys.readouterr().out == catalogue.page(autograd)
+    assert main(["explain", "autograd.gradients-accumulate"]) == 0
+    without_graph = catalogue.find("autograd.gradients-accumulate", autograd)
+    assert capsys.readouterr().out == f"{catalogue.explain(without_graph, autograd)}\n"
     assert main(["explain", "autograd.graph-structure", "--svg", str(path)]) == 0
 
     statement = catalogue.find("autograd.graph-structure", autograd)

@@ -147,7 +147,7 @@ STRANGE = {
         "expected a share such as 5% or 0.05, got 5",
     ),
     "a threshold of nothing": ("--threshold=0", "expected a share such as 5% or 0.05, got 0"),
-    "a threshold that is no number": ("--threshold=nan", "expected a share such as 5% or 0.05, got nan"),
+    "a threshold that is no number": ("--threshold=much", "expected a share such as 5% or 0.05, got much"),
     "too few rounds for an interval": ("--rounds=4", "expected 5 rounds or more to tell anything, got 4"),
     "rounds that are no number": ("--rounds=many", "expected 5 rounds or more to tell anything, got many"),
 }
