@@ -16,7 +16,6 @@ from spec.harness.runs import guard
 from spec.harness.runs.containment import MAIN, Supervisor, Watched, WatchedWorker
 from spec.harness.runs.findings import Findings
 from spec.harness.runs.freshness import Freshness
-from spec.harness.runs.garbage import LongLived
 from spec.harness.runs.seats import seat_workers
 from spec.harness.runs.strict_warnings import StrictWarnings
 from spec.harness.statements.checks import count_checks
@@ -112,7 +111,6 @@ def pytest_configure(config: pytest.Config) -> None:
     draw_the_same_cases(shrink=not config.option.sabotage)
     torch.set_num_threads(1)  # at these sizes a second thread only waits for the first
     config.pluginmanager.register(OnAccelerator())
-    config.pluginmanager.register(LongLived())
     config.pluginmanager.register(StrictWarnings(config))
     config.pluginmanager.register(Freshness())
     if hasattr(config, "workerinput"):

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from spec.harness.perf.report import Finding
 
 ROUNDS = 8
-FEWEST_ROUNDS = (
-    5  # with fewer, more than 1 % of the resamples are one round repeated, and intervals have no end
-)
+FEWEST_ROUNDS = 5  # with fewer, over 1 % of the resamples are one round repeated: intervals have no end
 COULD_NOT_BE_DONE = 2
 
 
@@ -80,46 +78,34 @@ def rounds(text: str) -> int:
     return value
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    options = {name: value for name, value in vars(arguments).items() if name != "run"}
+def _run(asked: argparse.Namespace) -> int:
     try:
-        return perf(**options)
+        return _perf(asked)
     except (HarnessError, OSError) as error:
-        print(f"blitz: {error}", file=sys.stderr)
-        if arguments.summary:
+        if asked.summary:
             with suppress(HarnessError):
-                _append(f"## blitz perf: it could not be done\n\n{error}", arguments.summary)
+                _write(f"## blitz perf: it could not be done\n\n{error}\n".encode(), asked.summary, "ab")
+        raise  # the command line says it in a sentence
     except Exception:  # Python would end with status 1, as if something were slower
         traceback.print_exc()
-    return COULD_NOT_BE_DONE
+        return COULD_NOT_BE_DONE
 
 
-def perf(
-    base: str,
-    head: str,
-    *,
-    rounds: int,
-    threshold: float,
-    select: str,
-    plot: Path | None,
-    summary: Path | None,
-) -> int:
-    """Compare, print the report, and return 1 if something is slower, missing or failed, else 0.
-
-    Raises:
-        HarnessError: it cannot be measured, or nothing could be compared, or the report cannot be written.
-    """
+def _perf(asked: argparse.Namespace) -> int:
+    """Compare, print the report, and return 1 if something is slower, missing or failed, else 0."""
     from spec.harness.perf import report
     from spec.harness.perf.ratios import FAILURES
 
-    _check_writable(plot, summary)
-    found, about = compare(base, head, rounds=rounds, threshold=threshold, select=select)
-    text = report.markdown(found, about, rounds=rounds, threshold=threshold)
-    _print(text)
-    if summary:
-        _append(text, summary)
-    if plot:
-        _write(report.picture(found, threshold=threshold, suffix=plot.suffix[1:]), plot)
+    _check_writable(asked.plot, asked.summary)
+    how = {"rounds": asked.rounds, "threshold": asked.threshold}
+    found, about = compare(asked.base, asked.head, select=asked.select, **how)
+    text = report.markdown(found, about, **how)
+    print(text, flush=True)
+    if asked.summary:
+        _write(f"{text}\n".encode(), asked.summary, "ab")
+    if asked.plot:
+        picture = report.picture(found, threshold=asked.threshold, suffix=asked.plot.suffix[1:])
+        _write(picture, asked.plot, "wb")
     if not any(finding.ratio for finding in found):
         raise HarnessError("nothing was compared: expected a benchmark that both sides have and can run")
     return int(any(finding.result in FAILURES for finding in found))
@@ -130,12 +116,7 @@ def compare(
 ) -> "tuple[list[Finding], list[str]]":
     """Measure two sides; return a finding for each benchmark, and lines about sides and machine.
 
-    Args:
-        base: a revision, folder or interpreter.
-        head: another one, or the same.
-        rounds: pairs of processes.
-        threshold: a change that matters, as a share.
-        select: words of which the name of a benchmark has one.
+    A side is a revision, folder or interpreter. The threshold is the share of a change that matters.
 
     Raises:
         HarnessError: it cannot be measured.
@@ -143,7 +124,7 @@ def compare(
     from spec.harness.perf import interleaving, report
     from spec.harness.perf.sides import side
 
-    load = report.load_average()
+    load = os.getloadavg()[0]
     with _ended_in_order(), ExitStack() as stack:
         sides = stack.enter_context(side("BASE", base)), stack.enter_context(side("HEAD", head))
         measured = interleaving.measure(*sides, rounds=rounds, select=select)
@@ -174,29 +155,9 @@ def _check_writable(plot: Path | None, summary: Path | None) -> None:
             raise HarnessError(f"{path} cannot be written: expected a file in a folder that exists")
 
 
-def _print(text: str) -> None:
+def _write(data: bytes, path: Path, mode: str) -> None:
     try:
-        print(text, flush=True)
-    except OSError as error:
-        # else Python tries once more as it ends, and fails with a status of its own
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise HarnessError(f"the report cannot be printed: {error.strerror}") from error
-
-
-def _write(data: bytes, path: Path) -> None:
-    """Write a file that is whole whenever it can be seen."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise HarnessError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _append(text: str, path: Path) -> None:
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"{text}\n")
+        with path.open(mode) as file:
+            file.write(data)
     except OSError as error:
         raise HarnessError(f"{path} cannot be written: {error.strerror}") from error

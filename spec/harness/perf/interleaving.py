@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -28,7 +28,6 @@ from spec.harness.perf.sides import Side
 
 WORKER = Path(__file__).with_name("worker.py")
 PATIENCE = 300.0  # seconds for an answer
-LAST_WORDS = 5.0  # seconds in which a process ends that closes its pipe
 
 # Begun by either side, the first four of these cancel a steady drift, eight a bent one as well, and so on
 # (Thue and Morse); each two are one turn of either side.
@@ -56,20 +55,15 @@ class Measured(NamedTuple):
     failed: dict[str, str]  # what could not be timed, and why
 
 
-def measure(base: Side, head: Side, *, rounds: int, select: str = "", patience: float = PATIENCE) -> Measured:
+def measure(base: Side, head: Side, *, rounds: int, select: str = "") -> Measured:
     """Time the benchmarks that both sides have; one that fails, on either side, costs no other.
 
-    Args:
-        base: what is compared with.
-        head: what is compared.
-        rounds: pairs of processes, one after the other.
-        select: words, of which the name of a benchmark holds one; all benchmarks without any.
-        patience: seconds that a process may take for an answer.
+    A round is a pair of processes. Of the words in `select`, if any, a benchmark has one in its name.
 
     Raises:
         HarnessError: a side does not start, or there is nothing to time.
     """
-    with _pair(base, head, patience, head_first=False) as (_, about):
+    with _pair(base, head) as (_, about):
         both, missing, new = chosen(about[0]["names"], about[1]["names"], select)
     shapes: dict[str, Shape] = {}
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in both}
@@ -78,7 +72,7 @@ def measure(base: Side, head: Side, *, rounds: int, select: str = "", patience: 
         for number in range(rounds):
             left = list(seconds)[:: -1 if number % 2 else 1]
             while left:  # once, and again after each failure: who knows what it leaves in its processes
-                with _pair(base, head, patience, head_first=number % 2 == 1) as (workers, _):
+                with _pair(base, head) as (workers, _):
                     while left:
                         name = left.pop(0)
                         try:
@@ -179,32 +173,25 @@ def typical(pairs: list[tuple[float, float]]) -> tuple[float, float]:
 
 @contextmanager
 def _pair(
-    base: Side, head: Side, patience: float, *, head_first: bool
+    base: Side, head: Side
 ) -> "Iterator[tuple[tuple[Worker, Worker], tuple[dict[str, Any], dict[str, Any]]]]":
     """Start a process for each side, lend them with what they say of themselves, and end them."""
-    started: list[Worker] = []
-    try:
-        for side in (head, base) if head_first else (base, head):
-            started.append(Worker(side, patience))
-        workers = (started[1], started[0]) if head_first else (started[0], started[1])
-        yield workers, (workers[0].answer(), workers[1].answer())
-    finally:
-        for worker in started:
-            worker.end()
+    with closing(Worker(base)) as one, closing(Worker(head)) as other:
+        yield (one, other), (one.answer(), other.answer())
 
 
 class Worker:
     """A process of one side; see worker.py."""
 
-    def __init__(self, side: Side, patience: float) -> None:
+    def __init__(self, side: Side) -> None:
         self.side = side
-        self.patience = patience
         self.doing = ""
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (end() closes it)
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (close() closes it)
         self.unread = b""
         try:
             self.process = subprocess.Popen(
                 [side.python, "-P", WORKER],
+                bufsize=0,
                 cwd=side.tree,
                 env=environment(side.tree),
                 stdin=subprocess.PIPE,
@@ -220,11 +207,8 @@ class Worker:
         """Have the process do something for the benchmark `name`."""
         self.doing = f" at {name}"
         assert self.process.stdin
-        try:
+        with suppress(BrokenPipeError):  # of a process that is dead, as answer() tells
             self.process.stdin.write(json.dumps(order).encode() + b"\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            raise self._dead() from None
 
     def answer(self) -> dict[str, Any]:
         """Return what the process says next.
@@ -234,7 +218,7 @@ class Worker:
         """
         assert self.process.stdout
         pipe = self.process.stdout.fileno()
-        end = time.monotonic() + self.patience
+        end = time.monotonic() + PATIENCE
         while b"\n" not in self.unread:
             # a child of the operation may hold the pipe open: look at the process itself as well
             if select.select([pipe], [], [], 0.1)[0]:
@@ -245,32 +229,30 @@ class Worker:
             elif self.process.poll() is not None:
                 raise self._dead()
             elif time.monotonic() > end:
-                raise HarnessError(f"{self.side} gave no answer within {self.patience:g} s{self.doing}")
+                raise self._silent()
         line, self.unread = self.unread.split(b"\n", 1)
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise HarnessError(f"{self.side} failed{self.doing or ' to start'}: {answer['error']}")
         return answer
 
-    def end(self) -> None:
+    def close(self) -> None:
         """End the process and all that it started."""
-        try:
+        with suppress(ProcessLookupError, PermissionError):  # the latter is what macOS says of a zombie
             os.killpg(self.process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # the latter is what macOS says of a zombie
-            self.process.kill()
         self.process.wait()
-        for stream in (self.process.stdout, self.errors):
+        for stream in (self.process.stdin, self.process.stdout, self.errors):
             assert stream
             stream.close()
-        assert self.process.stdin
-        with suppress(BrokenPipeError):
-            self.process.stdin.close()
+
+    def _silent(self) -> HarnessError:
+        return HarnessError(f"{self.side} gave no answer within {PATIENCE:g} s{self.doing}")
 
     def _dead(self) -> HarnessError:
         try:
-            status = self.process.wait(timeout=LAST_WORDS)
-        except subprocess.TimeoutExpired:
-            return HarnessError(f"{self.side}: its process cannot be reached any more{self.doing}")
+            status = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:  # it lives, and has closed what it answers by
+            return self._silent()
         self.errors.seek(0)
         lines = self.errors.read().decode(errors="replace").strip().splitlines()
         how = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"

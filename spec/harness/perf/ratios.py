@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-CONFIDENCE = 0.99
+CONFIDENCE = 0.99  # share of such intervals that hold the true ratio
 RESAMPLES = 10_000
 
 FAILURES = ("slower", "failed", "missing")
@@ -21,7 +21,7 @@ class Ratio(NamedTuple):
     high: float
 
 
-def ratio(rounds: Sequence[tuple[float, float]], confidence: float = CONFIDENCE, seed: int = 0) -> Ratio:
+def ratio(rounds: Sequence[tuple[float, float]], seed: int = 0) -> Ratio:
     """Return the ratio of the rounds, with a symmetric studentised bootstrap interval over the rounds.
 
     The mean of the logarithms of the rounds' ratios, and the interval of the resampled means in units of
@@ -31,7 +31,6 @@ def ratio(rounds: Sequence[tuple[float, float]], confidence: float = CONFIDENCE,
     Args:
         rounds: seconds of BASE and HEAD in each round; rounds are independent, and what is measured within
             one is not, so they are what is drawn.
-        confidence: share of such intervals that hold the true ratio.
         seed: of the draws; the same rounds give the same interval.
 
     >>> ratio([(1.0, 2.0)] * 8)
@@ -44,7 +43,7 @@ def ratio(rounds: Sequence[tuple[float, float]], confidence: float = CONFIDENCE,
     away = np.abs(drawn.mean(axis=-1) - centre)
     distances = np.divide(away, errors, out=np.where(away > 0, np.inf, 0.0), where=errors > 0)
     # an error of zero times an infinite distance is no uncertainty, since all rounds are the same
-    half = error and float(np.quantile(distances, confidence, method="higher")) * error
+    half = error and float(np.quantile(distances, CONFIDENCE, method="higher")) * error
     with np.errstate(over="ignore"):
         return Ratio(*(float(end) for end in np.exp([centre, centre - half, centre + half])))
 

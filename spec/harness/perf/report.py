@@ -1,7 +1,6 @@
 """What `blitz perf` found, as Markdown and as a picture."""
 
 import io
-import os
 import platform
 from collections import Counter
 from collections.abc import Sequence
@@ -76,13 +75,7 @@ def markdown(found: list[Finding], about: Sequence[str], *, rounds: int, thresho
 
 
 def about(sides: tuple[Side, Side], measured: Measured, load: float) -> list[str]:
-    """Return lines about the machine and the two sides.
-
-    Args:
-        sides: BASE and HEAD.
-        measured: what they say of themselves.
-        load: the load average before the first round.
-    """
+    """Return lines about the machine, with its load average before the first round, and the two sides."""
     here = machine.describe()
     gpus = ", ".join(
         f"{device['name']}{', driver ' + device['driver'] if device['driver'] else ''}"
@@ -103,11 +96,6 @@ def about(sides: tuple[Side, Side], measured: Measured, load: float) -> list[str
     return lines
 
 
-def load_average() -> float:
-    """Return how many processes wanted to run in the last minute, on average."""
-    return os.getloadavg()[0]
-
-
 def duration(seconds: float | None) -> str:
     """Return a time in the unit that suits it.
 
@@ -123,35 +111,30 @@ def duration(seconds: float | None) -> str:
 def picture(found: list[Finding], *, threshold: float, suffix: str) -> bytes:
     """Draw the ratios with their intervals, on a logarithmic axis, over the band of the threshold.
 
-    Args:
-        found: what to draw; what has no ratio is written where that would be.
-        threshold: half of the band.
-        suffix: "svg" or "png".
+    What has no ratio is written where that would be. The suffix is "svg" or "png".
     """
     figure = Figure(figsize=(8, 1.6 + 0.32 * len(found)), layout="constrained")
     axes = figure.subplots()
-    axes.set_xscale("log")
     limit = 1 + threshold
     axes.axvspan(1 / limit, limit, color="#009E73", alpha=0.12, label=f"threshold, {100 * threshold:g} %")
     axes.axvline(1, color="black", linewidth=0.8)
-    shown = [one.ratio for one in found if one.ratio]
     # an interval may be endless; what is drawn reaches at most twice as far as the estimates
-    reach = 2 * max([limit, *(max(one.point, 1 / one.point) for one in shown)])
-    ends = [min(max(one.high, 1 / max(one.low, 1 / reach)), reach) for one in shown]
-    widest = max([limit**2, *ends]) * 1.02
+    reach = 2 * max([limit, *(max(one.ratio.point, 1 / one.ratio.point) for one in found if one.ratio)])
+    widest = limit**2
     for height, finding in enumerate(reversed(found)):
         if finding.ratio is None:
             axes.text(1, height, f" {finding.result}", va="center", fontsize=9)
             continue
-        point, low, high = finding.ratio
+        low, high = max(finding.ratio.low, 1 / reach), min(finding.ratio.high, reach)
         colour = COLOURS[finding.result]
-        axes.plot([max(low, 1 / reach), min(high, reach)], [height, height], color=colour, linewidth=2.5)
-        axes.plot(point, height, "o", color=colour)
+        axes.plot([low, high], [height, height], color=colour, linewidth=2.5)
+        axes.plot(finding.ratio.point, height, "o", color=colour)
+        widest = max(widest, 1 / low, high)
     axes.set_yticks(range(len(found)), [f"{one.name}: {one.result}" for one in reversed(found)])
     axes.set_ylim(-0.7, len(found) - 0.3)
-    axes.set_xlim(1 / widest, widest)
-    marks = (1.0, 2.0, 5.0) if widest < 30 else (1.0,)
-    axes.xaxis.set_major_locator(MaxNLocator(7) if widest < 3 else LogLocator(subs=marks))
+    axes.set_xscale("log")
+    axes.set_xlim(1 / widest / 1.02, widest * 1.02)
+    axes.xaxis.set_major_locator(MaxNLocator(7) if widest < 3 else LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel(f"time of HEAD as a multiple of BASE's ({100 * CONFIDENCE:g} % interval; left is faster)")

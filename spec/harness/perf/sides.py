@@ -36,23 +36,38 @@ def side(name: str, said: str) -> Iterator[Side]:
     Raises:
         HarnessError: it is nothing of the three, or a name for two of them.
     """
-    path = Path(said)
-    if said and path.is_dir():  # an empty word, of a variable that is not set, is no folder
-        _expect_no_revision(said)
-        yield _as_it_is(name, said, _meant(path), sys.executable)
-    elif path.is_file() and os.access(path, os.X_OK):
-        _expect_no_revision(said)
-        # absolute but not resolved: the python of a virtual environment is a link, and means another thing
-        yield _as_it_is(name, said, project(), str(path.absolute()))
+    place = _place(said)
+    try:
+        root, commit = _revision(said)
+    except HarnessError as error:
+        if place is None:
+            message = f"{name} is {said}: expected a folder, an interpreter or a revision: {error}"
+            raise HarnessError(message) from error
+        commit = ""
+    if place and commit:
+        raise HarnessError(
+            f"{said} is a path and a revision: write ./{said} for the path, {commit[:12]} for the other"
+        )
+    if place:
+        tree, python = place
+        yield Side(name, said, tree, python, f"{git.commit(tree) or 'no commit'} in {tree}")
     else:
-        try:
-            root, commit = _revision(said)
-        except HarnessError as error:
-            raise HarnessError(
-                f"{name} is {said}: expected a folder, an interpreter or a revision: {error}"
-            ) from error
         with _checked_out(root, commit) as tree:
             yield Side(name, said, tree, sys.executable, f"{commit} in {root}")
+
+
+def _place(said: str) -> tuple[Path, str] | None:
+    """Return the tree and the interpreter that a path stands for, None if it is none of either."""
+    path = Path(said)
+    if said and path.is_dir():  # an empty word, of a variable that is not set, is no folder
+        if path.resolve() == Path.cwd():  # below the top of the project it stands for the whole
+            with suppress(HarnessError):
+                return project(), sys.executable
+        return path.resolve(), sys.executable
+    if path.is_file() and os.access(path, os.X_OK):
+        # absolute but not resolved: the python of a virtual environment is a link, and means another thing
+        return project(), str(path.absolute())
+    return None
 
 
 def project() -> Path:
@@ -67,28 +82,6 @@ def project() -> Path:
             return folder
     raise HarnessError(
         f"{here} lies in no clone of this project: none of its folders has both blitz and spec"
-    )
-
-
-def _meant(path: Path) -> Path:
-    """Return the folder itself; below the top of the project the current one stands for the whole."""
-    if path.resolve() == Path.cwd():
-        with suppress(HarnessError):
-            return project()
-    return path.resolve()
-
-
-def _as_it_is(name: str, said: str, tree: Path, python: str) -> Side:
-    return Side(name, said, tree, python, f"{git.commit(tree) or 'no commit'} in {tree}")
-
-
-def _expect_no_revision(said: str) -> None:
-    try:
-        _, commit = _revision(said)
-    except HarnessError:
-        return
-    raise HarnessError(
-        f"{said} is a path and a revision: write ./{said} for the path, {commit[:12]} for the other"
     )
 
 

@@ -26,7 +26,7 @@ CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []  # wh
 
 def main() -> None:
     """Say what there is to time; then prepare and time until nobody asks any more."""
-    orders, answers = _private(sys.stdin), _private(sys.stdout)
+    orders, answers = os.dup(sys.stdin.fileno()), os.dup(sys.stdout.fileno())  # which no child inherits
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), sys.stdin.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -44,8 +44,9 @@ def main() -> None:
                     operation = None
                     _begin_alike(initial)
                     operation = builders[order["prepare"]](device)
+                    fastest = _warmed_up(operation)
                     _expect_own_blitz()
-                    _tell(out, seconds=_warmed_up(operation))
+                    _tell(out, seconds=fastest)
                 else:
                     assert operation is not None
                     _move(order["core"])
@@ -91,7 +92,6 @@ def _found() -> tuple[dict[str, Callable[[Any], Callable[[], float]]], Any]:
         if error.name and f"{OPERATIONS}.".startswith(f"{error.name}."):
             return {}, None
         raise
-    _expect_own_blitz()
     torch = sys.modules.get("torch")  # operations that do without are given no device
     if torch is None:
         device = None
@@ -146,11 +146,6 @@ def _move(core: int) -> None:
     """
     if CORES and _threads() in (None, 1):
         os.sched_setaffinity(0, {CORES[core % len(CORES)]})
-
-
-def _private(stream: TextIO) -> int:
-    """Return a descriptor of the same file, which no child inherits."""
-    return os.dup(stream.fileno())
 
 
 def _tell(out: TextIO, **answer: Any) -> None:

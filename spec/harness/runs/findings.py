@@ -32,7 +32,7 @@ class Findings:
         self.rungs: list[ladder.Step] = []
         self.config = config
         self.run = run
-        self.status = 0
+        self.status = self.tests = 0
         if run.file:
             run.file.empty()
             data = config.hook.pytest_data()
@@ -59,6 +59,7 @@ class Findings:
 
     def collected(self, ids: list[str]) -> None:
         """Note what is to be run, unless it is only to be listed."""
+        self.tests = len(ids)
         if not self.config.option.collectonly:
             self.run.ledger.note(collected=ids)
 

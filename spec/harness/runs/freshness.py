@@ -5,8 +5,6 @@ Else such a run is red for reasons that nobody can tell, or green for another Py
 
 import os
 import sys
-from contextlib import suppress
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,57 +13,35 @@ import torch
 from spec.harness.accelerator.precision import precision_flags
 
 CAUSES = "see what changes it: a conftest.py, a plugin of pytest, sitecustomize.py or the environment"
-
-
-def state() -> dict[str, Any]:
-    """Return what checks rely on without saying so, as it is now; older releases of PyTorch lack some."""
-    flags = precision_flags()
-    asked = {
-        "the default dtype": torch.get_default_dtype,
-        "the default device": lambda: torch.empty(0).device.type,
-        "grad mode": torch.is_grad_enabled,
-        "inference mode": torch.is_inference_mode_enabled,
-        "anomaly mode": torch.is_anomaly_enabled,
-        "autocast on the CPU": lambda: torch.is_autocast_enabled("cpu"),
-        "autocast on CUDA": lambda: torch.is_autocast_enabled("cuda"),
-        "the deterministic debug mode": torch.get_deterministic_debug_mode,
-        "warn-always": torch.is_warn_always_enabled,
-        "the precision of float32 products": lambda: flags["float32_matmul"],
-        "cudnn.deterministic": lambda: flags.get("cudnn_deterministic", False),
-        "cudnn.benchmark": lambda: flags.get("cudnn_benchmark", False),
-        "NVIDIA_TF32_OVERRIDE": lambda: os.environ.get("NVIDIA_TF32_OVERRIDE") == "1",
-        "the number of modes that see each call": lambda: torch._C._len_torch_function_stack(),
-        "the number of modes that see each operator": lambda: torch._C._len_torch_dispatch_stack(),
-        "flush_denormal": lambda: sys.float_info.min / 2 == 0,
-        "how tensors are printed": lambda: repr(torch.arange(3, dtype=torch.float64) / 3 * 1e5),
-        "how NumPy treats errors": lambda: tuple(np.geterr().values()),
-    }
-    found = {}
-    for name, ask in asked.items():
-        with suppress(AttributeError, TypeError):
-            found[name] = ask()
-    return found
-
-
-FRESH = {
-    "the default dtype": torch.float32,
-    "the default device": "cpu",
-    "grad mode": True,
-    "the precision of float32 products": "highest",
-    "the deterministic debug mode": 0,
-    "the number of modes that see each call": 0,
-    "the number of modes that see each operator": 0,
-    "how tensors are printed": "tensor([    0.0000, 33333.3333, 66666.6667], dtype=torch.float64)",
-    "how NumPy treats errors": ("warn", "warn", "ignore", "warn"),
-}  # of all others: False
+PRINTED = "tensor([    0.0000, 33333.3333, 66666.6667], dtype=torch.float64)"
 
 
 def differences() -> str:
     """Say in words what differs from a fresh PyTorch; "" where nothing does."""
-    told = [(name, found, FRESH.get(name, False)) for name, found in state().items()]
+    flags = precision_flags()
+    settings = {  # what checks rely on without saying so: as it is, and as it was
+        "the default dtype": (torch.get_default_dtype(), torch.float32),
+        "the default device": (torch.empty(0).device.type, "cpu"),
+        "grad mode": (torch.is_grad_enabled(), True),
+        "inference mode": (torch.is_inference_mode_enabled(), False),
+        "anomaly mode": (torch.is_anomaly_enabled(), False),
+        "autocast on the CPU": (torch.is_autocast_enabled("cpu"), False),
+        "autocast on CUDA": (torch.is_autocast_enabled("cuda"), False),
+        "the deterministic debug mode": (torch.get_deterministic_debug_mode(), 0),
+        "warn-always": (torch.is_warn_always_enabled(), False),
+        "the precision of float32 products": (flags["float32_matmul"], "highest"),
+        "cudnn.deterministic": (flags.get("cudnn_deterministic", False), False),
+        "cudnn.benchmark": (flags.get("cudnn_benchmark", False), False),
+        "NVIDIA_TF32_OVERRIDE": (os.environ.get("NVIDIA_TF32_OVERRIDE") == "1", False),
+        "the number of modes that see each call": (torch._C._len_torch_function_stack(), 0),
+        "the number of modes that see each operator": (torch._C._len_torch_dispatch_stack(), 0),
+        "flush_denormal": (sys.float_info.min / 2 == 0, False),
+        "how tensors are printed": (repr(torch.arange(3, dtype=torch.float64) / 3 * 1e5), PRINTED),
+        "how NumPy treats errors": (tuple(np.geterr().values()), ("warn", "warn", "ignore", "warn")),
+    }
     return "; ".join(
         f"{name} is {found}, and was {fresh} in a fresh process"
-        for name, found, fresh in told
+        for name, (found, fresh) in settings.items()
         if found != fresh
     )
 

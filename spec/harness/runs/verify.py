@@ -56,6 +56,7 @@ class Narrator:
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config: pytest.Config) -> None:
         """Silence pytest, and say what is being held to what."""
+        self.findings: Findings = config.pluginmanager.getplugin("blitz-findings")
         config.pluginmanager.unregister(name="terminalreporter")
         print(f"Holding PyTorch {torch.__version__} on {accelerator_kind() or 'the CPU'} to the notes.")
         if data := config.hook.pytest_data():
@@ -67,34 +68,16 @@ class Narrator:
         if report.failed:
             print(report.longreprtext, file=sys.stderr)
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Start the progress bar."""
-        self.start(len(session.items))
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        """Start the progress bar, where workers have collected."""
-        self.start(len(ids))
-
-    def start(self, tests: int) -> None:
-        """Start the progress bar, if it has not been started."""
-        if self.bar is None:
-            self.bar = tqdm(total=tests, unit="check", dynamic_ncols=True, disable=None)
-
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """Name the test that runs."""
-        if self.bar:
-            self.bar.set_postfix_str(nodeid.split("::")[-1].removeprefix("test_")[:40], refresh=False)
+        """Name the test that runs; with the first one the progress bar begins."""
+        if self.bar is None:
+            self.bar = tqdm(total=self.findings.tests, unit="check", dynamic_ncols=True, disable=None)
+        self.bar.set_postfix_str(nodeid.split("::")[-1].removeprefix("test_")[:40], refresh=False)
 
     def pytest_runtest_logfinish(self) -> None:
         """Advance the progress bar."""
         if self.bar:
             self.bar.update()
-
-    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Say why the run was stopped, as where its records cannot be written."""
-        if str(excinfo.value):
-            print(f"blitz: {excinfo.value}", file=sys.stderr)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, Any, Any]:
@@ -102,13 +85,12 @@ class Narrator:
         result = yield
         if self.bar:
             self.bar.close()
-        findings: Findings = session.config.pluginmanager.getplugin("blitz-findings")
-        if findings.records:
-            print("\n".join(story(findings.records)))
+        if self.findings.records:
+            print("\n".join(story(self.findings.records)))
             print(
                 f"Written down in {session.config.option.records}: `blitz summary` prints the summary again."
             )
-        for problem in findings.run.ledger.account().problems:
+        for problem in self.findings.run.ledger.account().problems:
             print(f"This run did not finish: {problem}.")
         return result
 

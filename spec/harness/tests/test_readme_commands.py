@@ -49,24 +49,21 @@ def test_blocks_run_in_order_up_to_the_first_that_fails(readme, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "first", "second"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "block"),
-    [
-        ("machines", 'test "$FIRST" = 127.0.0.1; touch "node $NODE"; '),
-        (
-            "slurm",
-            'test "$(scontrol show hostnames "$SLURM_JOB_NODELIST")" = 127.0.0.1\n'
-            'srun bash -ec \'touch "node $SLURM_NODEID"; test "$SLURM_NNODES$SLURM_GPUS_ON_NODE" = 21; ',
-        ),
-    ],
-)
-@pytest.mark.parametrize("failing", [None, 0, 1])
-def test_a_block_for_several_machines_runs_as_on_two(readme, tmp_path, kind, block, failing):
-    """It succeeds if it does on both."""
-    node, end = ("$NODE", "") if kind == "machines" else ("$SLURM_NODEID", "'")
-    readme.README.write_text(f"```sh {kind}\n{block}test {node} != {failing}{end}\n```")
+MACHINES = {
+    "machines": 'test "$FIRST" = 127.0.0.1; touch "node $NODE"; test $NODE != {failing}',
+    "slurm": 'test "$(scontrol show hostnames "$SLURM_JOB_NODELIST")" = 127.0.0.1\n'
+    'srun bash -ec \'touch "node $SLURM_NODEID"; test "$SLURM_NNODES$SLURM_GPUS_ON_NODE" = 21; '
+    "test $SLURM_NODEID != {failing}'",
+}
 
-    assert readme.main() == (0 if failing is None else 1)
+
+@pytest.mark.parametrize("kind", MACHINES)
+@pytest.mark.parametrize(("failing", "status"), [(None, 0), (0, 1), (1, 1)])
+def test_a_block_for_several_machines_runs_as_on_two(readme, tmp_path, kind, failing, status):
+    """It succeeds if it does on both."""
+    readme.README.write_text(f"```sh {kind}\n{MACHINES[kind].format(failing=failing)}\n```")
+
+    assert readme.main() == status
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "node 0", "node 1"]
 
 

@@ -1,6 +1,12 @@
 """Trees to compare, whose operations need no PyTorch and last as long as they are told."""
 
-BEGIN = "import os, signal, sys, time\n"
+OPERATION = """
+def {name}(device):
+    def operation():
+        {statement}
+        return 1.0
+    return operation
+"""
 
 
 def make_tree(folder, source):
@@ -9,20 +15,16 @@ def make_tree(folder, source):
     package.mkdir(parents=True)
     (folder / "spec" / "__init__.py").touch()
     (package / "__init__.py").touch()
-    (package / "operations.py").write_text(BEGIN + source)
+    (package / "operations.py").write_text(f"import os, signal, sys, time\n{source}")
     return folder
+
+
+def doing(**statements):
+    """Return the source of operations, each of which does this."""
+    operations = [OPERATION.format(name=name, statement=does) for name, does in statements.items()]
+    return f"{''.join(operations)}\nOPERATIONS = [{', '.join(statements)}]\n"
 
 
 def sleeping(**seconds):
     """Return the source of operations that sleep."""
-    builders = "".join(
-        f"def {name}(device):\n    return lambda: time.sleep({duration}) or 1.0\n"
-        for name, duration in seconds.items()
-    )
-    return f"{builders}OPERATIONS = [{', '.join(seconds)}]\n"
-
-
-def doing(statement):
-    """Return the source of one operation, `odd`, which does this instead."""
-    operation = f"    def operation():\n        {statement}\n        return 1.0\n"
-    return f"def odd(device):\n{operation}    return operation\nOPERATIONS = [odd]\n"
+    return doing(**{name: f"time.sleep({duration})" for name, duration in seconds.items()})

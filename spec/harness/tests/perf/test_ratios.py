@@ -13,12 +13,8 @@ RESULTS = {
     "the estimate within the threshold": (Ratio(1.04, 1.01, 1.07), "inconclusive"),
     "the interval holds 1": (Ratio(1.10, 0.99, 1.22), "inconclusive"),
     "a slowdown, but all of it within the threshold": (Ratio(1.03, 1.02, 1.04), "unchanged"),
-    "nothing": (Ratio(1.0, 0.99, 1.01), "unchanged"),
     "as wide as the threshold": (Ratio(1.0, 1 / 1.05, 1.05), "unchanged"),
     "a little wider than the threshold": (Ratio(1.0, 0.95, 1.05), "inconclusive"),
-    "the inverse of slower": (Ratio(1 / 1.06, 1 / 1.11, 1 / 1.01), "faster"),
-    "half the time": (Ratio(0.5, 0.4, 0.6), "faster"),
-    "faster, but it holds 1": (Ratio(0.8, 0.6, 1.1), "inconclusive"),
     "4.9 % less time is the inverse of 5.2 % more": (Ratio(0.951, 0.94, 0.97), "faster"),
     "4.7 % less time is the inverse of 4.9 % more": (Ratio(0.953, 0.94, 0.97), "inconclusive"),
     "no end": (Ratio(1.5, 0.0, math.inf), "inconclusive"),
@@ -27,36 +23,23 @@ RESULTS = {
 
 @pytest.mark.parametrize(("found", "word"), RESULTS.values(), ids=RESULTS)
 def test_a_result_needs_the_interval_and_the_estimate(found, word):
-    """A change leaves out 1 and is beyond the threshold; no change lies within it as a whole."""
-    assert result_of(found, 0.05) == word
-
-
-@pytest.mark.parametrize("found", [found for found, _ in RESULTS.values()], ids=RESULTS)
-def test_swapping_the_sides_swaps_the_result(found):
-    """What is slower one way is faster the other way."""
-    with np.errstate(divide="ignore"):
-        low, high = 1 / np.array([found.high, found.low])
+    """A change leaves out 1 and is beyond the threshold; swapping the sides swaps slower and faster."""
+    inverse = Ratio(1 / found.point, 1 / found.high, 1 / found.low if found.low else math.inf)
     swapped = {"slower": "faster", "faster": "slower"}
-    word = result_of(found, 0.05)
 
-    assert result_of(Ratio(1 / found.point, low, high), 0.05) == swapped.get(word, word)
+    assert result_of(found, 0.05) == word
+    assert result_of(inverse, 0.05) == swapped.get(word, word)
 
 
 def test_the_estimate_is_the_geometric_mean_of_the_rounds():
-    """Twice as slow in one round and twice as fast in the other is no change."""
-    found = ratio([(1.0, 2.0), (3.0, 1.5)] * 4)
+    """Twice as slow in one round and twice as fast in the other is no change, however often one asks."""
+    rounds = [(1.0, 2.0), (3.0, 1.5)] * 4
+
+    found = ratio(rounds)
 
     assert found.point == pytest.approx(1.0)
     assert found.low == pytest.approx(1 / found.high)
-
-
-def test_the_same_rounds_give_the_same_interval():
-    """The draws have a seed of their own."""
-    rounds = [(1.0, 1.0 + 0.01 * number) for number in range(8)]
-    before = np.random.get_state()[1].tolist()
-
-    assert ratio(rounds) == ratio(rounds)
-    assert np.random.get_state()[1].tolist() == before
+    assert found == ratio(rounds)
 
 
 NOISES = {

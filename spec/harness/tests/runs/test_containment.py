@@ -1,6 +1,7 @@
 """What takes a process down costs one test."""
 
 import os
+import re
 
 import pytest
 import torch
@@ -22,20 +23,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.accelerator.set_device_index = lambda index: None
     torch.accelerator.synchronize = lambda: None
 """
-BODIES = {
-    "sticky": "torch.zeros = fail_for_ever; torch.zeros(1)",
-    "segfault": "ctypes.string_at(0)",
-    "hang": "mutex = ctypes.create_string_buffer(64); [native.pthread_mutex_lock(mutex) for _ in range(2)]",
-    "kill": "os.kill(os.getpid(), 9)",
-    "slow": "time.sleep(60)",
-    "false": "assert 1 == 2",
-}
 HEADER = """
 import ctypes, os, time
 native = ctypes.PyDLL(None)  # called with the lock of Python held
 
 def fail_for_ever(*arguments, **options):
     raise RuntimeError("CUDA error: device-side assert triggered")
+
+@pytest.fixture
+def fine(): pass
 
 @pytest.fixture
 def broken():
@@ -50,78 +46,43 @@ def test_{name}({fixture}):
     {body}
     assert 1 == 1
 """
-
-
-def statement(name, body="pass", fixture=""):
-    """Return the source of a statement."""
-    return STATEMENT.format(name=name, body=body, fixture=fixture)
-
-
-@pytest.fixture
-def on_pretended_accelerator(make_spec, pytester, monkeypatch):
-    """Write a specification and run it as where there is an accelerator, which is the CPU here."""
-    pretend_accelerator(monkeypatch, "cpu")
-    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
-
-    def run(source, *options):
-        make_spec(source)
-        pytester.path.joinpath("conftest.py").write_text(PRETEND)
-        return pytester.runpytest_inprocess(*options)
-
-    return run
-
-
-def outcomes_and_words(path):
-    """Return outcome and what was seen of each statement of a file of records."""
-    records = reading.read(path).results
-    return {r["id"].removeprefix("nn."): (r["outcome"], r["seen"] or "") for r in records}
+MUTEX = "mutex = ctypes.create_string_buffer(64); [native.pthread_mutex_lock(mutex) for _ in range(2)]"
+STICKY = "the accelerator fails at everything since: RuntimeError: CUDA error: device-side assert triggered"
+CHECKS = {
+    "first": ("fine", "pass", "confirmed", ""),
+    "sticky": ("fine", "torch.zeros = fail_for_ever; torch.zeros(1)", "crashed", STICKY),
+    "segfault": ("fine", "ctypes.string_at(0)", "crashed", "^Segmentation fault; File .* in test_segfault"),
+    "hang": ("fine", MUTEX, "timeout", f"^{TIMED_OUT}; File .* in test_hang"),
+    "kill": ("fine", "os.kill(os.getpid(), 9)", "crashed", NO_WORD),
+    "slow": ("fine", "time.sleep(60)", "timeout", ""),
+    "false": ("fine", "assert 1 == 2", "refuted", ""),
+    "setup": ("broken", "pass", "crashed", ""),
+    "last": ("fine", "pass", "confirmed", ""),
+}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the hang and the signals are POSIX")
-def test_each_fault_costs_one_statement(on_pretended_accelerator, pytester):
-    """Of five faults that end a process and two that do not, each costs its own check; all others go on."""
-    source = HEADER + statement("first")
-    for name, body in BODIES.items():
-        source += statement(name, body) + statement(f"{name}next")
-    source += statement("setup", fixture="broken") + statement("last")
+def test_each_fault_costs_one_statement(make_spec, pytester, monkeypatch):
+    """Of what ends a process and what does not, each costs its own check; all others go on."""
+    pretend_accelerator(monkeypatch, "cpu")
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    source = HEADER
+    for name, (fixture, body, *_) in CHECKS.items():
+        source += STATEMENT.format(name=name, fixture=fixture, body=body)
+        source += STATEMENT.format(name=f"{name}next", fixture="fine", body="pass")
+    make_spec(source)
+    pytester.path.joinpath("conftest.py").write_text(PRETEND)
 
-    result = on_pretended_accelerator(source, "--records=v.jsonl")
-    found = outcomes_and_words(pytester.path / "v.jsonl")
+    result = pytester.runpytest_inprocess("--records=v.jsonl")
 
-    assert {name: outcome for name, (outcome, _) in found.items() if outcome != "confirmed"} == {
-        "sticky": "crashed",
-        "segfault": "crashed",
-        "hang": "timeout",
-        "kill": "crashed",
-        "slow": "timeout",
-        "false": "refuted",
-        "setup": "crashed",
-    }
-    assert sorted(name for name, (outcome, _) in found.items() if outcome == "confirmed") == sorted(
-        ["first", "last", *(f"{name}next" for name in BODIES)]
-    )
-    assert found["sticky"][1] == (
-        "the accelerator fails at everything since: RuntimeError: CUDA error: device-side assert triggered"
-    )
-    assert found["segfault"][1].startswith("Segmentation fault; File ")
-    assert "in test_segfault" in found["segfault"][1]
-    assert found["hang"][1].startswith(TIMED_OUT)
-    assert "in test_hang" in found["hang"][1]
-    assert found["kill"][1] == NO_WORD
-    assert result.parseoutcomes() == {"passed": 8, "failed": 7}
+    found = {record["id"]: record for record in reading.read(pytester.path / "v.jsonl").results}
+    for name, (_, _, outcome, words) in CHECKS.items():
+        assert (name, found[f"nn.{name}"]["outcome"]) == (name, outcome)
+        assert re.search(words, found[f"nn.{name}"]["seen"] or "")
+        assert (name, found[f"nn.{name}next"]["outcome"]) == (name, "confirmed")
+    assert result.parseoutcomes() == {"passed": 11, "failed": 7}
     result.stdout.fnmatch_lines(["*nn.sticky (cpu:0): crashed.*", "*nn.hang (cpu:0): timeout.*"])
-
-
-@pytest.mark.slow
-def test_a_crash_costs_one_statement(on_pretended_accelerator, pytester):
-    """The statement whose process crashed is recorded as crashed, and the next one is checked."""
-    source = HEADER + statement("kill", BODIES["kill"]) + statement("on")
-
-    on_pretended_accelerator(source, "--records=v.jsonl")
-
-    found = outcomes_and_words(pytester.path / "v.jsonl")
-    assert found == {"kill": ("crashed", NO_WORD), "on": ("confirmed", "")}
 
 
 LAST_WORDS = {

@@ -1,13 +1,11 @@
 """A run that does not begin with a fresh PyTorch says what differs, and so does a test."""
 
-import subprocess
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 
-from spec.harness.children import environment, python
 from spec.harness.runs.freshness import differences
 
 
@@ -66,17 +64,6 @@ def test_what_was_changed_is_told(request, change):
     assert differences() == ""
 
 
-def test_nothing_differs_in_a_fresh_process():
-    """The table holds for the PyTorch that is installed, whichever release it is."""
-    program = "from spec.harness.runs.freshness import differences; print(differences())"
-
-    done = subprocess.run(
-        python("-c", program), env=environment(), capture_output=True, text=True, timeout=100, check=True
-    )
-
-    assert done.stdout.strip() == ""
-
-
 def test_a_run_that_would_not_begin_fresh_is_refused_in_a_sentence(run_spec):
     """All differences are named, before anything is collected."""
     with np.errstate(divide="ignore"), torch.no_grad():
@@ -89,28 +76,25 @@ def test_a_run_that_would_not_begin_fresh_is_refused_in_a_sentence(run_spec):
     result.stdout.no_fnmatch_line("*collected*")
 
 
-def test_what_a_test_leaves_behind_is_told_by_the_next(run_spec):
-    """The one that left it is named, and what it is, instead of a failure that nobody can explain."""
+LEFT = {
+    "by a test": (STATEMENTS, {"passed": 1, "errors": 1}, "*::test_a"),
+    "by a module that is collected": (
+        STATEMENTS.replace("    torch.set", "torch.set"),
+        {"errors": 2},
+        "the run",
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "outcomes", "since"), LEFT.values(), ids=LEFT)
+def test_what_is_left_behind_is_told_by_the_next_test(run_spec, source, outcomes, since):
+    """It is told what it is and since when, instead of a failure that nobody can explain."""
     try:
-        result = run_spec(STATEMENTS)
+        result = run_spec(source)
     finally:
         torch.set_default_dtype(torch.float32)
 
-    assert result.ret == 1
-    result.assert_outcomes(passed=1, errors=1)
+    assert (result.ret, result.parseoutcomes()) == (1, outcomes)
     result.stdout.fnmatch_lines(
-        ["PyTorch is not in its initial state since *::test_a began: the default dtype is *64*"]
-    )
-
-
-def test_what_a_module_changes_while_it_is_collected_is_told_by_each_test(run_spec):
-    """It was changed since the run began, by no test."""
-    try:
-        result = run_spec(STATEMENTS.replace("    torch.set", "torch.set"))
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-    result.assert_outcomes(errors=2)
-    result.stdout.fnmatch_lines(
-        ["PyTorch is not in its initial state since the run began: the default dtype is*"] * 2
+        [f"PyTorch is not in its initial state since {since} began: the default dtype is *64*"]
     )

@@ -2,13 +2,13 @@
 
 import faulthandler
 import json
+import multiprocessing
 import os
 import random
 import signal
 import sys
 import tempfile
 import time
-import traceback
 
 import pytest
 
@@ -80,7 +80,7 @@ def specification(at, count=5, seconds=30):
 def run_apart(make_spec, pytester):
     """Write a specification, run pytest on it in a process of its own, and return its status and file."""
 
-    def run(source, conftest, *options, seconds=60):
+    def run(source, conftest, *options):
         make_spec(source)
         told = pytester.path / "spec" / "conftest.py"
         pytester.path.joinpath("conftest.py").write_text(
@@ -88,42 +88,30 @@ def run_apart(make_spec, pytester):
         )
         told.unlink()  # else there would be two modules called conftest
         faulthandler.cancel_dump_traceback_later()  # a fork loses its thread, and would wait for it
-        process = os.fork()
-        if process == 0:
-            _run_and_leave(pytester.path / "output", ["--records=v.jsonl", *options])
-        end = time.monotonic() + seconds
-        while not (ended := os.waitpid(process, os.WNOHANG))[0] and time.monotonic() < end:
-            time.sleep(0.01)
-        if not ended[0]:
-            os.kill(process, signal.SIGKILL)
-            os.waitpid(process, 0)
-            pytest.fail(f"it did not end within {seconds} s: {output_of(pytester)}")
+        process = multiprocessing.get_context("fork").Process(
+            target=_run, args=(pytester.path / "output", ["--records=v.jsonl", *options])
+        )
+        process.start()
+        process.join(60)
+        if process.is_alive():
+            process.kill()
+            pytest.fail(f"it did not end within a minute: {output_of(pytester)}")
         file = pytester.path / "v.jsonl"
         lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
         print(output_of(pytester))
-        return os.waitstatus_to_exitcode(ended[1]), lines
+        return process.exitcode, lines
 
     return run
 
 
-def _run_and_leave(output, options):
+def _run(output, options):
     """Run pytest in this process, which ends with its status."""
-    status = 99
-    try:
-        with open(output, "wb") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
-        guard.watching = False
-        status = int(pytest.main(options))
-    except SystemExit as left:  # the process that is watched
-        status = left.code
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+    with open(output, "wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+    guard.watching = False
+    sys.exit(int(pytest.main(options)))
 
 
 def output_of(pytester):
@@ -158,63 +146,62 @@ def test_no_end_is_green(run_apart, act, place, workers):
 
 
 WORKS = specification(at=-1, count=3)
-EXITS = specification(at=1, count=3)
+FOREVER = "[None for _ in iter(int, 1)]"
+CRASHED = ["confirmed", "crashed", "not checked"]
+EXITED = (
+    "this run did not finish: the process that ran the checks ended with status 0, at "
+    "spec/section_3/test_example.py::test_1; 2 of 3 checks did not come to an end, such as"
+)
+HUNG = "it did not end in time and could not be interrupted; File"
+ENDS = {
+    "nothing": ("pass", "-v", 0, ["confirmed"] * 3, ""),
+    "exits with 0": ("os._exit(0)", "-v", 3, CRASHED, EXITED),
+    "exits with 0, without xdist": ("os._exit(0)", "-pno:xdist.plugin", 3, CRASHED, EXITED),
+    "hangs": (ACTS["hangs in native code"], "-v", 3, ["confirmed", "timeout", "not checked"], HUNG),
+    "Ctrl-C, by another process": (
+        f"os.kill(os.getppid(), {int(signal.SIGINT)}); {FOREVER}",
+        "-v",
+        2,
+        ["confirmed", "not checked", "not checked"],
+        "KeyboardInterrupt",
+    ),
+    "the end of a job": (
+        f"os.kill(os.getppid(), {int(signal.SIGTERM)}); {FOREVER}",
+        "-v",
+        3,
+        CRASHED,
+        "the process that ran the checks ended by SIGTERM",
+    ),
+    "is set up and never called": ("pass", "--setup-only", 3, ["not checked"] * 3, ""),
+}
 
 
-def test_a_check_that_exits_with_0_does_not_end_the_run_with_0(run_apart, pytester):
-    """The process that watches says at which check, and writes the records that are missing."""
-    status, lines = run_apart(EXITS, CONFTEST.format(place="test", act="os._exit(0)", workers=0))
+@pytest.mark.parametrize(("act", "option", "expected", "outcomes", "words"), ENDS.values(), ids=ENDS)
+def test_a_run_is_green_only_if_each_check_came_to_its_end(
+    run_apart, pytester, act, option, expected, outcomes, words
+):
+    """The process that watches says what came in between, and writes the records that are missing."""
+    source = specification(at=1, count=3, seconds=0.3 if "mutex" in act else 30)
 
-    check_books(lines, status)
-    assert status == 3
-    assert [line["outcome"] for line in lines[1:-1]] == ["confirmed", "crashed", "not checked"]
-    assert lines[-1]["ended"] == 1
-    assert (
-        "this run did not finish: the process that ran the checks ended with status 0, at "
-        "spec/section_3/test_example.py::test_1; 2 of 3 checks did not come to an end, such as"
-    ) in output_of(pytester)
-
-
-def test_a_call_that_hangs_ends_the_run_and_is_named(run_apart, pytester):
-    """In one process, too, where no signal of Python's gets through to it."""
-    source = specification(at=1, count=3, seconds=0.3)
-    conftest = CONFTEST.format(place="test", act=ACTS["hangs in native code"], workers=0)
-
-    status, lines = run_apart(source, conftest)
-
-    check_books(lines, status)
-    assert status == 3
-    assert [line["outcome"] for line in lines[1:-1]] == ["confirmed", "timeout", "not checked"]
-    assert "it did not end in time and could not be interrupted; File" in lines[2]["seen"]
-
-
-def test_a_whole_run_ends_with_0(run_apart):
-    """And its file says so."""
-    status, lines = run_apart(WORKS, CONFTEST.format(place=None, act="pass", workers=0))
-
-    check_books(lines, 0)
-    assert status == 0
-    assert (lines[-1]["ended"], lines[-1]["seen"]) == (3, None)
-
-
-def test_a_run_that_is_refused_leaves_no_folder(run_spec, tmp_path, monkeypatch):
-    """Nobody watches this one, and it ends before it could close its books."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-
-    result = run_spec("", "--require=rain")
-
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert list(tmp_path.glob("blitz-*")) == []
-
-
-def test_a_run_without_xdist_is_watched_as_well(run_apart):
-    """Nothing of it is needed where nobody asks for workers."""
-    status, lines = run_apart(
-        EXITS, CONFTEST.format(place="test", act="os._exit(0)", workers=0), "-pno:xdist.plugin"
-    )
+    status, lines = run_apart(source, CONFTEST.format(place="test", act=act, workers=0), option)
 
     check_books(lines, status)
-    assert status == 3
+    assert status == expected
+    assert [line["outcome"] for line in lines[1:-1]] == outcomes
+    assert words in output_of(pytester)
+
+
+def test_a_run_that_is_refused_leaves_all_as_it_was(run_apart, pytester, monkeypatch):
+    """A file of records is emptied only once a run begins, and its own folder is gone."""
+    monkeypatch.setattr(tempfile, "tempdir", str(pytester.path))
+    pytester.path.joinpath("v.jsonl").write_text("{}\n")
+
+    status, lines = run_apart(WORKS, CONFTEST.format(place=None, act="pass", workers=0), "--require=nothing")
+
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert lines == [{}]
+    assert "unknown requirement 'nothing'" in output_of(pytester)
+    assert list(pytester.path.glob("blitz-*")) == []
 
 
 def test_a_plugin_cannot_make_a_failure_good(run_apart):
@@ -224,22 +211,11 @@ def test_a_plugin_cannot_make_a_failure_good(run_apart):
         "def pytest_sessionfinish():", "def pytest_unconfigure():\n    os._exit(0)\ndef f():"
     )
 
-    status, lines = run_apart(EXITS, conftest)
+    status, lines = run_apart(specification(at=1, count=3), conftest)
 
     check_books(lines, status)
     assert status == 3
     assert lines[2]["outcome"] == "error"
-
-
-def test_a_usage_error_leaves_the_earlier_file_alone(run_apart, pytester):
-    """What a run would write into is emptied only once it begins."""
-    pytester.path.joinpath("v.jsonl").write_text("{}\n")
-
-    status, lines = run_apart(WORKS, CONFTEST.format(place=None, act="pass", workers=0), "--require=nothing")
-
-    assert status == pytest.ExitCode.USAGE_ERROR
-    assert lines == [{}]
-    assert "unknown requirement 'nothing'" in output_of(pytester)
 
 
 RERUN = """
@@ -285,38 +261,11 @@ def test_what_is_tried_again_until_it_passes_is_refuted(run_apart):
     assert [line["outcome"] for line in lines[1:-1]] == ["refuted", "confirmed"]
 
 
-@pytest.mark.parametrize("option", ["--setup-only", "--setup-plan"])
-def test_what_is_set_up_and_never_called_is_not_green(run_apart, option):
-    """It is not checked, and the run did not finish."""
-    status, lines = run_apart(WORKS, CONFTEST.format(place=None, act="pass", workers=0), option)
-
-    check_books(lines, status)
-    assert status == 3
-    assert {line["reason"] for line in lines[1:-1]} == {"not-reached"}
-
-
-SENT = {
-    "Ctrl-C, by another process": (signal.SIGINT, 2),
-    "the end of a job": (signal.SIGTERM, 3),
-}
-
-
-@pytest.mark.parametrize(("sent", "expected"), SENT.values(), ids=SENT)
-def test_a_signal_to_the_process_that_was_started_reaches_the_one_that_works(run_apart, sent, expected):
-    """That one ends, and the books are closed."""
-    act = f"os.kill(os.getppid(), {int(sent)}); [None for _ in iter(int, 1)]"
-
-    status, lines = run_apart(EXITS, CONFTEST.format(place="test", act=act, workers=0))
-
-    check_books(lines, status)
-    assert status == expected
-
-
 def test_the_process_that_works_ends_with_the_one_that_watches(run_apart, pytester):
     """A job that is killed leaves nothing behind that holds a device."""
-    act = "open('pid', 'w').write(str(os.getpid())); os.kill(os.getppid(), 9); [None for _ in iter(int, 1)]"
+    act = "open('pid', 'w').write(str(os.getpid())); os.kill(os.getppid(), 9); " + FOREVER
 
-    status, _ = run_apart(EXITS, CONFTEST.format(place="test", act=act, workers=0))
+    status, _ = run_apart(specification(at=1, count=3), CONFTEST.format(place="test", act=act, workers=0))
 
     assert status == -signal.SIGKILL
     worker = int(pytester.path.joinpath("pid").read_text())

@@ -9,28 +9,39 @@ from filelock import FileLock, Timeout
 from spec.harness.runs.seats import devices_for, place, seat_workers
 from spec.harness.tests.accelerator.test_devices import pretend_accelerator
 
+IN_PROCESS = {
+    "-n0": {"numprocesses": 0},
+    "--pdb": {"usepdb": True},
+    "-s": {"capture": "no"},
+    "--collect-only": {"collectonly": True},
+    "benchmarks, which a worker does not time": {"args": ["spec/benchmarks"]},
+}
 
-def options(numprocesses=None, **changed):
-    """Return a configuration as far as `seat_workers` reads it."""
-    values = {
+
+def seated(*, cores=8, contain=False, args=("spec",), named=False, **changed):
+    """Return the options that `seat_workers` leaves where these differ from those of a plain `pytest`."""
+    defaults = {
         "usepdb": False,
         "capture": "fd",
         "collectonly": False,
+        "numprocesses": None,
         "tx": [],
         "maxworkerrestart": None,
         "dist": "no",
         "markexpr": "",
+        "keyword": "",
+        "lf": False,
     }
-    option = SimpleNamespace(
-        **{**values, "numprocesses": numprocesses, "keyword": "", "lf": False, **changed}
+    sources = pytest.Config.ArgsSource
+    config = SimpleNamespace(
+        option=SimpleNamespace(**{**defaults, **changed}),
+        args=args,
+        args_source=sources.ARGS if named else sources.TESTPATHS,
+        getoption=lambda name, default: getattr(config.option, name, default),
+        hook=SimpleNamespace(pytest_xdist_auto_num_workers=lambda config: cores),
     )
-    return SimpleNamespace(
-        option=option,
-        args=["spec"],
-        args_source=pytest.Config.ArgsSource.TESTPATHS,
-        getoption=lambda name, default: getattr(option, name, default),
-        hook=SimpleNamespace(pytest_xdist_auto_num_workers=lambda config: 8),
-    )
+    seat_workers(config, contain=contain)
+    return config.option
 
 
 @pytest.fixture
@@ -42,143 +53,51 @@ def four_gpus(monkeypatch):
     monkeypatch.setenv("BLITZ_DEVICE", "")
 
 
-def visible_to(config):
-    """Return the devices that each worker sees, its own first."""
-    parts = [
-        dict(part.removeprefix("env:").split("=") for part in tx.split("//")[1:]) for tx in config.option.tx
-    ]
-    return [part["CUDA_VISIBLE_DEVICES"] for part in parts]
-
-
+EACH = ["6,1,4,7", "1,4,7,6", "4,7,6,1", "7,6,1,4"]
 SEATED = {
-    "one worker": (None, "", ["6,1,4,7"]),
-    "two workers": (2, "", ["6,1,4,7", "1,4,7,6"]),
-    "a worker each": (4, "gpu", ["6,1,4,7", "1,4,7,6", "4,7,6,1", "7,6,1,4"]),
-    "no more than devices for what needs one": (16, "gpu", ["6,1,4,7", "1,4,7,6", "4,7,6,1", "7,6,1,4"]),
-    "more than devices in turn": (5, "", ["6,1,4,7", "1,4,7,6", "4,7,6,1", "7,6,1,4", "6,1,4,7"]),
+    "one worker": ({}, "", EACH[:1]),
+    "two workers": ({"numprocesses": 2}, "", EACH[:2]),
+    "no more than devices for what needs one": ({"numprocesses": 16, "markexpr": "gpu"}, "", EACH),
+    "more than devices in turn": ({"numprocesses": 5}, "", [*EACH, EACH[0]]),
+    "as many as cores": ({"numprocesses": "auto", "cores": 3}, "", EACH[:3]),
+    "a device by its name": ({"numprocesses": 4, "markexpr": "gpu"}, "cuda:2", EACH[2:3]),
+    **{name: (changed, "", []) for name, changed in IN_PROCESS.items()},
 }
 
 
-@pytest.mark.parametrize(("workers", "marks", "seats"), SEATED.values(), ids=SEATED)
+@pytest.mark.parametrize(("changed", "device", "seats"), SEATED.values(), ids=SEATED)
 @pytest.mark.usefixtures("four_gpus")
-def test_each_worker_has_a_device_of_its_own_among_the_callers(workers, marks, seats):
+def test_each_worker_has_a_device_of_its_own_among_the_callers(monkeypatch, changed, device, seats):
     """Devices are the caller's, in its order; a worker's own is its first, and the others follow."""
-    config = options(workers, markexpr=marks)
+    monkeypatch.setenv("BLITZ_DEVICE", device)
 
-    seat_workers(config)
+    option = seated(**changed)
 
-    assert visible_to(config) == seats
-    assert config.option.dist == "load"
-
-
-@pytest.mark.usefixtures("four_gpus")
-def test_a_named_device_is_the_only_seat(monkeypatch):
-    """`--device cuda:2` is one worker on the third device of the caller, whose others it sees behind it."""
-    monkeypatch.setenv("BLITZ_DEVICE", "cuda:2")
-    config = options(4, markexpr="gpu")
-
-    seat_workers(config)
-
-    assert visible_to(config) == ["4,7,6,1"]
+    assert [tx.rpartition("CUDA_VISIBLE_DEVICES=")[2] for tx in option.tx] == seats
+    assert option.dist == ("load" if seats else "no")
 
 
-IN_PROCESS = {
-    "-n0": {"numprocesses": 0},
-    "--pdb": {"usepdb": True},
-    "-s": {"capture": "no"},
-    "--collect-only": {"collectonly": True},
+SHARED = {
+    "everything": ({}, 2),
+    "everything on one core": ({"cores": 1}, 1),
+    "chosen tests, contained": ({"keyword": "view", "args": ["/benchmarks/spec"], "contain": True}, 2),
+    "-n1": ({"numprocesses": 1}, 1),
+    "-k view": ({"keyword": "view"}, None),
+    "-m slow": ({"markexpr": "slow"}, None),
+    "--lf": ({"lf": True}, None),
+    "a file": ({"named": True}, None),
+    **{name: (changed, changed.get("numprocesses")) for name, changed in IN_PROCESS.items()},
 }
 
 
-@pytest.mark.parametrize("changed", IN_PROCESS.values(), ids=IN_PROCESS)
-@pytest.mark.usefixtures("four_gpus")
-def test_who_wants_to_be_in_the_process_is(changed):
-    """A debugger, -s and -n0 keep the tests in the process of the user."""
-    config = options(**changed)
-
-    seat_workers(config)
-
-    assert config.option.tx == []
-
-
-@pytest.mark.usefixtures("four_gpus")
-def test_benchmarks_are_not_run_by_workers():
-    """pytest-benchmark measures nothing in a worker."""
-    config = options()
-    config.args = ["spec/benchmarks"]
-
-    seat_workers(config)
-
-    assert config.option.tx == []
-
-
-@pytest.fixture
-def no_accelerator(monkeypatch):
-    """Have PyTorch report none."""
+@pytest.mark.parametrize(("changed", "workers"), SHARED.values(), ids=SHARED)
+def test_without_an_accelerator_two_workers_share_a_run_of_everything(monkeypatch, changed, workers):
+    """Each takes seconds to begin, so that chosen tests have none; -n is heeded as it is."""
     monkeypatch.setattr(torch.accelerator, "is_available", lambda *args, **kwargs: False)
 
+    option = seated(**changed)
 
-@pytest.mark.usefixtures("no_accelerator")
-def test_without_an_accelerator_two_workers_share_a_run_of_everything():
-    """Whatever the machine has more: each takes seconds to begin."""
-    config = options()
-
-    seat_workers(config)
-
-    assert (config.option.numprocesses, config.option.tx) == (2, [])
-
-
-ALONE = {
-    **IN_PROCESS,
-    "-n1": {"numprocesses": 1},
-    "-k view": {"keyword": "view"},
-    "-m slow": {"markexpr": "slow"},
-    "--lf": {"lf": True},
-}
-
-
-@pytest.mark.parametrize("changed", ALONE.values(), ids=ALONE)
-@pytest.mark.usefixtures("no_accelerator")
-def test_without_an_accelerator_a_choice_of_tests_is_made_in_one_process(changed):
-    """It would wait for a second process; -n is heeded as it is."""
-    config = options(**changed)
-
-    seat_workers(config)
-
-    assert (config.option.numprocesses, config.option.tx) == (changed.get("numprocesses"), [])
-
-
-@pytest.mark.usefixtures("no_accelerator")
-def test_without_an_accelerator_a_file_is_run_in_one_process():
-    """So it is where folders or tests are named."""
-    config = options()
-    config.args_source = pytest.Config.ArgsSource.ARGS
-
-    seat_workers(config)
-
-    assert config.option.numprocesses is None
-
-
-@pytest.mark.usefixtures("no_accelerator")
-def test_a_machine_of_one_core_has_one_worker():
-    """A second one would take longer."""
-    config = options()
-    config.hook.pytest_xdist_auto_num_workers = lambda config: 1
-
-    seat_workers(config)
-
-    assert config.option.numprocesses == 1
-
-
-@pytest.mark.usefixtures("no_accelerator")
-def test_chosen_tests_have_workers_where_that_is_asked_for():
-    """So has `blitz verify`: what takes a process down costs it one check on any machine."""
-    config = options(keyword="view")
-    config.args = ["/benchmarks/spec/test_1_tensor.py"]
-
-    seat_workers(config, contain=True)
-
-    assert config.option.numprocesses == 2
+    assert (option.numprocesses, option.tx) == (workers, [])
 
 
 def test_another_kind_is_given_by_its_index():
