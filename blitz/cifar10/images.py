@@ -1,6 +1,7 @@
 """The reader of image folders: the class of each image, and its pixels."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +41,14 @@ def read_image_folder(folder: Path, *, progress: bool = False) -> Cifar10:
             test = _samples(parts.test, files, classes, numbers)
     samples = [*train, *test]
     images = np.empty((len(samples), 3, 32, 32), dtype=np.uint8)
+    paths = [f"{folder}/{name}" for name, _ in samples]
     hidden = None if progress else True  # None hides the bar in a log, where it would be one endless line
-    for index, (name, _) in enumerate(tqdm(samples, desc="decoding", unit="image", disable=hidden)):
-        images[index] = _pixels(f"{folder}/{name}")
+    with (
+        ThreadPoolExecutor(4) as pool,  # on a cold disk most of the time is waiting
+        tqdm(pool.map(_pixels, paths), "decoding", len(paths), unit="image", disable=hidden) as decoded,
+    ):
+        for index, pixels in enumerate(decoded):
+            images[index] = pixels
     labels = torch.tensor([label for _, label in samples], dtype=torch.int64)
     sizes = [len(train), len(test)]
     first, second = map(Split, torch.from_numpy(images).split(sizes), labels.split(sizes))

@@ -52,16 +52,10 @@ def write_official(folder, monkeypatch):
 
 def write_archive(path, folder, monkeypatch):
     """Pack the official batches of `folder`, and have torchvision expect the archive."""
-    pack(path, folder / CIFAR10.base_folder)
-    monkeypatch.setattr(CIFAR10, "tgz_md5", md5(path))
-    return path
-
-
-def pack(path, folder):
-    """Write a tar archive of a folder."""
     path.parent.mkdir(exist_ok=True)
     with tarfile.open(path, "w:gz") as tar:
-        tar.add(folder, folder.name)
+        tar.add(folder / CIFAR10.base_folder, CIFAR10.base_folder)
+    monkeypatch.setattr(CIFAR10, "tgz_md5", md5(path))
     return path
 
 

@@ -1,8 +1,8 @@
 """The cache: one decoded copy on disk, written whole or not at all, and read back only if it is sound."""
 
+import errno
 import os
 import pickle
-import resource
 import shutil
 import sys
 import time
@@ -27,15 +27,6 @@ def read():
     """A reader that decodes two images, and counts its calls."""
     splits = [Split(torch.full((1, 3, 32, 32), 7, dtype=torch.uint8), torch.tensor([n])) for n in (0, 1)]
     return Mock(return_value=Cifar10(*splits, ("cat", "dog"), "image folder"))
-
-
-@pytest.fixture
-def full_disk():
-    """A disk that takes no more, here by the limit on a file's size."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def cache_file(folder):
@@ -167,20 +158,21 @@ def test_what_a_killed_process_leaves_is_not_trusted(read, cache_folder, tmp_pat
     assert cache_file(tmp_path / "left")
 
 
-def test_failed_read_leaves_no_cache_file(read, cache_folder):
-    """A source that cannot be read leaves nothing half-written."""
-    read.side_effect = DataError("cannot decode")
-
-    with pytest.raises(DataError, match="cannot decode"):
-        cached(SOURCE, FILES, read)
-
-    assert {path.suffix for path in cache_folder.iterdir()} == {".lock"}
+FAILURES = {
+    "the source": (DataError("cannot decode"), None, "cannot decode"),
+    "the disk": (None, OSError(errno.ENOSPC, "disk full"), "cannot write the cache in .*: disk full"),
+}
 
 
-@pytest.mark.usefixtures("full_disk")
-def test_full_disk_is_one_sentence_and_leaves_no_file(read, cache_folder):
-    """Nothing half-written stays."""
-    with pytest.raises(DataError, match=r"^cannot write the cache in .*: File too large$"):
+@pytest.mark.parametrize(("of_source", "of_disk", "sentence"), FAILURES.values(), ids=FAILURES)
+def test_failure_is_one_sentence_and_leaves_no_file(
+    read, cache_folder, monkeypatch, of_source, of_disk, sentence
+):
+    """Nothing half-written stays, whether the source cannot be read or the disk takes no more."""
+    read.side_effect = of_source
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=of_disk))
+
+    with pytest.raises(DataError, match=f"^{sentence}$"):
         cached(SOURCE, FILES, read)
 
     assert {path.suffix for path in cache_folder.iterdir()} == {".lock"}
