@@ -1,5 +1,6 @@
 """What a training sees of its images: each moved by a few pixels and mirrored, otherwise in each epoch."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,7 +39,10 @@ def augmented(images: Tensor, *, shift: int = 0, flip: bool = False, seed: int, 
         mirrored = (first ^ (epoch % 2 == 1)).to(images.device)
         pixels = torch.where(mirrored[:, None, None, None], pixels.flip(2), pixels)
     if shift:
-        rows, columns = (_mirrored_border(size, shift).to(images.device) for size in (height, width))
+        rows, columns = (
+            torch.from_numpy(np.pad(np.arange(size), shift, mode="reflect")).to(images.device)
+            for size in (height, width)
+        )
         padded = pixels[:, rows][:, :, columns]  # (N, H + 2 shift, W + 2 shift, 3)
         windows = padded.unfold(1, height, 1).unfold(2, width, 1).permute(0, 1, 2, 4, 5, 3)  # a view
         draw = torch.randint(
@@ -47,13 +51,3 @@ def augmented(images: Tensor, *, shift: int = 0, flip: bool = False, seed: int, 
         down, right = draw.to(images.device)
         pixels = windows[torch.arange(len(images), device=images.device), down, right]
     return pixels.permute(0, 3, 1, 2)
-
-
-def _mirrored_border(size: int, shift: int) -> Tensor:
-    """Return the index of each pixel along a side that is longer by `shift` at both ends.
-
-    >>> _mirrored_border(4, 2)
-    tensor([2, 1, 0, 1, 2, 3, 2, 1])
-    """
-    places = torch.arange(-shift, size + shift).abs()
-    return torch.where(places < size, places, 2 * (size - 1) - places)

@@ -62,9 +62,9 @@ def _read(origin: str, place: Path | None, *, progress: bool) -> Cifar10:
         return stand_in.draw()
     if origin == "official":
         return cached(place, sources.official_files(place), lambda: _read_official(place))
-    files, sentences = list_images(place)
-    for sentence in sentences:
-        _tell(sentence)
+    files, left_out = list_images(place)
+    if left_out:
+        _tell(f"left out in {place}: {left_out} that are hidden, or are no images of a class")
     return cached(place, files, lambda: read_image_folder(place, progress=progress))
 
 
@@ -79,12 +79,8 @@ def _download(source: str | Path | None) -> None:
     if named == "stand-in":
         raise DataError("expected a folder to download to, got stand-in, which is built in")
     folder = expanded(named) if named else cache_folder()
-    found = _look(named)
-    if found is None:
-        if os.path.isfile(folder) or folder.name == sources.ARCHIVE:
-            raise sources.refusal(folder)
-        found = "official", folder if folder.name == sources.OFFICIAL else folder / sources.OFFICIAL
-    origin, place = found
+    new = folder if folder.name == sources.OFFICIAL else folder / sources.OFFICIAL
+    origin, place = _look(named) or ("official", new)
     if origin == "official" and not place.is_file():
         from blitz.cifar10 import official
 
@@ -173,7 +169,7 @@ def batches(
         device: by default where the images are.
 
     Raises:
-        ValueError: a batch size below 1, or not one label per image.
+        ValueError: with the first batch, for a batch size below 1, or not one label per image.
 
     >>> split = load("stand-in").test
     >>> [len(labels) for inputs, labels in batches(split, 400)]
@@ -183,12 +179,7 @@ def batches(
         raise ValueError(f"expected a batch size of at least 1, got {batch_size}")
     if len(split.images) != len(split.labels):
         raise ValueError(f"expected one label per image, got {len(split.images)} and {len(split.labels)}")
-    return _batches(split, batch_size, order, device or split.images.device)
-
-
-def _batches(
-    split: Split, batch_size: int, order: Tensor | None, device: torch.device | str
-) -> Iterator[tuple[Tensor, Tensor]]:
+    device = device or split.images.device
     images, labels = split.images.to(device), split.labels.to(device)
     order = torch.arange(len(images), device=device) if order is None else order.to(device)
     for start in range(0, len(order), batch_size):

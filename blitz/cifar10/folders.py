@@ -1,7 +1,6 @@
 """Image folders, looked at without opening a file: which parts they have, and which files in them count."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,6 @@ class Parts(NamedTuple):
     train: Path
     test: Path | None  # None: no part but the training images tells what its images show
     labels: Path | None  # Kaggle's table; without it the class folders are the labels
-    unread: list[str]  # other folders that could have been the test part
 
 
 def is_image_folder(folder: Path) -> bool:
@@ -31,20 +29,13 @@ def is_image_folder(folder: Path) -> bool:
 
 
 def find_parts(folder: Path) -> Parts:
-    """Return the parts of an image folder, which capital letters in their names do not hide.
-
-    Raises:
-        DataError: there is no training part, or one that cannot be looked at.
-    """
-    candidates = _named(folder, TRAIN)
-    if not candidates:
-        raise DataError(f"expected a folder train in {folder}, found none")
-    train, labels = candidates[0], folder / LABELS
+    """Return the parts of an image folder, which capital letters in their names do not hide."""
+    train = _named(folder, TRAIN)[0]
+    labels = folder / LABELS
     if os.path.isfile(labels) and len(subfolders(train)) < 2:
-        return Parts(train, None, labels, [])  # what Kaggle has in test is without labels
-    candidates = _named(folder, TEST)
-    test = next((part for part in candidates if subfolders(part)), None)
-    return Parts(train, test, None, [part.name for part in candidates if part != test])
+        return Parts(train, None, labels)  # what Kaggle has in test is without labels
+    test = next((part for part in _named(folder, TEST) if subfolders(part)), None)
+    return Parts(train, test, None)
 
 
 def _named(folder: Path, names: tuple[str, ...]) -> list[Path]:
@@ -72,8 +63,8 @@ def _looking(folder: str | Path) -> "Iterator[Iterator[os.DirEntry[str]]]":
         raise DataError(f"cannot read {error.filename or folder}: {error.strerror}") from error
 
 
-def list_images(folder: Path) -> tuple[dict[str, str], list[str]]:
-    """Return each file that counts with its size and time, and a sentence on each kind that does not.
+def list_images(folder: Path) -> tuple[dict[str, str], int]:
+    """Return each file that counts with its size and time, and how many do not.
 
     The files are named from `folder` on. Kaggle's table is one of them.
 
@@ -82,39 +73,27 @@ def list_images(folder: Path) -> tuple[dict[str, str], list[str]]:
     """
     parts = find_parts(folder)
     files: dict[str, str] = {}
-    left_out: Counter[str] = Counter()
-    for part in filter(None, (parts.train, parts.test)):
-        _list(part, part.name, files, left_out)
+    depth = 1 if parts.labels else 2  # how many folders an image lies in, at least
+    left_out = sum(_list(part, part.name, files, depth) for part in (parts.train, parts.test) if part)
     if parts.labels:
         files[parts.labels.name] = stamp(parts.labels.stat())
-    else:
-        beside_classes = [name for name in files if name.count("/") == 1]
-        left_out["other"] += len(beside_classes)
-        for name in beside_classes:
-            del files[name]
-    sentences = []
-    if parts.unread and parts.test:
-        sentences.append(f"the test part of {folder} is {parts.test.name}, not {', '.join(parts.unread)}")
-    if left_out.total():
-        sentences.append(
-            f"left out in {folder}: {left_out['hidden']} hidden, "
-            f"{left_out['other']} that are no images of a class"
-        )
-    return files, sentences
+    return files, left_out
 
 
-def _list(folder: str | Path, name: str, files: dict[str, str], left_out: Counter[str]) -> None:
+def _list(folder: str | Path, name: str, files: dict[str, str], depth: int) -> int:
     # Called for 60,000 files on every load: two strings a file, no objects for the garbage collector to walk.
+    left_out = 0
     with _looking(folder) as entries:
         for entry in entries:
             if is_hidden(entry.name):
-                left_out["hidden"] += 1
+                left_out += 1
             elif entry.is_dir():
-                _list(entry.path, f"{name}/{entry.name}", files, left_out)
-            elif entry.name.lower().endswith(IMAGES):
+                left_out += _list(entry.path, f"{name}/{entry.name}", files, depth - 1)
+            elif depth <= 1 and entry.name.lower().endswith(IMAGES):
                 files[f"{name}/{entry.name}"] = stamp(entry.stat())
             else:
-                left_out["other"] += 1
+                left_out += 1
+    return left_out
 
 
 def stamp(status: os.stat_result) -> str:

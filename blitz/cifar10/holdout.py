@@ -27,10 +27,8 @@ def hold_out(data: Cifar10, count: int) -> Cifar10:
         places[members] = (np.arange(len(members)) + 0.5) / len(members)
     held = np.zeros(len(labels), dtype=np.bool_)
     held[places.argsort(kind="stable")[:count]] = True
-    train, test = (_picked(data.train, part) for part in (~held, held))
+    train, test = (
+        Split(data.train.images[chosen], data.train.labels[chosen])
+        for chosen in (torch.from_numpy(~held), torch.from_numpy(held))
+    )
     return data._replace(train=train, test=test)
-
-
-def _picked(split: Split, part: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> Split:
-    chosen = torch.from_numpy(part)
-    return Split(split.images[chosen], split.labels[chosen])

@@ -1,8 +1,7 @@
 """What lies at a path: an official copy of CIFAR-10, a folder of images, or something else, and what then."""
 
 import os
-import tarfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
@@ -12,14 +11,6 @@ from blitz.errors import DataError
 
 OFFICIAL = "cifar-10-batches-py"
 ARCHIVE = "cifar-10-python.tar.gz"
-FOREIGN = {  # what the archives of the same page unpack to
-    "cifar-10-batches-bin": "the binary version of CIFAR-10",
-    "cifar-10-batches-mat": "the MATLAB version of CIFAR-10",
-    "cifar-100-python": "CIFAR-100",
-    "cifar-100-binary": "CIFAR-100",
-    "cifar-100-matlab": "CIFAR-100",
-}
-PACKED = (".tar", ".gz", ".tgz", ".zip", ".7z")
 
 
 class Split(NamedTuple):
@@ -71,10 +62,9 @@ def _look_below(folder: Path) -> tuple[str, Path] | None:
 def official_in(path: Path) -> Path | None:
     """Return the folder of batches, else the archive, that `path` holds or is, be it whole or not."""
     for place in (path / OFFICIAL, path, path / ARCHIVE):
-        if os.path.isdir(place):  # False, too, in a folder that nobody may look into
-            if place.name == OFFICIAL or os.path.isfile(place / "data_batch_1"):
-                return place
-        elif os.path.isfile(place) and (place.name == ARCHIVE or _unpacks_to(place) == OFFICIAL):
+        if place.name == OFFICIAL and os.path.isdir(place):  # False in a folder that nobody may look into
+            return place
+        if place.name.startswith("cifar-10-python") and os.path.isfile(place):  # a second one has a number
             return place
     return None
 
@@ -88,16 +78,6 @@ def official_files(place: Path) -> dict[str, str]:
         raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
-def _unpacks_to(path: Path) -> str | None:
-    """Return the first folder of a tar archive, or None if it is no archive, or damaged at its beginning."""
-    try:
-        with tarfile.open(path) as archive:
-            tops = (PurePosixPath(member.name).parts for member in archive)
-            return next(top[0] for top in tops if top and not is_hidden(top[0]))
-    except (OSError, EOFError, StopIteration, tarfile.TarError):
-        return None
-
-
 def refusal(path: Path, whose: str = "") -> DataError:
     """Return the error that says what lies at `path` instead of a data set, and the way out.
 
@@ -107,30 +87,16 @@ def refusal(path: Path, whose: str = "") -> DataError:
     """
     if not os.path.exists(path):
         return DataError(f"expected a folder with CIFAR-10, but there is no folder {path}{whose}")
-    if kind := _kind(path):
+    if os.path.isfile(path):
         return DataError(
-            f"expected {OFFICIAL} or {ARCHIVE}, but {path}{whose} is {kind}: "
-            "blitz train --download fetches the right one"
-        )
-    if inside := _unpacks_to(path):
-        return DataError(
-            f"expected a folder or {ARCHIVE}, but {path}{whose} is {inside}, packed: unpack it first"
+            f"expected a folder or {ARCHIVE}, but {path}{whose} is another file: "
+            "unpack it if it holds images, or fetch CIFAR-10 with blitz train --download"
         )
     for folder in path.absolute().parents[:2]:
         if _look_below(folder):
             return DataError(f"expected a whole data set, but {path}{whose} lies within one: name {folder}")
-    if os.path.isfile(path):
-        return DataError(f"expected a folder or {ARCHIVE}, but {path}{whose} is another file, or damaged")
     names = sorted(name for name in os.listdir(path) if not is_hidden(name))
-    found = [", ".join(names[:5]) or "nothing"]
-    for name in names:
-        if name in FOREIGN or name.lower().endswith(PACKED):
-            found.append(f"{name} is {_kind(path / name) or 'still packed'}")
     return DataError(
         f"expected {OFFICIAL}, {ARCHIVE}, or train and test, in the folder {path}{whose}, "
-        f"found {'; '.join(found[:4])}"
+        f"found {', '.join(names[:5]) or 'nothing'}"
     )
-
-
-def _kind(path: Path) -> str | None:
-    return FOREIGN.get(path.name) or FOREIGN.get(_unpacks_to(path) or "")

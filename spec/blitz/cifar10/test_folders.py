@@ -1,5 +1,6 @@
 """blitz.cifar10.folders: the parts of an image folder, and which files in them count."""
 
+import os
 import shutil
 
 import pytest
@@ -8,14 +9,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from blitz.cifar10 import folders
 from blitz.cifar10.folders import find_parts, list_images
 from blitz.errors import DataError
-from spec.blitz.data_folders import write_image_folder, write_kaggle
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A whole image folder."""
-    return write_image_folder(tmp_path / "images")
-
+from spec.blitz.data_folders import write_kaggle
 
 PART_NAMES = {
     "as ever": ("train", "test"),
@@ -28,41 +22,26 @@ PART_NAMES = {
 
 
 @pytest.mark.parametrize(("train", "test"), PART_NAMES.values(), ids=PART_NAMES)
-def test_parts_are_known_by_the_names_that_people_use(folder, train, test):
+def test_parts_are_known_by_the_names_that_people_use(image_folder, train, test):
     """Other words for train and test are read, in small letters and in capital ones."""
-    (folder / "train").rename(folder / train)
-    (folder / "test").rename(folder / test)
+    (image_folder / "train").rename(image_folder / train)
+    (image_folder / "test").rename(image_folder / test)
 
-    assert find_parts(folder) == (folder / train, folder / test, None, [])
-    assert len(list_images(folder)[0]) == 30
+    files, left_out = list_images(image_folder)
 
-
-def test_test_goes_before_val_and_says_so(folder):
-    """Where both lie beside train, the test part is test."""
-    shutil.copytree(folder / "test", folder / "val")
-
-    files, sentences = list_images(folder)
-
-    assert sentences == [f"the test part of {folder} is test, not val"]
-    assert not any(name.startswith("val/") for name in files)
+    assert find_parts(image_folder) == (image_folder / train, image_folder / test, None)
+    assert (len(files), left_out) == (30, 0)
 
 
-def test_labelled_val_goes_before_a_test_without_labels(folder):
+def test_test_goes_before_val_unless_it_has_no_labels(image_folder):
     """Test images that lie in no class folders, as competitions have them, are no test part."""
-    (folder / "test").rename(folder / "val")
-    (folder / "test").mkdir()
-    (folder / "test/1.png").touch()
+    shutil.copytree(image_folder / "test", image_folder / "val")
+    assert find_parts(image_folder).test == image_folder / "test"
 
-    assert find_parts(folder).test == folder / "val"
-    assert list_images(folder)[1] == [f"the test part of {folder} is val, not test"]
+    shutil.rmtree(image_folder / "test")
+    (image_folder / "test").mkdir()
 
-
-def test_folder_of_training_images_alone_has_no_test_part(folder):
-    """What is missing is None."""
-    shutil.rmtree(folder / "test")
-
-    assert find_parts(folder) == (folder / "train", None, None, [])
-    assert len(list_images(folder)[0]) == 20
+    assert find_parts(image_folder).test == image_folder / "val"
 
 
 def test_table_of_labels_counts_in_the_layout_of_kaggle(tmp_path):
@@ -71,65 +50,73 @@ def test_table_of_labels_counts_in_the_layout_of_kaggle(tmp_path):
     (folder / "test").mkdir()
     (folder / "test/1.png").touch()
 
-    files, _ = list_images(folder)
+    files, left_out = list_images(folder)
 
-    assert find_parts(folder).labels == folder / "trainLabels.csv"
-    assert {"trainLabels.csv", "train/1.png"} < files.keys()
-    assert len(files) == 21
+    assert find_parts(folder) == (folder / "train", None, folder / "trainLabels.csv")
+    assert files.keys() == {"trainLabels.csv", *(f"train/{number}.png" for number in range(1, 21))}
+    assert left_out == 0
 
 
-def test_class_folders_go_before_a_table_of_labels(folder):
+def test_class_folders_go_before_a_table_of_labels(image_folder):
     """Who has sorted Kaggle's images into class folders may keep the table."""
-    (folder / "trainLabels.csv").touch()
+    (image_folder / "trainLabels.csv").touch()
 
-    assert find_parts(folder) == (folder / "train", folder / "test", None, [])
-
-
-def test_folder_without_a_training_part_is_one_sentence(tmp_path):
-    """It may vanish between the look and the reading."""
-    with pytest.raises(DataError, match=r"^expected a folder train in .*, found none$"):
-        find_parts(tmp_path)
+    assert find_parts(image_folder) == (image_folder / "train", image_folder / "test", None)
 
 
-LEFT_BEHIND = [
-    "train/.DS_Store",
-    "train/cat/._0.png",
-    "train/.ipynb_checkpoints/0-checkpoint.png",
-    "train/cat/.ipynb_checkpoints/0-checkpoint.png",
-    "train/cat/nested/.hidden.png",
-    "test/__MACOSX/cat/0.png",
-    "test/cat/Thumbs.db",
-    "test/cat/desktop.ini",
-    "test/cat/@eaDir/0.png/thumb.jpg",
-]
+LEFT_OUT = {
+    "by macOS": "train/.DS_Store",
+    "by macOS, of an image": "train/cat/nested/._0.png",
+    "by an archive of macOS": "test/__MACOSX/cat/0.png",
+    "by a notebook": "train/cat/.ipynb_checkpoints/0-checkpoint.png",
+    "by Windows": "test/cat/Thumbs.db",
+    "by Synology": "test/cat/@eaDir/0.png/thumb.jpg",
+    "of another kind": "train/cat/note.txt",
+    "of no class": "train/0.png",
+}
 
 
-@pytest.mark.parametrize("name", LEFT_BEHIND)
-def test_what_is_hidden_never_counts(folder, name):
+@pytest.mark.parametrize("name", LEFT_OUT.values(), ids=LEFT_OUT)
+def test_what_is_hidden_or_no_image_of_a_class_never_counts(image_folder, name):
     """What file managers, notebooks and downloads leave changes nothing but the count, at any depth."""
-    before, _ = list_images(folder)
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    (folder / name).touch()
+    before, _ = list_images(image_folder)
+    (image_folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (image_folder / name).touch()
 
-    files, sentences = list_images(folder)
-
-    assert files == before
-    assert sentences == [f"left out in {folder}: 1 hidden, 0 that are no images of a class"]
+    assert list_images(image_folder) == (before, 1)
 
 
-def test_what_is_left_out_is_counted_in_one_sentence(folder):
-    """Hidden files and folders count as one each; so do files of another kind, and images of no class."""
-    for name in ("train/cat/._0.png", "train/.git", "train/cat/note.txt", "train/0.png", "test/cat/a.gif"):
-        (folder / name).touch()
-
-    _, sentences = list_images(folder)
-
-    assert sentences == [f"left out in {folder}: 2 hidden, 3 that are no images of a class"]
+def resize(path):
+    """Lengthen a file by a byte and keep its time."""
+    before = path.stat()
+    path.write_bytes(path.read_bytes() + b"\0")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def test_nothing_is_said_of_a_tidy_folder(folder):
-    """Where everything counts there is no sentence."""
-    assert list_images(folder)[1] == []
+CHANGES = {
+    "another time": lambda image: os.utime(image, ns=(0, 0)),
+    "another size": resize,
+    "another name": lambda image: image.rename(image.with_name("2.png")),
+    "another class": lambda image: image.rename(image.parents[1] / "dog/2.png"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_changed_image_shows_without_being_opened(image_folder, change):
+    """Names, sizes and times tell a cache that it has to decode again."""
+    before = list_images(image_folder)
+
+    change(image_folder / "train/cat/1.png")
+
+    assert list_images(image_folder) != before
+
+
+def test_file_that_cannot_be_looked_at_is_one_sentence(image_folder):
+    """A link to nowhere among the images is named."""
+    (image_folder / "train/dog/2.png").symlink_to("nowhere")
+
+    with pytest.raises(DataError, match=r"^cannot read .*/train/dog/2\.png: No such file or directory$"):
+        list_images(image_folder)
 
 
 def test_images_are_what_torchvision_takes_for_images():
