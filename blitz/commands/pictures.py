@@ -13,13 +13,7 @@ _BLUE, _ORANGE = "#0072B2", "#D55E00"
 
 
 def training_curves(history: Sequence[Progress], *, title: str) -> bytes:
-    """Draw the running loss and the test accuracy over the epochs.
-
-    Args:
-        history: records with "epoch", "step" and either "loss" or "accuracy" in [0, 1], which stands at the
-            end of its epoch.
-        title: what was trained on what.
-    """
+    """Draw the running loss and the test accuracy over the epochs of a Training's history."""
     losses = [record for record in history if "loss" in record]
     accuracies = [record for record in history if "accuracy" in record]
     steps_per_epoch = max(record["step"] for record in history)
@@ -50,12 +44,7 @@ def predictions(
 ) -> bytes:
     """Draw images in rows of eight, each under what the net takes it for, and the truth where that differs.
 
-    Args:
-        images: uint8 (N, 3, 32, 32).
-        labels: the true classes, int64 (N,).
-        predicted: the net's classes, int64 (N,).
-        classes: the names of the classes.
-        title: which net on what data.
+    Images are uint8 (N, 3, 32, 32), true and predicted labels int64 (N,).
     """
     columns = min(8, len(images))
     rows = -(-len(images) // columns)
@@ -75,10 +64,7 @@ def predictions(
 def confusion_matrix(confusion: Tensor, *, classes: Sequence[str], title: str) -> bytes:
     """Draw for each true class (a row) how many per cent of its images were taken for which (a column).
 
-    Args:
-        confusion: numbers of images, int64 (C, C), rows by true class.
-        classes: the names of the C classes.
-        title: which net on what data.
+    `confusion` holds numbers of images, int64 (C, C).
     """
     shares = 100 * confusion.double() / confusion.sum(1, keepdim=True).clamp(min=1)
     figure = Figure(figsize=(7.5, 6.5), layout="constrained")

@@ -97,8 +97,8 @@ def test_second_signal_stops_at_once(tmp_path, capsys, monkeypatch, whole):
 def test_command_repeats_what_was_asked_for(monkeypatch):
     """All that the training depends on, quoted for a shell."""
     monkeypatch.setattr(command.folder, "saved_by", lambda runs, out: {"step": 1})
-    words = "--recipe fast --seed 4294967295 --out out --epochs 3 --batch 8 --data 'my copy' --holdout 8"
-    words += " --download --device cpu"
+    words = "--out out --recipe fast --seed 4294967295 --epochs 3 --batch 8 --data 'my copy' --holdout 8"
+    words += " --device cpu --download"
     arguments = parser().parse_args(["train", *shlex.split(words)])
 
     assert command._command_to_go_on(arguments, Path("out"), set()) == f"blitz train {words} --resume"
@@ -111,4 +111,4 @@ def test_command_begins_again_as_it_did_where_nothing_has_been_saved(tmp_path, s
 
     repeated = command._command_to_go_on(arguments, tmp_path, {"this run"})
 
-    assert repeated == f"blitz train --recipe tutorial --seed 0 --out {tmp_path}{start}"
+    assert repeated == f"blitz train --out {tmp_path} --recipe tutorial --seed 0{start}"
