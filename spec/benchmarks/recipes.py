@@ -6,10 +6,10 @@ accuracy: it includes moving them to the device and computing a first layer, and
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import torch
 from torch import nn
@@ -68,8 +68,8 @@ def train_as_the_tutorial(split, epochs):
     return net
 
 
-def main(argv=None):
-    """Measure, and print the table; or measure one run, and print it as JSON."""
+def main():
+    """Measure, each run in a process of its own, and print the table."""
     default = [OPPONENT, "tutorial", "fast", "strong"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("competitors", nargs="*", metavar="RECIPE", help=f"default: {', '.join(default)}")
@@ -77,32 +77,18 @@ def main(argv=None):
     parser.add_argument("--seeds", type=int, default=3, help="runs of each, seeds from 0 on; default: 3")
     parser.add_argument("--epochs", type=int, help="instead of each recipe's own")
     parser.add_argument("--held-out", action="store_true", help=f"on {HELD_OUT} training images")
-    parser.add_argument("--one", type=int, metavar="SEED", help=argparse.SUPPRESS)
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args()
     names = arguments.competitors or default
     if unknown := [name for name in names if name not in {OPPONENT, *RECIPES}]:
         parser.error(f"there is no recipe {unknown[0]}: there are {', '.join(RECIPES)}")
-    if arguments.one is not None:
-        result = run(names[0], arguments.one, arguments.epochs, arguments.data, arguments.held_out)
-        print(json.dumps(result))
-        return
     results = {name: [] for name in names}
-    for seed in range(arguments.seeds):
-        for name in names[:: -1 if seed % 2 else 1]:
-            results[name].append(in_process(name, seed, arguments))
-            print(f"{name}, seed {seed}: {results[name][-1]}", file=sys.stderr, flush=True)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
+        for seed in range(arguments.seeds):
+            for name in names[:: -1 if seed % 2 else 1]:
+                how = (arguments.epochs, arguments.data, arguments.held_out)
+                results[name].append(processes.submit(run, name, seed, *how).result())
+                print(f"{name}, seed {seed}: {results[name][-1]}", file=sys.stderr, flush=True)
     print("\n".join(table(results, arguments)))
-
-
-def in_process(name, seed, arguments):
-    """Return the result of one run in a process of its own."""
-    words = [name, f"--one={seed}"]
-    words += [f"--data={arguments.data}"] if arguments.data else []
-    words += [f"--epochs={arguments.epochs}"] if arguments.epochs else []
-    words += ["--held-out"] if arguments.held_out else []
-    command = [sys.executable, "-m", "spec.benchmarks.recipes", *words]
-    output = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
-    return json.loads(output.splitlines()[-1])
 
 
 def table(results, arguments):

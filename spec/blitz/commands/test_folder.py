@@ -3,7 +3,6 @@
 import pytest
 
 from blitz.commands import folder
-from blitz.training import checkpoint
 from spec.blitz.runs import make_stopped
 
 # torchrun's runs that have saved in the folder, what --resume says, the runs that take part, where it begins
@@ -29,12 +28,3 @@ def test_restart_by_torchrun_goes_on_from_its_own_save(tmp_path, monkeypatch, sa
     start = folder.load_start(tmp_path, resume, runs)
 
     assert (start[0].name if start else None) == expected
-
-
-def test_checkpoint_that_cannot_be_read_is_nobodys(tmp_path):
-    """It is refused only where a training is to go on from it."""
-    (tmp_path / "checkpoint.pt").write_text("cut")
-
-    assert folder.load_start(tmp_path, None, {"1"}) is None
-    with pytest.raises(checkpoint.CheckpointError, match="is not a file that"):
-        folder.load_start(tmp_path, "", {"1"})

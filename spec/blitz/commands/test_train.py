@@ -143,12 +143,6 @@ class TestOptions:
 
         assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
 
-    def test_batch_and_epochs_are_those_asked_for(self, tmp_path):
-        """Three epochs of a hundred images in batches of twenty are 15 mini-batches."""
-        train(tmp_path, "--batch", 20, "--epochs", 3)
-
-        assert checkpoint.load(tmp_path / "checkpoint.pt")["step"] == 15
-
     def test_data_are_those_asked_for(self, tmp_path, monkeypatch, capsys, little):
         """Named, held out or fetched; what is read is said, and that the test images are training images."""
         asked = []
