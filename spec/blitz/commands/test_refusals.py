@@ -74,6 +74,16 @@ def contents(folder):
     return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
+def test_missing_device_is_told_beside_the_accelerator_that_is_there(monkeypatch, capsys):
+    """Whoever has mistyped a name sees the right one."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("mps"))
+
+    assert main(["evaluate", "checkpoint.pt", "--device", "cuda:99"]) == 2
+
+    assert capsys.readouterr().err.endswith("sees cpu and mps\n")
+
+
 def test_folder_in_use_is_refused(tmp_path, capsys):
     """Two trainings do not write to one folder."""
     with FileLock(tmp_path / ".lock"):
