@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from blitz.commands import shared
+from blitz.commands import shared, signals
 from blitz.commands import train as command
 from blitz.training import checkpoint
 from spec.blitz.runs import train, weights
@@ -112,3 +112,24 @@ def test_command_begins_again_as_it_did_where_nothing_has_been_saved(tmp_path, s
     repeated = command._command_to_go_on(arguments, tmp_path, {"this run"})
 
     assert repeated == f"blitz train --out {tmp_path} --recipe tutorial --seed 0{start}"
+
+
+def test_all_signals_are_collected_where_a_process_of_many_is_told_twice():
+    """Whoever signals all processes of a group tells torchrun, too, which passes it on once more."""
+    with signals.postponed(all_of_them=True) as caught:
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+
+    assert caught == [signal.SIGTERM, signal.SIGTERM, signal.SIGINT]
+
+
+def test_signal_that_is_ignored_stays_ignored():
+    """A shell has Ctrl-C ignored by what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with signals.interrupting(), signals.postponed(all_of_them=False) as caught:
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert caught == []
