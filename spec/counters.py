@@ -15,46 +15,38 @@ from torch.utils._pytree import tree_flatten
 from blitz.explained.graph import walk
 
 
-class _Operators(TorchDispatchMode):
-    """Counts what reaches the dispatcher below autograd, the backward pass included."""
+class _Watching(TorchDispatchMode):
+    """Tells `look` of each operator below autograd: its name, what it was given, and its result."""
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[str, Any, Any], None]) -> None:
         super().__init__()
-        self.counts: Counter[str] = Counter()
+        self.look = look
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.counts[str(func)] += 1
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        self.look(str(func), (args, kwargs), result)
+        return result
 
 
 def operators(run: Callable[[], Any]) -> Counter[str]:
-    """Count the operators that `run` dispatches, by name, such as "aten.mm.default"."""
-    with _Operators() as mode:
+    """Count the operators that `run` dispatches, by name, such as "aten.mm.default"; backward passes, too."""
+    counts: Counter[str] = Counter()
+    with _Watching(lambda name, given, result: counts.update([name])):
         run()
-    return mode.counts
-
-
-class _Copies(TorchDispatchMode):
-    """Adds up the bytes that copies write, conversions to another type or layout among them."""
-
-    COPIES = ("aten._to_copy.default", "aten.copy_.default", "aten.clone.default")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        output = func(*args, **(kwargs or {}))
-        if str(func) in self.COPIES:
-            self.bytes += output.numel() * output.element_size()
-        return output
+    return counts
 
 
 def copied_bytes(run: Callable[[], Any]) -> int:
     """Count the bytes that `run` writes in copies: to another place, type or layout."""
-    with _Copies() as mode:
+    sizes = []
+
+    def look(name: str, given: Any, result: Any) -> None:
+        if name in ("aten._to_copy.default", "aten.copy_.default", "aten.clone.default"):
+            sizes.append(result.numel() * result.element_size())
+
+    with _Watching(look):
         run()
-    return mode.bytes
+    return sum(sizes)
 
 
 def flops(run: Callable[[], Any]) -> int:
@@ -100,37 +92,32 @@ def allocated_bytes(run: Callable[[], Any]) -> int:
     return sum(max(0, event.self_cpu_memory_usage) for event in found.function_events)
 
 
-class _Living(TorchDispatchMode):
-    """Follows the memory that operators take, from the operator that takes it until its last user is gone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sizes: dict[int, int] = {}
-        self.peak = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        given = {storage._cdata for storage in _storages((args, kwargs))}
-        result = func(*args, **(kwargs or {}))
-        for storage in _storages(result):
-            if storage._cdata not in given and storage._cdata not in self.sizes:
-                self.sizes[storage._cdata] = storage.nbytes()
-                weakref.finalize(storage, self.sizes.pop, storage._cdata)
-        self.peak = max(self.peak, sum(self.sizes.values()))
-        return result
-
-
-def _storages(tree: Any) -> Iterator[torch.UntypedStorage]:
-    return (leaf.untyped_storage() for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor))
-
-
 def peak_bytes(run: Callable[[], Any]) -> int:
     """Count the bytes of the tensors that operators made in `run`, where most of them exist at once.
 
     What exists before `run` does not count, nor what an operator needs for itself alone.
     """
-    with _Living() as mode:
+    living: dict[
+        int, int
+    ] = {}  # bytes by storage, from the operator that takes it until its last user is gone
+    peak = 0
+
+    def look(name: str, given: Any, result: Any) -> None:
+        nonlocal peak
+        old = {storage._cdata for storage in _storages(given)}
+        for storage in _storages(result):
+            if storage._cdata not in old and storage._cdata not in living:
+                living[storage._cdata] = storage.nbytes()
+                weakref.finalize(storage, living.pop, storage._cdata)
+        peak = max(peak, sum(living.values()))
+
+    with _Watching(look):
         run()
-    return mode.peak
+    return peak
+
+
+def _storages(tree: Any) -> Iterator[torch.UntypedStorage]:
+    return (leaf.untyped_storage() for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor))
 
 
 def graph_nodes(output: Tensor) -> Counter[str]:

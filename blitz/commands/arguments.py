@@ -1,6 +1,8 @@
 """The parser of `blitz train`, `evaluate` and `predict`; PyTorch is imported when one of them runs."""
 
 import argparse
+import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 from blitz.training.recipes import RECIPES
@@ -8,6 +10,9 @@ from blitz.training.recipes import RECIPES
 
 def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add these commands to the parser of `blitz`; each sets `run`: arguments to exit status."""
+    device = argparse.ArgumentParser(add_help=False)
+    device.add_argument("--device", default="auto", help="default: the accelerator if there is one, else cpu")
+
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument(
         "--data",
@@ -15,24 +20,24 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         help="CIFAR-10, official (its folder or archive), as a folder of images or in Kaggle's layout; "
         "or stand-in; else BLITZ_DATA, else the user's cache, else the stand-in",
     )
-    data.add_argument(
-        "--download", action="store_true", help="fetch the official CIFAR-10 (170 MB) where no data set is"
-    )
+    data.add_argument("--download", action="store_true", help="fetch CIFAR-10 (170 MB) where no data set is")
     data.add_argument(
         "--holdout",
         type=_count,
-        default=0,
         metavar="N",
-        help="test on N of the training images, always the same ones, and train on the others",
+        help="test on N of the training images, and train on the others",
     )
-    device = argparse.ArgumentParser(add_help=False)
-    device.add_argument(
-        "--device", default="auto", help="auto (default): the accelerator if there is one, else cpu"
+
+    weights = argparse.ArgumentParser(add_help=False)
+    weights.add_argument(
+        "weights", type=Path, metavar="WEIGHTS", help="a checkpoint.pt, or a saved state_dict, also wrapped"
     )
 
     run = subparsers.add_parser(
         "train", parents=[data, device], help="train the notes' Net on CIFAR-10 and evaluate it"
     )
+    run.set_defaults(run=_command("train"))
+    run.epilog = "Started by torchrun it trains in several processes, and goes on by itself after a restart."
     run.add_argument("--recipe", choices=list(RECIPES), default="tutorial", help="default: tutorial")
     run.add_argument(
         "--epochs", type=_count, metavar="N", help="default: the recipe's, or those of what --resume names"
@@ -40,9 +45,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     run.add_argument(
         "--batch", type=_count, metavar="N", help="images a step, over all processes; default: the recipe's"
     )
-    run.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for what comes out; default: runs/RECIPE"
-    )
+    run.add_argument("--out", type=Path, metavar="DIR", help="folder to write to; default: runs/RECIPE")
     run.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: 0")
     start = run.add_mutually_exclusive_group()
     start.add_argument(
@@ -50,35 +53,34 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         nargs="?",
         const="",
         metavar="PATH",
-        help="go on from a checkpoint; default: DIR/checkpoint.pt",
+        help="checkpoint to go on from; default: the one in DIR",
     )
     start.add_argument(
-        "--from",
-        dest="weights",
-        type=Path,
-        metavar="WEIGHTS",
-        help="start a new training from the weights of another",
-    )
-    run.epilog = "Started by torchrun it trains in several processes, and goes on by itself after a restart."
-    run.set_defaults(run=_train)
-
-    weights = argparse.ArgumentParser(add_help=False)
-    weights.add_argument(
-        "weights", type=Path, metavar="WEIGHTS", help="a checkpoint.pt, or a saved state_dict, also wrapped"
+        "--from", dest="weights", type=Path, metavar="WEIGHTS", help="start a new training from these weights"
     )
 
     check = subparsers.add_parser(
         "evaluate", parents=[weights, data, device], help="print the accuracy of saved weights"
     )
-    check.set_defaults(run=_evaluate)
+    check.set_defaults(run=_command("evaluate"))
 
     look = subparsers.add_parser(
         "predict", parents=[weights, device], help="print what saved weights take images for"
     )
+    look.set_defaults(run=_command("predict"))
     look.add_argument(
         "images", type=Path, nargs="+", metavar="IMAGE", help="an image of any size, or a folder of images"
     )
-    look.set_defaults(run=_predict)
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], int]:
+    """Return the command of that name, whose module is imported when it runs."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        module = importlib.import_module(f"blitz.commands.{name}")
+        return int(getattr(module, name)(arguments))
+
+    return run
 
 
 def _seed(text: str) -> int:
@@ -91,21 +93,3 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
     return int(text)
-
-
-def _train(arguments: argparse.Namespace) -> int:
-    from blitz.commands import train
-
-    return train.train(arguments)
-
-
-def _evaluate(arguments: argparse.Namespace) -> int:
-    from blitz.commands import evaluate
-
-    return evaluate.evaluate(arguments)
-
-
-def _predict(arguments: argparse.Namespace) -> int:
-    from blitz.commands import predict
-
-    return predict.predict(arguments)

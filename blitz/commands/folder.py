@@ -29,7 +29,8 @@ def load_start(out: Path, resume: str | None, runs: set[str]) -> tuple[Path, dic
     Args:
         out: the folder.
         resume: the path that the command names, "" for the folder's own checkpoint, None to begin anew.
-        runs: as of save(). If one of them has saved here, this is a restart, which goes on from there.
+        runs: the names of the starts of torchrun that take part (see distributed.run_name). If one of them
+            has saved here, this is a restart, which goes on from there.
 
     Raises:
         CheckpointError: the checkpoint named cannot be used.
@@ -53,13 +54,7 @@ def saved_by(runs: set[str], out: Path) -> dict[str, Any] | None:
 
 
 def save(state: dict[str, Any], out: Path, runs: set[str]) -> None:
-    """Save the state_dict() of a training, and its history.
-
-    Args:
-        state: what to save.
-        out: the folder.
-        runs: the names of the starts of torchrun that take part (see distributed.run_name).
-    """
+    """Save the state_dict() of a training, its history, and the names of the runs that take part."""
     checkpoint.save({**state, "runs": sorted(runs)}, out / "checkpoint.pt")
     save_history(state["history"], out)
 
@@ -86,9 +81,8 @@ def claimed(out: Path, start: Path | None) -> Iterator[None]:
         raise BlitzError(f"cannot write to the folder {out}: {error.strerror}") from error
     held = [name for name in FILES if (out / name).exists()]
     if held and (start is None or start.resolve().parent != out.resolve()):
-        raise CheckpointError(
-            f"{out} already holds {held[0]}: continue with --resume, or choose another --out"
-        )
+        ways = "continue with --resume, or choose another --out"
+        raise CheckpointError(f"{out} already holds {held[0]}: {ways}")
     try:
         with FileLock(out / ".lock", timeout=0):
             yield

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from blitz.errors import DataError, why
@@ -23,19 +23,12 @@ def read_photo(path: str | Path) -> Tensor:
     try:
         with Image.open(path) as file:
             image = _rgb(ImageOps.exif_transpose(file))
-    except UnidentifiedImageError:
-        raise DataError(f"{path} is not an image that Pillow can read") from None
-    except FileNotFoundError:
-        raise DataError(f"there is no file {path}") from None
     except IsADirectoryError:
         raise DataError(f"expected images in the folder {path}, found none") from None
     except Exception as error:  # what Pillow raises depends on the format and on the damage
         raise DataError(f"cannot read {path}: {why(error)}") from error
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    image = image.resize(
-        (32, 32), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
-    )  # as torchvision's Resize and CenterCrop: averaged over all pixels, not picked
+    # as torchvision's Resize and CenterCrop: averaged over all pixels, not picked
+    image = ImageOps.fit(image, (32, 32), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
@@ -50,13 +43,11 @@ def images_in(path: Path) -> list[Path]:
 
 def _rgb(image: Image.Image) -> Image.Image:
     """Return what one sees of an image on white; Pillow's own conversion would clip more than 8 bits."""
-    if image.mode.startswith("I"):
+    if image.mode.startswith(("I", "F")):
         pixels = np.asarray(image)
-        if pixels.max() > 65535 or pixels.min() < 0:
-            raise ValueError("its pixels have 32 bits, and nothing says which value is white")
+        if image.mode == "F" or pixels.max() > 65535 or pixels.min() < 0:
+            raise ValueError("nothing says which of its values is white")
         image = Image.fromarray((pixels >> 8).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("its pixels are floats, and nothing says which value is white")
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")

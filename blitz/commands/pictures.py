@@ -4,7 +4,6 @@ import io
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure  # without pyplot: no window, no backend to choose, nothing global
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from blitz.training.fit import Progress
@@ -14,44 +13,26 @@ _BLUE, _ORANGE = "#0072B2", "#D55E00"
 
 
 def training_curves(history: Sequence[Progress], *, title: str) -> bytes:
-    """Draw the running loss and the test accuracy over the epochs.
-
-    Args:
-        history: records with "epoch", "step" and either "loss" or "accuracy" in [0, 1]; an "accuracy"
-            stands at the end of its epoch.
-        title: what was trained on what.
-    """
+    """Draw the running loss and the test accuracy over the epochs of a Training's history."""
     losses = [record for record in history if "loss" in record]
     accuracies = [record for record in history if "accuracy" in record]
-    steps_per_epoch = max((record["step"] for record in history), default=1)
+    steps_per_epoch = max(record["step"] for record in history)
 
     figure = Figure(figsize=(7, 6), layout="constrained")
     figure.suptitle(title)
     top, bottom = figure.subplots(2, 1, sharex=True)
-    epochs = [record["epoch"] - 1 + record["step"] / steps_per_epoch for record in losses]
-    top.plot(epochs, [record["loss"] for record in losses], "o-", color=_BLUE, markersize=4)
+    when = [record["epoch"] - 1 + record["step"] / steps_per_epoch for record in losses]
+    top.plot(when, [record["loss"] for record in losses], "o-", color=_BLUE, markersize=4)
     top.set_ylabel("running loss\n(cross-entropy, nats)")
 
-    bottom.plot(
-        [record["epoch"] for record in accuracies],
-        [100 * record["accuracy"] for record in accuracies],
-        "s-",
-        color=_ORANGE,
-    )
-    for record in accuracies:
-        bottom.annotate(
-            f"{100 * record['accuracy']:.1f} %",
-            (record["epoch"], 100 * record["accuracy"]),
-            xytext=(0, 7),
-            textcoords="offset points",
-            ha="center",
-        )
-    bottom.axhline(10, color="grey", linestyle="--")
-    bottom.annotate(
-        "chance: one class of ten", (0.02, 10), xytext=(0, 4), textcoords="offset points", color="dimgrey"
-    )
-    bottom.set(ylabel="test accuracy (%)", ylim=(0, 100), xlabel="epoch")
-    bottom.set_xlim(0, max((record["epoch"] for record in history), default=1) * 1.05)
+    epochs = [record["epoch"] for record in accuracies]
+    shares = [100 * record["accuracy"] for record in accuracies]
+    bottom.plot(epochs, shares, "s-", color=_ORANGE)
+    for epoch, share in zip(epochs, shares, strict=True):
+        bottom.annotate(f"{share:.1f} %", (epoch, share), (0, 7), textcoords="offset points", ha="center")
+    bottom.axhline(10, color="grey", linestyle="--", label="chance: one class of ten")
+    bottom.legend(loc="upper left")
+    bottom.set(ylabel="test accuracy (%)", ylim=(0, 100), xlabel="epoch", xlim=(0, 1.05 * max(epochs)))
     bottom.xaxis.get_major_locator().set_params(integer=True)
     for axes in (top, bottom):
         axes.grid(alpha=0.3)
@@ -63,18 +44,11 @@ def predictions(
 ) -> bytes:
     """Draw images in rows of eight, each under what the net takes it for, and the truth where that differs.
 
-    Args:
-        images: uint8 (N, 3, 32, 32).
-        labels: the true classes, int64 (N,).
-        predicted: the net's classes, int64 (N,).
-        classes: the names of the classes.
-        title: which net on what data.
+    Images are uint8 (N, 3, 32, 32), true and predicted labels int64 (N,).
     """
     columns = min(8, len(images))
     rows = -(-len(images) // columns)
-    figure = Figure(
-        figsize=(1.3 * columns + 0.2, 1.65 * rows + 0.7), layout=ConstrainedLayoutEngine(h_pad=0.08)
-    )
+    figure = Figure(figsize=(1.3 * columns + 0.2, 1.65 * rows + 0.7), layout="constrained")
     figure.suptitle(f"{title}\nblue: right · orange: wrong, with the true class in brackets")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
@@ -90,10 +64,7 @@ def predictions(
 def confusion_matrix(confusion: Tensor, *, classes: Sequence[str], title: str) -> bytes:
     """Draw for each true class (a row) how many per cent of its images were taken for which (a column).
 
-    Args:
-        confusion: numbers of images, int64 (C, C), rows by true class.
-        classes: the names of the C classes.
-        title: which net on what data.
+    `confusion` holds numbers of images, int64 (C, C).
     """
     shares = 100 * confusion.double() / confusion.sum(1, keepdim=True).clamp(min=1)
     figure = Figure(figsize=(7.5, 6.5), layout="constrained")

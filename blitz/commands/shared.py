@@ -18,7 +18,7 @@ from blitz.training.weights import remembered_recipe
 
 def load_data(arguments: argparse.Namespace) -> Cifar10:
     """Load the data that --data names, and print which it is."""
-    holdout = arguments.holdout
+    holdout = arguments.holdout or 0
     data = load(arguments.data, download=arguments.download, holdout=holdout, progress=True)
     sizes = f"{len(data.train.labels)} training and {len(data.test.labels)} test images"
     if holdout:
@@ -54,9 +54,8 @@ def load_net(path: Path) -> tuple[nn.Module, Recipe, tuple[str, ...] | None]:
     if weights.wrapping:
         print(f"Weights: found {weights.wrapping}")
     if weights.classes is not None and len(set(weights.classes)) != 10:
-        raise CheckpointError(
-            f"expected ten classes in {path}, it names {', '.join(weights.classes) or 'none'}"
-        )
+        names = ", ".join(weights.classes) or "none"
+        raise CheckpointError(f"expected ten classes in {path}, it names {names}")
     return net, recipes[number], weights.classes
 
 

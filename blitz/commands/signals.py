@@ -43,12 +43,12 @@ def _interrupt(number: int, frame: Any) -> None:
 def _handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in _STOPS}
     # a shell has Ctrl-C ignored by what it starts in the background
-    heeded = [number for number, old in before.items() if old is not signal.SIG_IGN]
+    heeded = {number: old for number, old in before.items() if old is not signal.SIG_IGN}
     for number in heeded:
         signal.signal(number, handler)
     try:
         yield
     finally:
-        for number in heeded:
+        for number, old in heeded.items():
             if signal.getsignal(number) is handler:  # and not ignored since
-                signal.signal(number, before[number])
+                signal.signal(number, old)

@@ -126,10 +126,8 @@ def _go_on(training: Training, start: Path, state: dict[str, Any], out: Path, ru
     except ValueError as error:
         raise CheckpointError(f"{start} does not fit: {error}") from error
     what = "the training is complete" if training.finished else "going on"
-    print(
-        f"Resumed from {start} after {training.step} of {training.total_steps} mini-batches: {what}",
-        flush=True,
-    )
+    done = f"{training.step} of {training.total_steps} mini-batches"
+    print(f"Resumed from {start} after {done}: {what}", flush=True)
     distributed.by_first(lambda: folder.take_over(start, state, out, runs))
 
 
@@ -141,14 +139,8 @@ def _train(
     # To ask each other whether to stop takes as long as a fifth of a small mini-batch, and large ones take
     # seconds: torchrun gives them thirty.
     ask_every = 1 if distributed.size() == 1 else min(10, 1 + 1000 // training.recipe.batch_size)
-    with tqdm(
-        training.steps(),
-        initial=training.step,
-        total=training.total_steps,
-        unit="batch",
-        disable=None,
-        leave=False,
-    ) as bar:
+    progress = {"initial": training.step, "total": training.total_steps, "unit": "batch"}
+    with tqdm(training.steps(), **progress, disable=None, leave=False) as bar:
         for record in bar:
             if record:
                 bar.set_postfix(loss=f"{record['loss']:.3f}")
@@ -167,27 +159,25 @@ def _train(
     return evaluation
 
 
-def _save(training: Training, data: Cifar10, out: Path, runs: set[str]) -> None:
-    state = training.state_dict()
-    remember(state["model"], classes=data.classes)
-    distributed.by_first(lambda: folder.save(state, out, runs))
-
-
 def _evaluate(training: Training, data: Cifar10) -> Evaluation:
     """Evaluate in the first process, on fewer views as long as there are epochs to come."""
     recipe = training.recipe if training.finished else training.recipe._replace(views=1)
     return distributed.by_first(lambda: evaluate_test(training.net, data, recipe, training.device))
 
 
+def _save(training: Training, data: Cifar10, out: Path, runs: set[str]) -> None:
+    state = training.state_dict()
+    remember(state["model"], classes=data.classes)
+    distributed.by_first(lambda: folder.save(state, out, runs))
+
+
 def _command_to_go_on(arguments: argparse.Namespace, out: Path, runs: set[str]) -> str:
     """Return the command that goes on from what this run has saved, or begins again."""
-    words = ["blitz", "train", "--recipe", arguments.recipe, "--seed", str(arguments.seed), "--out", str(out)]
-    words += ["--epochs", str(arguments.epochs)] if arguments.epochs else []
-    words += ["--batch", str(arguments.batch)] if arguments.batch else []
-    words += ["--data", arguments.data] if arguments.data else []
-    words += ["--holdout", str(arguments.holdout)] if arguments.holdout else []
+    words = ["blitz", "train", "--out", str(out)]
+    for name in ("recipe", "seed", "epochs", "batch", "data", "holdout", "device"):
+        value = getattr(arguments, name)
+        words += [] if value in (None, "auto") else [f"--{name}", str(value)]
     words += ["--download"] if arguments.download else []
-    words += ["--device", arguments.device] if arguments.device != "auto" else []
     if folder.saved_by(runs, out):
         words += ["--resume"]
     elif arguments.resume is not None:
@@ -200,15 +190,11 @@ def _command_to_go_on(arguments: argparse.Namespace, out: Path, runs: set[str]) 
 def _draw(training: Training, evaluation: Evaluation, data: Cifar10, out: Path) -> None:
     from blitz.commands import pictures  # matplotlib takes half a second to import, and only this needs it
 
-    names = {
-        "official": "CIFAR-10",
-        "image folder": "a folder of images",
-        "stand-in": "the stand-in, not CIFAR-10",
-    }
-    title = f"{type(training.net).__name__}, recipe {training.recipe.name}, on {names[data.origin]}"
-    some = torch.linspace(
-        0, len(data.test.labels) - 1, min(32, len(data.test.labels))
-    ).long()  # folders are sorted
+    names = {"official": "CIFAR-10", "image folder": "a folder of images"}
+    data_name = names.get(data.origin, "the stand-in, not CIFAR-10")
+    title = f"{type(training.net).__name__}, recipe {training.recipe.name}, on {data_name}"
+    count = len(data.test.labels)
+    some = torch.linspace(0, count - 1, min(32, count)).long()  # evenly spread: a folder is sorted by class
     images, labels = (tensor[some] for tensor in data.test)
     with evaluating(training.net):
         predicted = training.net(normalize(images).to(training.device)).argmax(1)

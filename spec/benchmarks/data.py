@@ -1,27 +1,21 @@
-"""How long a batch of four takes from each source, and decoding the files that CIFAR-10 comes in."""
+"""How long a batch of four takes from each source, and decoding a folder of images."""
 
 import itertools
-import pickle
 import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import torch
 from PIL import Image
-from torchvision.datasets import CIFAR10
 
-from blitz.cifar10 import official
+from blitz.cifar10.classes import CLASSES
 from blitz.cifar10.data import Split, batches, loader
 from blitz.cifar10.images import read_image_folder
 from spec.benchmarks.builders import Builder, Operation, drawn, named, synchronised
-from spec.blitz.data_folders import CLASSES, md5, pixels
 
 A_BATCH = 4
-A_CLASS = 20  # images of each class to decode
-A_FILE = 250  # images in each of the official copy's six files
 
 
 def batches_by_index(device: torch.device) -> Operation:
@@ -59,47 +53,20 @@ def _endless(workers: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def decoding_of_jpeg_images(device: torch.device) -> Operation:
-    """A folder of 210 JPEG images, decoded."""
+    """A folder of 210 JPEG images, decoded; it goes with the operation."""
     folder = Path(tempfile.mkdtemp(prefix="blitz-"))
-    for part, count in (("train", A_CLASS), ("test", 1)):
-        for label, name in enumerate(CLASSES):
+    images = iter(drawn(210).images.permute(0, 2, 3, 1).numpy())
+    for part, count in (("train", 20), ("test", 1)):
+        for name in CLASSES:
             (folder / part / name).mkdir(parents=True)
-            for index, image in enumerate(drawn(10 * A_CLASS).images[label * A_CLASS :][:count]):
-                drawing = Image.fromarray(image.permute(1, 2, 0).numpy())
-                drawing.save(folder / part / name / f"{index}.jpg", quality=90)
-    return _with(folder, lambda: float(len(read_image_folder(folder).train.labels)))
-
-
-def decoding_of_the_official_files(device: torch.device) -> Operation:
-    """Six files of 250 images, pickled as the official ones, checked and decoded."""
-    folder = Path(tempfile.mkdtemp(prefix="blitz-"))
-    place = folder / CIFAR10.base_folder
-    place.mkdir()
-    names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
-    for seed, name in enumerate(names):
-        images = pixels(count=A_FILE, seed=seed).reshape(A_FILE, 3 * 32 * 32)
-        labels = [index % 10 for index in range(A_FILE)]
-        (place / name).write_bytes(pickle.dumps({"data": images, "labels": labels}, protocol=2))
-    (place / "batches.meta").write_bytes(pickle.dumps({"label_names": list(CLASSES)}, protocol=2))
-    listed = [[name, md5(place / name)] for name in names]
-    expected = {
-        "train_list": listed[:5],
-        "test_list": listed[5:],
-        "meta": CIFAR10.meta | {"md5": md5(place / "batches.meta")},
-    }
+            for index in range(count):
+                Image.fromarray(next(images)).save(folder / part / name / f"{index}.jpg", quality=90)
 
     def operation() -> float:
-        with patch.multiple(CIFAR10, **expected):
-            return float(len(official.read(place).train.labels))
+        return float(len(read_image_folder(folder).train.labels))
 
-    return _with(folder, operation)
-
-
-def _with(folder: Path, operation: Operation) -> Operation:
-    """Return `operation`, with which its folder goes."""
     weakref.finalize(operation, shutil.rmtree, folder)
     return operation
 
 
 OPERATIONS = [batches_by_index, batches_by_loader(0), batches_by_loader(2)]
-DECODING = [decoding_of_jpeg_images, decoding_of_the_official_files]

@@ -6,21 +6,21 @@ accuracy: it includes moving them to the device and computing a first layer, and
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import torch
+from torch import nn
 
 from blitz.cifar10 import data
-from blitz.cifar10.data import Split
 from blitz.commands.train import choose_threads
 from blitz.training.devices import find_device
 from blitz.training.evaluation import evaluate
 from blitz.training.fit import fit
+from blitz.training.nets import CifarNet
 from blitz.training.recipes import RECIPES, net_for
-from spec.benchmarks import tutorial
 from spec.benchmarks.measuring import memory, now
 from spec.harness.accelerator import machine
 
@@ -30,15 +30,14 @@ HELD_OUT = 5000
 
 def run(competitor, seed, epochs, source, held_out):
     """Train once and return accuracy, seconds and peak memory in MB; `epochs` None leaves the recipe's."""
-    given = data.load(source)
-    train, test = hold_out(given.train) if held_out else (given.train, given.test)
+    train, test, *_ = data.load(source, holdout=HELD_OUT if held_out else 0)
     device = find_device("auto")
     if competitor != OPPONENT:
         choose_threads(RECIPES[competitor].batch_size)
     begin = now(device)
     torch.manual_seed(seed)
     if competitor == OPPONENT:
-        accuracy = evaluate(tutorial.train(train, epochs=epochs or 2), test).accuracy
+        accuracy = evaluate(train_as_the_tutorial(train, epochs or 2), test).accuracy
     else:
         recipe = RECIPES[competitor]
         recipe = recipe._replace(epochs=epochs or recipe.epochs)
@@ -49,59 +48,54 @@ def run(competitor, seed, epochs, source, held_out):
     return {"accuracy": accuracy, "seconds": seconds, "memory": max(memory(device))}
 
 
-def hold_out(split):
-    """Return all but 5,000 training images, and these: recipes are tuned on them, not on the test set."""
-    order = torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(12345))
-    parts = order[HELD_OUT:], order[:HELD_OUT]
-    return [Split(split.images[part], split.labels[part]) for part in parts]
+def train_as_the_tutorial(split, epochs):
+    """Train by the tutorial's own loop, written out from its description; return the net."""
+    trainloader = data.loader(split, batch_size=4, shuffle=True, num_workers=2)
+    net = CifarNet()
+    criterion = nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9)
+    for _ in range(epochs):
+        running_loss = 0.0
+        for i, (inputs, labels) in enumerate(trainloader):
+            optimizer.zero_grad()
+            outputs = net(inputs)
+            loss = criterion(outputs, labels)
+            loss.backward()
+            optimizer.step()
+            running_loss += loss.item()
+            if i % 2000 == 1999:
+                running_loss = 0.0
+    return net
 
 
-def main(argv=None):
-    """Measure, and print the table; or measure one run, and print it as JSON."""
+def main():
+    """Measure, each run in a process of its own, and print the table."""
     default = [OPPONENT, "tutorial", "fast", "strong"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("competitors", nargs="*", metavar="RECIPE", help=f"default: {', '.join(default)}")
     parser.add_argument("--data", help="CIFAR-10; else BLITZ_DATA, else the stand-in")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each, seeds from 0 on; default: 3")
     parser.add_argument("--epochs", type=int, help="instead of each recipe's own")
-    parser.add_argument("--held-out", action="store_true", help="on 5,000 training images")
-    parser.add_argument("--one", type=int, metavar="SEED", help=argparse.SUPPRESS)
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--held-out", action="store_true", help=f"on {HELD_OUT} training images")
+    arguments = parser.parse_args()
     names = arguments.competitors or default
     if unknown := [name for name in names if name not in {OPPONENT, *RECIPES}]:
         parser.error(f"there is no recipe {unknown[0]}: there are {', '.join(RECIPES)}")
-    if arguments.one is not None:
-        result = run(names[0], arguments.one, arguments.epochs, arguments.data, arguments.held_out)
-        print(json.dumps(result))
-        return
     results = {name: [] for name in names}
-    for seed in range(arguments.seeds):
-        for name in names[:: -1 if seed % 2 else 1]:
-            results[name].append(in_process(name, seed, arguments))
-            print(f"{name}, seed {seed}: {results[name][-1]}", file=sys.stderr, flush=True)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
+        for seed in range(arguments.seeds):
+            for name in names[:: -1 if seed % 2 else 1]:
+                how = (arguments.epochs, arguments.data, arguments.held_out)
+                results[name].append(processes.submit(run, name, seed, *how).result())
+                print(f"{name}, seed {seed}: {results[name][-1]}", file=sys.stderr, flush=True)
     print("\n".join(table(results, arguments)))
-
-
-def in_process(name, seed, arguments):
-    """Return the result of one run in a process of its own."""
-    words = [name, f"--one={seed}"]
-    words += [f"--data={arguments.data}"] if arguments.data else []
-    words += [f"--epochs={arguments.epochs}"] if arguments.epochs else []
-    words += ["--held-out"] if arguments.held_out else []
-    output = subprocess.run(
-        [sys.executable, "-m", "spec.benchmarks.recipes", *words],
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    ).stdout
-    return json.loads(output.splitlines()[-1])
 
 
 def table(results, arguments):
     """Return the lines of the report: means, with their deviation over the seeds."""
     origin, _ = data.find(arguments.data)
     about = machine.describe()
-    on = "5,000 held-out training images" if arguments.held_out else "the test images"
+    on = f"{HELD_OUT} held-out training images" if arguments.held_out else "the test images"
     place = about["accelerator"] or f"{about['cpu']}, {about['cpus']} cores"
     yield f"{place}, torch {torch.__version__}; {origin}, accuracy on {on}; n = {arguments.seeds}"
     yield ""

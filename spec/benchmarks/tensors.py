@@ -31,10 +31,4 @@ def clone(device: torch.device) -> Operation:
     return repeated(images.clone, TIMES, device)
 
 
-def contiguous_copy(device: torch.device) -> Operation:
-    """Two thousand copies of a transposed batch, into another order in memory."""
-    transposed = drawn(4).images.float().to(device).permute(0, 2, 3, 1)  # (4, 32, 32, 3)
-    return repeated(transposed.contiguous, TIMES, device)
-
-
-OPERATIONS = [from_numpy, tensor_of_an_array, view, clone, contiguous_copy]
+OPERATIONS = [from_numpy, tensor_of_an_array, view, clone]

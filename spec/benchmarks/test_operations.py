@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from spec.benchmarks.operations import ON_A_DEVICE, ON_NO_DEVICE
-from spec.benchmarks.sampling import SAMPLES, sample
-from spec.benchmarks.starting import start_of_pytest
-from spec.harness.statements.contract import not_checked
+from spec.benchmarks.sampling import sample
 
 pytestmark = pytest.mark.benchmark
 
@@ -30,11 +28,10 @@ def test_seconds_of(builder, device, benchmark):
 
 
 @pytest.mark.parametrize("builder", ON_NO_DEVICE, ids=name)
-def test_seconds_of_what_needs_no_device(builder, benchmark, pytestconfig):
-    """So does what is the same on every device; pytest starts for two seconds, and that only to be timed."""
-    if builder is start_of_pytest and benchmark.disabled and not pytestconfig.option.slow:
-        not_checked("slow", "starting pytest, which this run did")
+def test_seconds_of_what_needs_no_device(builder, benchmark):
+    """So does what is the same on every device."""
     cpu = torch.device("cpu")
-    result = sample(benchmark, builder(cpu), cpu, samples=3 if builder is start_of_pytest else SAMPLES)
+
+    result = sample(benchmark, builder(cpu), cpu)
 
     assert math.isfinite(result)

@@ -1,17 +1,13 @@
-"""The benchmarks: what is in the list, when they are timed, and what stands beside their numbers."""
+"""The benchmarks: when they are timed, and what stands beside their numbers."""
 
 import gc
 import json
 import shlex
-from pathlib import Path
 
 import pytest
 import torch
 
-from blitz.training.recipes import RECIPES
 from spec.benchmarks import builders, data, plugin
-from spec.benchmarks.operations import OPERATIONS
-from spec.harness.accelerator import machine
 from spec.harness.runs import seats
 
 COUNTED = """
@@ -34,13 +30,10 @@ def test_other():
     assert True
 """
 PLUGINS = ("--disable-plugin-autoload", "-p", "xdist.plugin", "-p", "pytest_benchmark.plugin")
-CPU = torch.device("cpu")
 OPTIONS = {
     "-n 2": False,
-    "-m gpu": False,
     "-m 'not benchmark'": False,
     "-m 'benchmark and gpu'": True,
-    "-m benchmark --benchmark-disable": False,
     "-m benchmark --benchmark-disable -n 2": False,
     "--benchmark-only": True,
 }
@@ -63,120 +56,74 @@ def run(pytester, monkeypatch):
     return run
 
 
-class TestList:
-    """The list of operations."""
+def test_a_plain_run_does_an_operation_twice_and_times_nothing(run):
+    """Once shows that it can be done, twice that it can be repeated."""
+    result, calls, timed = run()
 
-    def test_no_two_operations_have_one_name(self):
-        """Two runs are compared by the names, so that one name stands for one operation."""
-        names = [builder.__name__ for builder in OPERATIONS]
-
-        assert len(set(names)) == len(names)
-
-    def test_each_recipe_has_a_step(self):
-        """A new recipe is timed without a word."""
-        steps = [name for builder in OPERATIONS if (name := builder.__name__).startswith("step_of_")]
-
-        assert steps == [f"step_of_{name}" for name in RECIPES]
+    assert (result.parseoutcomes()["passed"], calls, timed) == (2, 2, False)
 
 
-class TestRun:
-    """`pytest -m benchmark` and all other runs."""
+def test_the_marker_has_it_timed_in_one_process(run, monkeypatch):
+    """It warms up once, takes the samples, and leaves other tests out, also where these run in workers."""
+    monkeypatch.setattr(seats, "accelerator_kind", lambda: "cuda")
 
-    def test_a_plain_run_does_an_operation_twice_and_times_nothing(self, run):
-        """Once shows that it can be done, twice that it can be repeated."""
-        result, calls, timed = run()
+    class Seats:
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_cmdline_main(self, config):
+            seats.seat_workers(config)
 
-        assert (result.parseoutcomes()["passed"], calls, timed) == (2, 2, False)
+    result, calls, timed = run("-m", "benchmark", plugins=(Seats(), plugin))
 
-    def test_the_marker_has_it_timed(self, run):
-        """-m benchmark warms up once, takes the samples, and leaves other tests out."""
-        result, calls, timed = run("-m", "benchmark")
-
-        assert (result.parseoutcomes(), calls, timed) == ({"passed": 1, "deselected": 1}, 6, True)
-
-    def test_an_accelerator_sends_no_benchmark_to_a_worker(self, run, monkeypatch):
-        """Where other tests run in workers, in which nothing is timed, benchmarks stay in the one process."""
-        monkeypatch.setattr(seats, "accelerator_kind", lambda: "cuda")
-
-        class Seats:
-            @pytest.hookimpl(tryfirst=True)
-            def pytest_cmdline_main(self, config):
-                seats.seat_workers(config)
-
-        result, calls, timed = run("-m", "benchmark", plugins=(Seats(), plugin))
-
-        assert (result.parseoutcomes()["passed"], calls, timed) == (1, 6, True)
-
-    @pytest.mark.parametrize("words", [["-n", "2"], ["-n", "auto"], ["-d", "--tx", "2*popen"]], ids=" ".join)
-    def test_timing_in_workers_is_a_usage_error(self, run, words):
-        """Processes that compute at once would time each other."""
-        result, calls, _ = run("-m", "benchmark", *words)
-
-        assert (result.ret, calls) == (pytest.ExitCode.USAGE_ERROR, 0)
-        result.stderr.fnmatch_lines(["ERROR: -m benchmark times one benchmark after the other in one *"])
-
-    @pytest.mark.parametrize(("words", "timed"), OPTIONS.items(), ids=OPTIONS)
-    def test_only_who_asks_for_times_gets_them(self, pytester, words, timed):
-        """By the marker or by pytest-benchmark's own option, unless they are disabled."""
-        config = pytester.parseconfig(*PLUGINS, *shlex.split(words))
-
-        next(plugin.pytest_cmdline_main(config))
-
-        assert config.option.benchmark_disable is not timed
-        assert (config.option.numprocesses == 0) is timed
+    assert (result.parseoutcomes(), calls, timed) == ({"passed": 1, "deselected": 1}, 6, True)
 
 
-class TestMachine:
-    """What pytest-benchmark saves beside the numbers."""
+def test_timing_in_workers_is_a_usage_error(run):
+    """Processes that compute at once would time each other."""
+    result, calls, _ = run("-m", "benchmark", "-n", "2")
 
-    def test_it_names_the_machine_and_what_it_runs(self, monkeypatch):
-        """Processor, cores, threads, the GPU with its driver, and PyTorch."""
-        gpu = {"name": "GPU 9000", "driver": "580.1", "memory_mib": 80_000}
-        monkeypatch.setattr(machine, "accelerator_kind", lambda: "cuda")
-        monkeypatch.setattr(machine, "nvidia_devices", lambda: [gpu])
-        monkeypatch.setattr(machine, "cuda_driver", lambda: "13.0")
-        told = {}
-
-        plugin.pytest_benchmark_update_machine_info(told)
-
-        assert told["blitz"]["torch"] == str(torch.__version__)
-        assert told["blitz"]["cpu"] == machine.cpu() != ""
-        assert told["blitz"]["cpus"] >= 1
-        assert told["blitz"]["threads"] == torch.get_num_threads()
-        assert told["blitz"]["devices"] == [gpu]
-        assert told["blitz"]["cuda_driver"] == "13.0"
-        assert "matmul" in str(told["blitz"]["precision"])
-        assert json.loads(json.dumps(told)) == told
+    assert (result.ret, calls) == (pytest.ExitCode.USAGE_ERROR, 0)
+    result.stderr.fnmatch_lines(["ERROR: -m benchmark times one benchmark after the other in one process: *"])
 
 
-class TestOperation:
-    """What operations have in common."""
+@pytest.mark.parametrize(("words", "timed"), OPTIONS.items(), ids=OPTIONS)
+def test_only_who_asks_for_times_gets_them(pytester, words, timed):
+    """By the marker or by pytest-benchmark's own option, unless they are disabled."""
+    config = pytester.parseconfig(*PLUGINS, *shlex.split(words))
 
-    def test_it_ends_when_the_device_has(self, monkeypatch):
-        """An accelerator computes on after it was told to; the clock waits for it, after the work."""
-        done = []
-        monkeypatch.setattr(torch.accelerator, "synchronize", lambda: done.append("synchronised"))
+    next(plugin.pytest_cmdline_main(config))
 
-        builders.repeated(lambda: done.append("work"), 2, torch.device("cuda"))()
+    assert config.option.benchmark_disable is not timed
+    assert (config.option.numprocesses == 0) is timed
 
-        assert done == ["work", "work", "synchronised"]
 
-    def test_the_cpu_needs_no_waiting_for(self):
-        """On the CPU an operation is timed without a wrapper."""
+def test_what_it_ran_on_is_saved():
+    """The file names PyTorch, the processor, its threads, accelerators and precision."""
+    told = {}
 
-        def operation():
-            return 1.0
+    plugin.pytest_benchmark_update_machine_info(told)
 
-        assert builders.synchronised(operation, CPU) is operation
+    assert told["blitz"]["torch"] == str(torch.__version__)
+    assert {"cpu", "cpus", "threads", "devices", "cuda_driver", "precision"} <= set(told["blitz"])
+    assert json.loads(json.dumps(told)) == told
 
-    @pytest.mark.parametrize("builder", data.DECODING, ids=lambda builder: builder.__name__)
-    def test_files_to_decode_go_with_their_operation(self, builder, monkeypatch, tmp_path):
-        """Nothing is left in the temporary folder."""
-        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-        operation = builder(CPU)
-        [folder] = tmp_path.iterdir()
 
-        del operation
-        gc.collect()
+def test_an_operation_ends_when_the_device_has(monkeypatch):
+    """An accelerator computes on after it was told to; the clock waits for it, after the work."""
+    done = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda: done.append("synchronised"))
 
-        assert not Path(folder).exists()
+    builders.repeated(lambda: done.append("work"), 2, torch.device("cuda"))()
+
+    assert done == ["work", "work", "synchronised"]
+
+
+def test_files_to_decode_go_with_their_operation(monkeypatch, tmp_path):
+    """Nothing is left in the temporary folder."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    operation = data.decoding_of_jpeg_images(torch.device("cpu"))
+    [folder] = tmp_path.iterdir()
+
+    del operation
+    gc.collect()
+
+    assert not folder.exists()

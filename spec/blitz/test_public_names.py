@@ -3,13 +3,26 @@
 import ast
 import importlib
 import inspect
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import blitz
+
+ROOT = Path(blitz.__file__).parent
+FILES = [path for path in ROOT.rglob("*.py") if path.name != "__main__.py"]  # the door to the specification
+SLOW = {"torchvision", "matplotlib"}  # to import, as torch is
+
+
+def imported(body):
+    """Return the modules, and what may be one, that the import statements among these name."""
+    names = set()
+    for node in body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
 
 
 def test_all_lists_every_public_name():
@@ -38,42 +51,21 @@ def test_a_name_that_a_package_lacks_is_an_attribute_error(package, name):
         getattr(importlib.import_module(package), name)
 
 
-@pytest.mark.parametrize("name", blitz.__all__)
-def test_every_public_name_has_a_docstring(name):
-    """A public class or function says what it is; RECIPES are values."""
-    assert name == "RECIPES" or inspect.getdoc(getattr(blitz, name))
-
-
-# but __main__, the door to the specification
-MODULES = sorted(Path(blitz.__file__).parent.glob("[!_]*.py"))
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_blitz_knows_nothing_of_pytest_or_of_the_specification(path):
+def test_blitz_knows_nothing_of_pytest_or_of_the_specification():
     """Arrows run one way: no module of blitz imports pytest or anything of spec."""
-    imports = [
-        node
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, (ast.Import, ast.ImportFrom))
-    ]
-    modules = [getattr(node, "module", None) or node.names[0].name for node in imports]
-
-    assert {module.split(".")[0] for module in modules} & {"pytest", "_pytest", "spec"} == set()
+    for path in FILES:
+        packages = {name.split(".")[0] for name in imported(ast.walk(ast.parse(path.read_text())))}
+        assert packages & {"pytest", "_pytest", "spec"} == set(), path
 
 
-def test_import_leaves_pytorch_for_later():
-    """Importing blitz, its errors and its recipes does not import PyTorch."""
-    code = "import blitz, sys; blitz.BlitzError, blitz.RECIPES; print({'torch', 'numpy'} & set(sys.modules))"
+def test_slow_libraries_wait_until_they_are_asked_for():
+    """Modules that need torchvision or matplotlib are imported by none when it is imported itself."""
+    at_once = {}
+    for path in FILES:
+        module = ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
+        at_once[module] = imported(ast.parse(path.read_text()).body)
 
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    need_them = {module for module, names in at_once.items() if {name.split(".")[0] for name in names} & SLOW}
 
-    assert found == "set()\n"
-
-
-def test_import_leaves_the_slow_libraries_alone():
-    """Importing the commands imports neither torchvision nor matplotlib, each as slow as torch."""
-    code = "import blitz.commands.train, sys; print({'torchvision', 'matplotlib'} & set(sys.modules))"
-
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-
-    assert found == "set()\n"
+    assert "blitz.commands.pictures" in need_them
+    assert {module for module, names in at_once.items() if names & need_them} == set()

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from torchvision.transforms import v2
 
@@ -22,18 +21,7 @@ def colours(image):
     return [image[:, y, x].tolist() for y in (0, -1) for x in (0, -1)]
 
 
-def test_image_of_cifar_10s_size_stays_as_it_is(tmp_path):
-    """Pixel by pixel."""
-    pixels = noise(32, 32, 3)
-    Image.fromarray(pixels).save(tmp_path / "cat.png")
-
-    image = read_photo(tmp_path / "cat.png")
-
-    assert image.dtype == torch.uint8
-    assert torch.equal(image, torch.from_numpy(pixels).permute(2, 0, 1))
-
-
-@pytest.mark.parametrize("size", [(60, 90), (90, 60), (400, 33), (7, 5)], ids=str)
+@pytest.mark.parametrize("size", [(60, 90), (7, 5)], ids=["larger", "smaller"])
 def test_middle_square_is_scaled_as_torchvision_does(tmp_path, size):
     """The other order, scaling before cutting, gives the same up to rounding and half a pixel's place."""
     smooth = Image.fromarray(noise(4, 4, 3)).resize(size, Image.Resampling.BICUBIC)
@@ -50,28 +38,23 @@ def paint(mode, colour):
     return Image.new(mode, (50, 40), colour)
 
 
-def palette(*, transparent):
-    """Return an image of the palette's red, which may stand for nothing."""
+def transparent_palette():
+    """Return an image of a palette's red, which stands for nothing."""
     image = paint("P", 1)
     image.putpalette([0, 0, 0, *RED])
-    if transparent:
-        image.info["transparency"] = 1
+    image.info["transparency"] = 1
     return image
 
 
 PAINTED = {
     "RGB": (paint("RGB", (255, 0, 0)), "png", RED),
     "transparent": (paint("RGBA", (255, 0, 0, 0)), "png", WHITE),
-    "opaque": (paint("RGBA", (255, 0, 0, 255)), "png", RED),
     "half transparent": (paint("RGBA", (0, 0, 0, 127)), "png", GREY),
-    "palette": (palette(transparent=False), "png", RED),
-    "transparent palette": (palette(transparent=True), "png", WHITE),
+    "transparent palette": (transparent_palette(), "png", WHITE),
     "grey": (paint("L", 128), "png", GREY),
-    "grey and transparent": (paint("LA", (0, 127)), "png", GREY),
     "black and white": (paint("1", 1), "png", WHITE),
     "16 bits": (Image.fromarray(np.full((40, 50), 128 << 8, np.uint16)), "png", GREY),
     "CMYK": (paint("CMYK", (0, 255, 255, 0)), "tiff", RED),
-    "WebP": (paint("RGB", (255, 255, 255)), "webp", WHITE),
 }
 
 
@@ -94,14 +77,6 @@ def test_photo_is_turned_as_its_camera_says(tmp_path):
     assert colours(read_photo(tmp_path / "photo.png")) == [WHITE, WHITE, [0, 0, 0], [0, 0, 0]]
 
 
-def test_first_frame_of_an_animation_counts(tmp_path):
-    """Red, and not the white that follows."""
-    red, white = paint("RGB", (255, 0, 0)), paint("RGB", (255, 255, 255))
-    red.save(tmp_path / "moving.gif", save_all=True, append_images=[white])
-
-    assert colours(read_photo(tmp_path / "moving.gif")) == [RED] * 4
-
-
 def write_cut(path):
     """Write the first half of a JPEG."""
     Image.fromarray(noise(64, 64, 3)).save(path, "jpeg")
@@ -109,15 +84,10 @@ def write_cut(path):
 
 
 UNREADABLE = {
-    "text": (lambda path: path.write_text("a cat"), r"^{path} is not an image that Pillow can read$"),
-    "no file": (lambda path: None, r"^there is no file {path}$"),
-    "empty folder": (lambda path: path.mkdir(), r"^expected images in the folder {path}, found none$"),
-    "half an image": (write_cut, r"^cannot read {path}: .*truncated"),
-    "floats": (
-        lambda path: paint("F", 0.5).save(path, "tiff"),
-        r"^cannot read {path}: its pixels are floats",
-    ),
-    "32 bits": (lambda path: paint("I", 1 << 20).save(path, "tiff"), r"^cannot read {path}: .* have 32 bits"),
+    "empty folder": (lambda path: path.mkdir(), "^expected images in the folder {path}, found none$"),
+    "half an image": (write_cut, "^cannot read {path}: .*truncated"),
+    "floats": (lambda path: paint("F", 0.5).save(path, "tiff"), "nothing says which of its values is white"),
+    "32 bits": (lambda path: paint("I", 1 << 20).save(path, "tiff"), "nothing says which of its values is"),
 }
 
 
@@ -132,13 +102,9 @@ def test_what_is_no_image_is_a_sentence(tmp_path, write, message):
 
 
 def test_folder_stands_for_its_images(tmp_path):
-    """By name, without what is hidden and what has no image's suffix."""
-    for name in ("b.JPG", "a.png", "._a.png", "notes.txt", ".hidden.png"):
+    """By name, without what is hidden and what has no image's suffix; a file stands for itself."""
+    for name in ("b.JPG", "a.png", "._a.png", "notes.txt"):
         (tmp_path / name).touch()
 
     assert images_in(tmp_path) == [tmp_path / "a.png", tmp_path / "b.JPG"]
-
-
-def test_file_stands_for_itself_whatever_its_suffix(tmp_path):
-    """Whoever names a file means it."""
-    assert images_in(tmp_path / "photo") == [tmp_path / "photo"]
+    assert images_in(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
