@@ -49,20 +49,6 @@ def defaults():
     put_back()
 
 
-def settings():
-    """Return what is computed in, on each level, and what the flags say, None for one that cannot be read."""
-    levels = [level.fp32_precision for level in precision._levels()]
-    flags = [
-        precision._if_agreed(read)
-        for read in (
-            torch.get_float32_matmul_precision,
-            lambda: torch.backends.cuda.matmul.allow_tf32,
-            lambda: torch.backends.cudnn.allow_tf32,
-        )
-    ]
-    return levels, flags, computed_in()
-
-
 def computed_in():
     """Return the precision of products and of convolutions on CUDA."""
     flags = precision_flags()
@@ -74,31 +60,34 @@ def computed_in():
 def test_a_block_computes_in_the_precision_wanted_and_leaves_no_trace(state, wanted):
     """Inside, all flags can be read and agree; after the block, or an error in it, all is as before."""
     exec(state)
-    levels, flags, meant = settings()
+    before, meant = precision._settings(), computed_in()
 
     with suppress(KeyError), float32_precision(wanted):
-        _, inside, computed = settings()
+        inside, computed = precision._settings(), computed_in()
+        flag = torch.backends.cuda.matmul.allow_tf32
         raise KeyError
 
     assert computed == (wanted, wanted)
-    assert inside == ["high" if wanted == "tf32" else "highest"] + [wanted == "tf32"] * 2
-    levels_now, flags_now, meant_now = settings()
-    assert (levels_now, meant_now) == (levels, meant)
-    for was, now in zip(flags, flags_now, strict=True):
-        assert was is None or now == was
+    assert inside.matmul == ("high" if wanted == "tf32" else "highest")
+    assert flag == inside.cudnn == (wanted == "tf32")
+    after = precision._settings()
+    assert (after.levels, computed_in()) == (before.levels, meant)
+    assert before.matmul in (None, after.matmul)  # which could not be read before
+    assert before.cudnn in (None, after.cudnn)
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_what_a_block_sets_is_undone(state):
     """The block's own changes end with it, and leave flags that can be read; an inner block is for itself."""
-    before = settings()
+    before = precision._settings()
 
     with float32_precision("tf32"):
         with float32_precision("ieee"):
             exec(state)
         assert computed_in() == ("tf32", "tf32")
 
-    assert settings() == before
+    assert precision._settings() == before
+    assert None not in before
 
 
 @newer

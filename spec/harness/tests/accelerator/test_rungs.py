@@ -98,15 +98,6 @@ def slow_device(patch):
     patch.setattr(pace, "seconds", lambda work, device: 10 * real(work, device))
 
 
-def error_of_a_kernel(patch):
-    """One kernel fails, as by an assertion on the device."""
-
-    def fails(*args):
-        raise RuntimeError("CUDA error: device-side assert triggered")
-
-    patch.setattr(torch.Tensor, "softmax", fails)
-
-
 def error_that_is_told_late(patch):
     """The training starts something that fails, which the device tells when it is waited for."""
     real = learning._trained
@@ -132,16 +123,15 @@ FAULTS = {
     checkpoint_that_loses_a_bit: ("checkpoint", "model.0.bias on the CPU differs from what was saved"),
     all_reduce_that_adds_nothing: ("parallel", "all_reduce of 0 to 4 in a group of one gave [0.0, 0.0"),
     slow_device: ("speed", "a product of float32 takes "),
-    error_of_a_kernel: ("kernels", "RuntimeError: CUDA error: device-side assert triggered"),
     error_that_is_told_late: ("training", "RuntimeError: CUDA error: an illegal memory access"),
 }
-HIGH = ("training", "checkpoint", "parallel", "speed")  # which take a second or two to reach
+LOW = ("memory", "comparison")  # soon reached; those above take seconds, so they are for --slow
 
 
 def cases():
     """Each fault with what a person sees first."""
     for fault, (rung, seen) in FAULTS.items():
-        marks = [pytest.mark.slow] if rung in HIGH else []
+        marks = [] if rung in LOW else [pytest.mark.slow]
         yield pytest.param(fault, rung, seen, marks=marks, id=fault.__name__.replace("_", " "))
 
 
