@@ -74,5 +74,5 @@ def climb_here() -> list[ladder.Step]:
     kind = accelerator_kind()
     _, _, index = os.environ.get(NAMED, "").partition(":")
     seat = os.environ.get(SEAT, "").partition("/")[0]
-    steps = ladder.climb(f"{kind}:{index or 0}")
+    steps = ladder.climbing(f"{kind}:{index or 0}")
     return [{**step, "device": f"{kind}:{index or seat or 0}"} for step in steps]

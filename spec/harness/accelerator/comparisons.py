@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spec.harness.accelerator.visibility import RungError
-from spec.harness.statements.contract import lacks
+from spec.harness.accelerator.visibility import RungError, allowing_gaps, not_there
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64)
 # Rows that are the same, all different, or partly so, with a zero or without; no row has a number twice.
@@ -56,21 +55,15 @@ def comparisons_are_right(device: torch.device) -> str:
     Raises:
         RungError: one gives another answer than on the CPU.
     """
-    left_out = []
+    left_out: list[str] = []
     for dtype, (name, compare) in product(DTYPES, COMPARISONS.items()):
         expected = answers(compare, dtype, torch.device("cpu"))
-        try:
-            seen = answers(compare, dtype, device)
-        except Exception as error:
-            if not lacks(error, device.type):
-                raise
-            left_out.append(f"{name} in {dtype}")
-            continue
-        if seen != expected:
-            wrong, right = next(pair for pair in zip(seen, expected, strict=True) if pair[0] != pair[1])
-            raise RungError(f"{name} in {dtype} gives {wrong}, on the CPU {right}")
-    gaps = f"; not there: {', '.join(left_out)}" if left_out else ""
-    return f"{len(COMPARISONS)} comparisons in {len(DTYPES)} types answer as the CPU does{gaps}"
+        with allowing_gaps(device, f"{name} in {dtype}", left_out):
+            for seen, right in zip(answers(compare, dtype, device), expected, strict=True):
+                if seen != right:
+                    raise RungError(f"{name} in {dtype} gives {seen}, on the CPU {right}")
+    answered = f"{len(COMPARISONS)} comparisons in {len(DTYPES)} types answer as the CPU does"
+    return answered + not_there(left_out)
 
 
 def answers(compare: Comparison, dtype: torch.dtype, device: torch.device) -> list[object]:

@@ -33,15 +33,12 @@ def devices_work_together(device: torch.device) -> str:
     told = [_process_group(device, net, batch, alone)]
     if device.type == "cuda":
         told.append(_data_parallel(net, batch, alone, [device.index or 0]))
-    if (devices := _count(device)) > 1:
+    devices = 1 if device.type == "cpu" else torch.accelerator.device_count()
+    if devices > 1:
         told.append(_neighbour(device, devices))
     if device.type == "cuda" and devices > 1 and not device.index:  # once is enough: the first device does it
         told.append(_data_parallel(net, batch, alone, list(range(devices))))
     return ", ".join(told)
-
-
-def _count(device: torch.device) -> int:
-    return 1 if device.type == "cpu" else torch.accelerator.device_count()
 
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -65,7 +62,6 @@ def _process_group(device: torch.device, net: nn.Module, batch: Batch, alone: di
             if values.tolist() != [0, 1, 2, 3, 4]:
                 raise RungError(f"all_reduce of 0 to 4 in a group of one gave {values.tolist()} by {backend}")
             actual = gradients(DistributedDataParallel(net), *batch)
-            actual = {name.removeprefix("module."): gradient for name, gradient in actual.items()}
             check_gradients(actual, alone, TOLERANCE, f"DistributedDataParallel by {backend}")
         finally:
             # A DDP that is garbage still holds the group, whose threads can abort a process as it ends; see
@@ -79,9 +75,7 @@ def _process_group(device: torch.device, net: nn.Module, batch: Batch, alone: di
 def _data_parallel(net: nn.Module, batch: Batch, alone: dict[str, torch.Tensor], devices: list[int]) -> str:
     name = f"nn.DataParallel on {len(devices)} device{'s' if len(devices) > 1 else ''}"
     # The first of `devices` has to hold the net.
-    actual = gradients(nn.DataParallel(net, device_ids=devices), *batch)
-    actual = {key.removeprefix("module."): gradient for key, gradient in actual.items()}
-    check_gradients(actual, alone, TOLERANCE, name)
+    check_gradients(gradients(nn.DataParallel(net, device_ids=devices), *batch), alone, TOLERANCE, name)
     return name
 
 

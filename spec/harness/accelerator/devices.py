@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from spec.harness.accelerator.precision import float32_precision
-from spec.harness.errors import HarnessError
 from spec.harness.statements.contract import lacks, not_checked
 from spec.harness.statements.judging import judged_on_the_cpu
 
@@ -27,39 +26,21 @@ def name_device(name: str) -> None:
     Raises:
         pytest.UsageError: there is no such device here.
     """
-    try:
-        name = one_cpu(name)
-    except HarnessError as error:
-        raise pytest.UsageError(f"--device {name}: {error}") from None
     kind, _, index = name.partition(":")
-    if kind != "cpu":
-        found = _current_kind()
-        count = torch.accelerator.device_count() if found == kind else 0
-        if not count or (index and not (index.isdecimal() and int(index) < count)):
-            devices = f"{count} of that kind" if count else f"only cpu{f' and {found}' if found else ''}"
-            raise pytest.UsageError(
-                f"--device {name}: no such device here; PyTorch {torch.__version__} sees {devices}"
-            )
+    found = _current_kind()
+    count = torch.accelerator.device_count() if found == kind else 0
+    is_there = name == kind if count else name == "cpu"
+    if not is_there and not (index.isdecimal() and int(index) < count):
+        devices = f"{count} of that kind" if count else f"only cpu{f' and {found}' if found else ''}"
+        raise pytest.UsageError(
+            f"--device {name}: no such device here; PyTorch {torch.__version__} sees {devices}"
+        )
     os.environ[NAMED] = name
-
-
-def one_cpu(name: str) -> str:
-    """Return the name of a device as it is, but "cpu" for "cpu:0".
-
-    Raises:
-        HarnessError: it is another CPU, to which PyTorch would give the same one.
-    """
-    kind, colon, index = name.partition(":")
-    if kind != "cpu":
-        return name
-    if colon and index != "0":
-        raise HarnessError(f"there is no device {name}: PyTorch has one CPU, which is called cpu or cpu:0")
-    return kind
 
 
 def accelerator_kind() -> str | None:
     """Return the accelerator's kind, such as "cuda", None without one; leaves the device alone."""
-    return None if os.environ.get(NAMED) in ("cpu", "cpu:0") else _current_kind()
+    return None if os.environ.get(NAMED) == "cpu" else _current_kind()
 
 
 def _current_kind() -> str | None:

@@ -9,7 +9,6 @@ from threading import Thread
 import torch
 
 from spec.harness.accelerator import ladder
-from spec.harness.accelerator.devices import one_cpu
 
 
 def doctor(name: str | None) -> int:
@@ -41,15 +40,10 @@ def devices_of(name: str | None) -> list[str]:
     Args:
         name: one device, such as "cuda:1", or a kind, which means all that are visible; None for the
             accelerator that is there, or that this PyTorch is built for, or else CUDA.
-
-    Raises:
-        HarnessError: it is a second CPU.
     """
-    if name is not None:
-        name = one_cpu(name)
-    else:
-        current = torch.accelerator.current_accelerator()
-        name = current.type if current is not None else "cuda"
+    if name is None:
+        built_for = torch.accelerator.current_accelerator()
+        name = built_for.type if built_for is not None else "cuda"
     current = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if current is None or name != current.type:
         return [name]  # one to climb with, or to be told what is missing

@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spec.harness.accelerator.precision import float32_precision
-from spec.harness.accelerator.visibility import RungError
-from spec.harness.statements.contract import lacks
+from spec.harness.accelerator.visibility import RungError, allowing_gaps, not_there
 
 # The largest error that is allowed, in parts of the largest value. IEEE float32 comes to a few 1e-7, in
 # convolutions by Winograd's method to a few 1e-6; TF32 in these products to about 4e-4, bfloat16 to ten times
@@ -63,39 +62,30 @@ def kernels_are_right(device: torch.device) -> str:
         RungError: a kernel is off by more than the tolerance of its format.
     """
     inputs = _inputs()
-    checked, left_out, most = [], [], 0.0
+    checked: list[str] = []
+    left_out: list[str] = []
+    most = 0.0
     for form in _formats(device):
         dtype, tolerance = FORMATS[form]
         rounded = {name: values.to(dtype) if name != "index" else values for name, values in inputs.items()}
-        try:
-            there = {name: values.to(device) for name, values in rounded.items()}
-        except Exception as error:
-            if not lacks(error, device.type):
-                raise
-            left_out.append(form)
-            continue
         exact = {name: values.double() if name != "index" else values for name, values in rounded.items()}
-        with float32_precision("tf32" if form == "TF32" else "ieee"):
+        precision = float32_precision("tf32" if form == "TF32" else "ieee")
+        with allowing_gaps(device, form, left_out), precision:
+            there = {name: values.to(device) for name, values in rounded.items()}
             for name, kernel in KERNELS.items():
-                try:
-                    actual = kernel(there).cpu()
-                except Exception as error:
-                    if not lacks(error, device.type):
-                        raise
-                    left_out.append(f"{name} in {form}")
-                    continue
-                off = largest_error(actual, kernel(exact))
-                if not off <= tolerance:  # NaN is no number below it
-                    raise RungError(
-                        f"{name} in {form} is off by {off:.1e} of its largest value, "
-                        f"expected {tolerance:.0e} at most"
-                    )
-                most = max(most, off / tolerance)
-        checked.append(form)
+                with allowing_gaps(device, f"{name} in {form}", left_out):
+                    off = largest_error(kernel(there), kernel(exact))
+                    if not off <= tolerance:  # NaN is no number below it
+                        raise RungError(
+                            f"{name} in {form} is off by {off:.1e} of its largest value, "
+                            f"expected {tolerance:.0e} at most"
+                        )
+                    most = max(most, off / tolerance)
+            checked.append(form)
     if not checked:
         raise RungError(f"{device.type} has none of the types {', '.join(FORMATS)}")
-    gaps = f"; not there: {', '.join(left_out)}" if left_out else ""
-    return f"{len(KERNELS)} kernels in {', '.join(checked)}, at most {most:.0%} of what is allowed{gaps}"
+    used = f"at most {most:.0%} of what is allowed"
+    return f"{len(KERNELS)} kernels in {', '.join(checked)}, {used}{not_there(left_out)}"
 
 
 def _inputs() -> Inputs:

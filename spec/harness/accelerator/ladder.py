@@ -6,7 +6,6 @@ step for each rung: what stands above the first cause is blocked by it.
 
 import json
 import os
-import select
 import signal
 import subprocess
 import tempfile
@@ -14,12 +13,16 @@ import textwrap
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import IO, Any, Literal, TypedDict, cast
 
 from spec.harness.accelerator.rungs import DIED, HUNG, NAMES
 from spec.harness.children import ROOT, environment, python
 
+MODULE = "spec.harness.accelerator.rungs"  # what climbs
 START = 60.0  # seconds to import PyTorch, which a cold disk takes its time for
+SECONDS = 30.0  # for a rung
 LAST_WORDS = 3.0  # seconds for a process that hangs to say where
 Outcome = Literal["passed", "failed", "crashed", "timeout", "blocked"]
 
@@ -35,42 +38,16 @@ class Step(TypedDict):
     seconds: float
 
 
-def climb(
-    device: str,
-    *,
-    last: str | None = None,
-    seconds: float = 30.0,
-    module: str = "spec.harness.accelerator.rungs",
-) -> list[Step]:
-    """Have a device climb in a process of its own; return a step for each rung.
-
-    Args:
-        device: its name, such as "cuda:1".
-        last: the rung to stop at, if not the top.
-        seconds: what a rung may take; libraries are loaded in some of them, which is slow from a cold disk.
-        module: what the process runs, given the device and the rung to stop at.
-    """
-    return list(climbing(device, last=last, seconds=seconds, module=module))
-
-
-def climbing(
-    device: str,
-    *,
-    last: str | None = None,
-    seconds: float = 30.0,
-    module: str = "spec.harness.accelerator.rungs",
-) -> Iterator[Step]:
-    """Yield each step of `climb` when its rung has ended."""
-    names = NAMES[: NAMES.index(last) + 1] if last else NAMES
+def climbing(device: str) -> Iterator[Step]:
+    """Have a device climb in a process of its own; yield a step for each rung when it has ended."""
     failed = None
-    climber = _Climber(python("-X", "faulthandler", "-m", module, device, *([last] if last else [])))
+    climber = _Climber(python("-X", "faulthandler", "-m", MODULE, device))
     try:
-        for name in names:
+        for name in NAMES:
             if failed:
                 yield _step(device, name, "blocked", f"by {failed}")
                 continue
-            # A rung's time begins with its first line; before the first rung PyTorch is imported.
-            step = _rung(climber, device, name, START if name == names[0] else seconds, seconds)
+            step = _rung(climber, device, name, SECONDS + (START if name == NAMES[0] else 0))
             failed = None if step["outcome"] == "passed" else name
             yield step
     finally:
@@ -79,36 +56,36 @@ def climbing(
 
 def not_climbed(device: str, error: Exception) -> Step:
     """Return a first rung that failed because no process could be sent up the ladder, or not be heard."""
-    step = _step(device, NAMES[0], "failed", f"the ladder could not be run: {type(error).__name__}: {error}")
-    step["advice"] = (
-        "see that this user may start processes and write to the folder for temporary files (TMPDIR)"
-    )
-    return step
+    seen = f"the ladder could not be run: {type(error).__name__}: {error}"
+    advice = "see that this user may start processes and write to the folder for temporary files (TMPDIR)"
+    return _step(device, NAMES[0], "failed", seen, advice)
 
 
-def _rung(climber: "_Climber", device: str, name: str, patience: float, seconds: float) -> Step:
-    """Wait for one rung: for its first line `patience` seconds, then `seconds` for its second."""
+def _rung(climber: "_Climber", device: str, name: str, patience: float) -> Step:
+    """Wait for what comes of one rung."""
     started = time.monotonic()
     try:
-        begun = climber.line(patience)
-        if begun is not None:
-            started = time.monotonic()
-            patience = seconds
-        ended = climber.line(seconds) if begun else None
-    except TimeoutError:
-        where = climber.where_it_hangs()
-        step = _step(device, name, "timeout", f"no answer within {patience:g} s{where}")
+        told = climber.lines.get(timeout=patience)
+    except Empty:
+        seen = f"no answer within {patience:g} s{climber.where_it_hangs()}"
+        step = _step(device, name, "timeout", seen, HUNG)
     else:
-        if ended is not None:
-            return cast(Step, {"device": device, **ended})
-        step = _step(device, name, "crashed", climber.cause_of_death())
+        if told is not None:
+            return cast(Step, {"device": device, **told})
+        step = _step(device, name, "crashed", climber.cause_of_death(), DIED)
     step["seconds"] = round(time.monotonic() - started, 3)
-    step["advice"] = HUNG if step["outcome"] == "timeout" else DIED
     return step
 
 
-def _step(device: str, rung: str, outcome: Outcome, seen: str) -> Step:
-    return {"device": device, "rung": rung, "outcome": outcome, "seen": seen, "advice": "", "seconds": 0.0}
+def _step(device: str, rung: str, outcome: Outcome, seen: str, advice: str = "") -> Step:
+    return {
+        "device": device,
+        "rung": rung,
+        "outcome": outcome,
+        "seen": seen,
+        "advice": advice,
+        "seconds": 0.0,
+    }
 
 
 class _Climber:
@@ -123,29 +100,16 @@ class _Climber:
             stderr=self.errors,
             env=environment(),
         )
+        self.lines: SimpleQueue[dict[str, Any] | None] = SimpleQueue()  # None at the end of all lines
+        Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
         assert self.process.stdout is not None
-        self.pipe = self.process.stdout
-        self.unread = b""
-
-    def line(self, seconds: float) -> dict[str, Any] | None:
-        """Return the next line of ours, None at the end of all lines.
-
-        Raises:
-            TimeoutError: none came in time.
-        """
-        deadline = time.monotonic() + seconds
-        while True:
-            while b"\n" in self.unread:
-                whole, _, self.unread = self.unread.partition(b"\n")
-                if whole.startswith(b'{"rung"'):  # and not what some library prints while it is imported
-                    return json.loads(whole)
-            ready, _, _ = select.select([self.pipe], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                raise TimeoutError
-            more = os.read(self.pipe.fileno(), 2**16)
-            if not more:
-                return None
-            self.unread += more
+        with self.process.stdout as pipe:
+            for line in pipe:
+                if line.startswith(b'{"rung"'):  # and not what some library prints while it is imported
+                    self.lines.put(json.loads(line))
+        self.lines.put(None)
 
     def where_it_hangs(self) -> str:
         """End the process, which is asked to say where it is; return that, if it does."""
@@ -187,7 +151,6 @@ class _Climber:
         self.process.kill()
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(LAST_WORDS)
-        self.pipe.close()
         self.errors.close()
 
 

@@ -18,7 +18,7 @@ from spec.harness.children import environment, python
 Device = dict[str, Any]
 T = TypeVar("T")
 
-# what nvidia-smi calls it -> what we do; from drivers before R510 it knows the first three
+# what nvidia-smi calls it -> what we do
 FIELDS = {
     "name": "name",
     "memory.total": "memory_mib",
@@ -77,24 +77,18 @@ def devices(kind: str | None) -> list[Device]:
 
 def nvidia_devices() -> list[Device]:
     """Return what nvidia-smi tells of each device, [] where there is none or it does not work."""
-    for fields in (list(FIELDS), list(FIELDS)[:3]):
-        rows = output("nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits")
-        cells = [row.split(", ") for row in (rows or "").splitlines()]
-        found = [
-            _nvidia_device(dict(zip(fields, row, strict=True))) for row in cells if len(row) == len(fields)
-        ]
-        if found:
-            return found
-    return []
+    rows = output("nvidia-smi", f"--query-gpu={','.join(FIELDS)}", "--format=csv,noheader,nounits")
+    cells = [row.split(", ") for row in (rows or "").splitlines()]
+    return [_nvidia_device(row) for row in cells if len(row) == len(FIELDS)]
 
 
-def _nvidia_device(told: dict[str, str]) -> Device:
+def _nvidia_device(row: list[str]) -> Device:
     """Read a row; "[N/A]", "[Unknown Error]" and the like tell nothing."""
-    known = {key: text.strip() for key, text in told.items() if not text.strip().startswith(("[", "ERR"))}
-    device: Device = {name: known.get(key) for key, name in FIELDS.items()}
+    told = [None if text.startswith(("[", "ERR")) else text for text in row]
+    device: Device = dict(zip(FIELDS.values(), told, strict=True))
     memory, mig = device["memory_mib"], device["mig"]
-    device["memory_mib"] = int(memory) if memory and memory.isdecimal() else None
-    device["mig"] = None if mig is None else mig == "Enabled"
+    device["memory_mib"] = memory and int(memory)
+    device["mig"] = mig and mig == "Enabled"
     return device
 
 
@@ -112,20 +106,13 @@ def pytorch_devices() -> list[Device]:
     module = torch.get_device_module()
     kind = accelerator_kind()
     found = []
-    for index in range(torch.accelerator.device_count() if kind else 0):
+    for index in range(torch.accelerator.device_count()):
         ask = getattr(module, "get_device_properties", lambda index: None)
         properties = ask(index)
+        name = getattr(properties, "name", f"{kind}:{index}")
         memory = getattr(properties, "total_memory", None)
-        capability = [getattr(properties, name, None) for name in ("major", "minor")]
-        found.append(
-            {
-                "name": str(getattr(properties, "name", f"{kind}:{index}")),
-                "memory_mib": memory and memory // 2**20,
-                "driver": getattr(properties, "driver_version", None),
-                "compute_capability": None if None in capability else ".".join(map(str, capability)),
-                "mig": None,
-            }
-        )
+        driver = getattr(properties, "driver_version", None)
+        found.append({"name": name, "memory_mib": memory and memory // 2**20, "driver": driver})
     return found
 
 

@@ -8,13 +8,13 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 
 @contextmanager
-def float32_precision(precision: str) -> Iterator[None]:
+def float32_precision(precision: Literal["ieee", "tf32"]) -> Iterator[None]:
     """Compute float32 products and convolutions on CUDA in this precision, afterwards in the one before.
 
     What the block itself sets of it is undone, too. Inside, every flag can be read, and afterwards each that
@@ -24,15 +24,10 @@ def float32_precision(precision: str) -> Iterator[None]:
     Args:
         precision: "ieee" or "tf32"; a GPU of a compute capability below 8.0 computes as IEEE says.
 
-    Raises:
-        ValueError: it is neither.
-
     >>> with float32_precision("tf32"):
     ...     precision_flags()["cuda_matmul"]
     'tf32'
     """
-    if precision not in ("ieee", "tf32"):
-        raise ValueError(f'expected the precision "ieee" or "tf32", got {precision!r}')
     with _quietly():
         before = _settings()
     try:
@@ -62,20 +57,12 @@ def precision_flags() -> dict[str, str | bool | None]:
             "cuda_matmul": _precision(cuda, lambda: cuda.allow_tf32),
             "cuda_convolution": _precision(getattr(cudnn, "conv", cudnn), lambda: cudnn.allow_tf32),
             "float16_reduced_reduction": cuda.allow_fp16_reduced_precision_reduction,
-            "bfloat16_reduced_reduction": _if_known(lambda: cuda.allow_bf16_reduced_precision_reduction),
+            "bfloat16_reduced_reduction": cuda.allow_bf16_reduced_precision_reduction,
             "deterministic": torch.are_deterministic_algorithms_enabled(),
             "cudnn_deterministic": cudnn.deterministic,
             "cudnn_benchmark": cudnn.benchmark,
             "tf32_override": os.environ.get("NVIDIA_TF32_OVERRIDE"),
         }
-
-
-def _if_known(read: Callable[[], bool]) -> bool | None:
-    """Return a flag; None where PyTorch has none yet, which says so by an AssertionError."""
-    try:
-        return read()
-    except AssertionError:
-        return None
 
 
 class _Settings(NamedTuple):
@@ -104,7 +91,7 @@ def _levels() -> list[Any]:
     return [backends, backends.cudnn, *operators, *on_cpu]
 
 
-def _choose(precision: str) -> None:
+def _choose(precision: Literal["ieee", "tf32"]) -> None:
     tf32 = precision == "tf32"
     torch.set_float32_matmul_precision("highest")
     torch.backends.cuda.matmul.allow_tf32 = tf32
@@ -117,8 +104,9 @@ def _put_back(before: _Settings) -> None:
     values = list(zip(_levels(), before.levels, strict=True))
     for level, value in values[:2]:
         _put(level, value)
-    torch.set_float32_matmul_precision(before.matmul or _flag_of(before.levels))
-    torch.backends.cudnn.allow_tf32 = before.levels[3] == "tf32" if before.cudnn is None else before.cudnn
+    products, convolutions = (level == "tf32" for level in before.levels[2:4] or (False, False))
+    torch.set_float32_matmul_precision(before.matmul or ("high" if products else "highest"))
+    torch.backends.cudnn.allow_tf32 = convolutions if before.cudnn is None else before.cudnn
     for level, value in values[2:]:
         _put(level, value)
 
@@ -128,14 +116,6 @@ def _put(level: Any, value: str) -> None:
     level.fp32_precision = "none"
     if level.fp32_precision != value:
         level.fp32_precision = value
-
-
-def _flag_of(levels: list[str]) -> str:
-    """Return the flag of products that agrees with the levels, or at least with those of CUDA."""
-    on_cuda, on_cpu = levels[2], levels[5]
-    if on_cuda != "tf32":
-        return "highest"
-    return "medium" if on_cpu == "bf16" else "high"
 
 
 def _precision(level: Any, flag: Callable[[], bool]) -> str:

@@ -1,7 +1,7 @@
 """The rungs of the ladder: what a device has to do right, the simplest first, before checks mean a thing.
 
-`python -m spec.harness.accelerator.rungs DEVICE [LAST]` climbs in this process, and prints a line of JSON
-when a rung begins, and one when it has ended. The ladder watches over such a process.
+`python -m spec.harness.accelerator.rungs DEVICE` climbs in this process, and prints a line of JSON when a
+rung has ended. The ladder watches over such a process.
 """
 
 import json
@@ -28,10 +28,9 @@ LONGEST = 400  # characters of a line that a person is to read
 
 
 class Rung(NamedTuple):
-    """One step up: its name, the question it answers, and what to do where the answer is no."""
+    """One step up: its name, what is checked, and what to do where that fails."""
 
     name: str
-    question: str
     check: Callable[[torch.device], str]  # returns one line of detail, raises where it fails
     advice: str
 
@@ -39,27 +38,23 @@ class Rung(NamedTuple):
 RUNGS = (
     Rung(
         "visible",
-        "does PyTorch see the device?",
         is_visible,
         "see that the name of the device is one that this PyTorch knows, and that its driver works",
     ),
     Rung(
         "memory",
-        "does its memory keep what is copied to it?",
         pace.memory_keeps_its_bytes,
         "see what else holds its memory (nvidia-smi); where bytes changed, or copies fail on an idle device, "
         "look for Xid and ECC errors (dmesg, nvidia-smi -q -d ECC) and reset or replace it",
     ),
     Rung(
         "comparison",
-        "does it take the same things for equal, larger or true as the CPU?",
         comparisons_are_right,
         "our checks do not ask the device whether it is right, but programs do: try another device, "
         "then `pip install --force-reinstall torch`; where that does not help, report this line to PyTorch",
     ),
     Rung(
         "kernels",
-        "do its kernels compute what the CPU does?",
         kernels_are_right,
         "an error near 1e-3 in float32 is that of TF32 or bfloat16: see what sets NVIDIA_TF32_OVERRIDE or "
         "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE; any other is that of PyTorch, its libraries or the device: try "
@@ -67,21 +62,18 @@ RUNGS = (
     ),
     Rung(
         "autograd",
-        "are its gradients those of the CPU?",
         gradients_are_right,
         "the kernels are right forwards and not backwards: report it to PyTorch with this line, "
         "and try its release before",
     ),
     Rung(
         "training",
-        "does a net learn on it?",
         a_batch_is_overfitted,
         "the gradients are right, but the weights do not follow them: see whether something has replaced "
         "torch.optim, and reinstall PyTorch",
     ),
     Rung(
         "checkpoint",
-        "is what is saved on it the same on the CPU, and back?",
         checkpoint_is_the_same,
         "where it cannot be written, see that the folder for temporary files (TMPDIR) is there and not full; "
         "bits that change are a fault of that disk or of the memory; another error is PyTorch's own for this "
@@ -89,14 +81,12 @@ RUNGS = (
     ),
     Rung(
         "parallel",
-        "do processes and devices work together?",
         devices_work_together,
         "run it again with NCCL_DEBUG=INFO; where devices disagree, with NCCL_P2P_DISABLE=1: if that helps, "
         "turn off the IOMMU or PCIe ACS of the machine (nvidia-smi topo -m shows how they are connected)",
     ),
     Rung(
         "speed",
-        "is it as fast as the slowest of its kind should be?",
         pace.speed_is_above_the_floor,
         "see what else runs on it and what holds it back (nvidia-smi -q -d PERFORMANCE,CLOCK,TEMPERATURE): "
         "heat, a power cap, clocks that are locked low, or a PCIe slot with too few lanes",
@@ -119,16 +109,14 @@ HUNG = (
 )
 
 
-def try_each(name: str, tell: Callable[[dict[str, object]], None], *, last: str | None = None) -> bool:
-    """Climb in this process to the rung `last`, or to the top; return whether nothing failed.
+def try_each(name: str, tell: Callable[[dict[str, object]], None]) -> bool:
+    """Climb in this process with the device `name`; return whether nothing failed.
 
     Args:
         name: the device's.
-        tell: is given {"rung"} when a rung begins, and all of it when it ended.
-        last: the name of a rung.
+        tell: is given what came of a rung when it has ended.
     """
-    for rung in RUNGS[: NAMES.index(last) + 1 if last else None]:
-        tell({"rung": rung.name})
+    for rung in RUNGS:
         started = time.monotonic()
         outcome, advice = "passed", ""
         try:
@@ -153,12 +141,11 @@ def main() -> int:
     """Climb as the command line says; only our own lines go to the output, whatever libraries print."""
     output = os.dup(1)
     os.dup2(2, 1)
-    name, *last = sys.argv[1:]
 
     def tell(line: dict[str, object]) -> None:
         os.write(output, (json.dumps(line) + "\n").encode())
 
-    return 0 if try_each(name, tell, last=last[0] if last else None) else 1
+    return 0 if try_each(sys.argv[1], tell) else 1
 
 
 if __name__ == "__main__":

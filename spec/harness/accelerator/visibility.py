@@ -2,10 +2,13 @@
 
 import os
 import re
-import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
+
+from spec.harness.accelerator.machine import output
+from spec.harness.statements.contract import lacks
 
 INSTALL = "https://pytorch.org/get-started/locally"
 
@@ -18,6 +21,22 @@ class RungError(Exception):
         self.advice = advice
 
 
+@contextmanager
+def allowing_gaps(device: torch.device, name: str, left_out: list[str]) -> Iterator[None]:
+    """Add `name` to `left_out` where an accelerator other than CUDA lacks what the block asks of it."""
+    try:
+        yield
+    except Exception as error:
+        if not lacks(error, device.type):
+            raise
+        left_out.append(name)
+
+
+def not_there(left_out: list[str]) -> str:
+    """Return the end of a rung's line: what was left out, if anything."""
+    return f"; not there: {', '.join(left_out)}" if left_out else ""
+
+
 def is_visible(device: torch.device) -> str:
     """Return what the device is.
 
@@ -25,6 +44,7 @@ def is_visible(device: torch.device) -> str:
         RungError: PyTorch does not see it, or was built for others; the advice depends on the cause.
     """
     if device.type == "cpu":
+        _check_index(device, 1)
         return f"the CPU, {os.cpu_count()} cores, PyTorch {torch.__version__}"
     if device.type == "cuda":
         return _cuda(device)
@@ -40,7 +60,7 @@ def _cuda(device: torch.device) -> str:
         versions = [f"ROCm {torch.version.hip}"]
     else:
         check_architecture(card.name, (card.major, card.minor), torch.cuda.get_arch_list())
-        driver = nvidia_smi("--query-gpu=driver_version", "--format=csv,noheader") or "unknown"
+        driver = output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "unknown"
         versions = [
             f"compute capability {card.major}.{card.minor}",
             f"driver {driver.splitlines()[0]}",
@@ -82,9 +102,6 @@ def _why_no_cuda() -> RungError:
             "an environment that holds the CPU's keeps it until it is uninstalled",
         )
     said = _cuda_error()
-    if torch.version.hip:
-        advice = "see that rocm-smi lists the GPU, and that HIP_VISIBLE_DEVICES does not hide it"
-        return RungError(f"PyTorch sees no GPU: {said}", advice)
     if "no NVIDIA driver" in said:
         return RungError(
             "there is no NVIDIA driver",
@@ -92,28 +109,22 @@ def _why_no_cuda() -> RungError:
             "as by docker run --gpus all",
         )
     if "too old" in said:
-        known = re.search(r"CUDA Version: (\S+)", nvidia_smi() or "")
+        known = re.search(r"CUDA Version: (\S+)", output("nvidia-smi") or "")
         of_driver = f"CUDA {known.group(1)}" if known else "the CUDA that nvidia-smi shows"
         return RungError(
             f"the NVIDIA driver is too old for CUDA {torch.version.cuda}, for which this PyTorch is built",
             f"update the driver, or install a PyTorch built for {of_driver} or older ({INSTALL})",
         )
-    return _hidden() or RungError(
-        f"PyTorch sees no GPU: {said}",
-        "see that nvidia-smi lists the GPU (after an update of the driver, once the machine was started "
-        "anew), and that this user may open /dev/nvidia*",
-    )
-
-
-def _hidden() -> RungError | None:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return None
-    there = [line for line in (nvidia_smi("-L") or "").splitlines() if line.startswith("GPU ")]
-    count = f"the {len(there)} GPUs" if len(there) > 1 else "the GPU"
+    if visible is not None:
+        return RungError(
+            f"CUDA_VISIBLE_DEVICES={visible!r} hides the GPUs of this machine",
+            "unset CUDA_VISIBLE_DEVICES, or name in it what nvidia-smi -L lists, such as 0",
+        )
     return RungError(
-        f"CUDA_VISIBLE_DEVICES={visible!r} hides {count} of this machine",
-        "unset CUDA_VISIBLE_DEVICES, or name in it what nvidia-smi -L lists, such as 0",
+        f"PyTorch sees no GPU: {said}",
+        "see that nvidia-smi or rocm-smi lists the GPU (after an update of the driver, once the machine was "
+        "started anew), and that this user may open /dev/nvidia*",
     )
 
 
@@ -157,13 +168,3 @@ def _runs_on(capability: tuple[int, int], architecture: str) -> bool:
     if suffix == "a":
         return target == capability
     return target <= capability and (form == "compute" or target[0] == capability[0])
-
-
-def nvidia_smi(*options: str) -> str | None:
-    """Return what nvidia-smi prints, None where it is missing or fails."""
-    try:
-        return subprocess.run(
-            ["nvidia-smi", *options], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

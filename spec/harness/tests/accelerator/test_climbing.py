@@ -7,6 +7,7 @@ from spec.harness.accelerator.climbing import Climb
 from spec.harness.accelerator.rungs import NAMES as RUNGS
 from spec.harness.records import reading
 from spec.harness.tests.accelerator.test_devices import pretend_accelerator
+from spec.harness.tests.accelerator.test_ladder import steps_failing_at
 
 STATEMENTS = """
 @statement("tensor.a", notes="1")
@@ -28,37 +29,21 @@ def test_parallel():
 
 
 @pytest.fixture(autouse=True)
-def nobody_asked(monkeypatch):
-    """Leave out what a header tells of accelerators: to find it out takes a process of its own."""
+def an_accelerator(monkeypatch):
+    """Pretend one, and leave out what a header tells of it: to find that out takes a process of its own."""
     monkeypatch.setattr(machine, "devices", lambda kind: [])
+    pretend_accelerator(monkeypatch)
 
 
-def steps_failing_at(failed):
-    """Return the steps of a device that fails at a rung; none where it climbs them all."""
-    at = RUNGS.index(failed) if failed else len(RUNGS)
-    outcomes = ["passed"] * at + ["failed"] * (at < len(RUNGS)) + ["blocked"] * len(RUNGS)
-    return [
-        {"device": "meta:0", "rung": rung, "outcome": outcome, "seen": "x", "advice": "", "seconds": 0.1}
-        for rung, outcome in zip(RUNGS, outcomes, strict=False)
-    ]
-
-
-BLOCKED = {
-    "none": (None, []),
-    "memory": ("memory", ["tensor", "autograd", "parallel"]),
-    "autograd": ("autograd", ["autograd", "parallel"]),
-    "parallel": ("parallel", ["parallel"]),
-    "speed": ("speed", []),
-}
+BLOCKED = {"none": (None, []), "autograd": ("autograd", ["autograd", "parallel"])}
 
 
 @pytest.mark.parametrize(("failed", "blocked"), BLOCKED.values(), ids=BLOCKED)
 def test_statements_above_a_failed_rung_are_blocked(run_spec, pytester, monkeypatch, failed, blocked):
-    """A failed rung fails the run; statements above it are not checked, those below it and on the CPU are."""
-    pretend_accelerator(monkeypatch)
+    """A failed rung is told first and fails the run; statements below it and on the CPU are checked."""
     monkeypatch.setattr(climbing, "climb_here", lambda: steps_failing_at(failed))
 
-    result = run_spec(STATEMENTS, "--records=v.jsonl")
+    result = run_spec(STATEMENTS, "-v", "--records=v.jsonl")
     _, rungs, records, _ = reading.read(pytester.path / "v.jsonl")
 
     assert [rung["rung"] for rung in rungs] == RUNGS
@@ -66,46 +51,33 @@ def test_statements_above_a_failed_rung_are_blocked(run_spec, pytester, monkeypa
     assert found == dict.fromkeys(blocked, f"by the rung {failed}")
     assert sum(r["outcome"] == "confirmed" for r in records) == 5 - len(blocked)
     assert result.ret == (1 if failed else 0)
-
-
-def test_the_first_cause_stands_above_all_else(run_spec, monkeypatch):
-    """The ladder is printed before the first test's outcome is, and tells what to do."""
-    pretend_accelerator(monkeypatch)
-    monkeypatch.setattr(climbing, "climb_here", lambda: steps_failing_at("kernels"))
-
-    result = run_spec(STATEMENTS, "-v")
-
     text = result.stdout.str()
-    assert text.index("kernels") < text.index("SKIPPED")
-    result.stdout.fnmatch_lines(["not checked: 3 statements, blocked: *"])
+    assert text.index("meta:0   kernels") < text.index("::test_tensor[accelerator] PASSED")
 
 
 def test_nothing_climbs_where_nothing_is_checked_on_the_accelerator(run_spec, monkeypatch):
     """A run on the CPU alone does not ask the accelerator."""
-    pretend_accelerator(monkeypatch)
-    climbs = []
-    monkeypatch.setattr(climbing, "climb_here", lambda: climbs.append("climbed") or [])
+    monkeypatch.setattr(climbing, "climb_here", lambda: pytest.fail("climbed"))
 
-    run_spec(STATEMENTS, "-k", "cpu")
+    result = run_spec(STATEMENTS, "-k", "cpu")
 
-    assert climbs == []
+    assert result.parseoutcomes() == {"passed": 2, "deselected": 3}
 
 
 def test_workers_of_a_device_share_one_climb(tmp_path, monkeypatch):
     """The second worker of a device reads what the first one found; after a crash the device climbs anew."""
     climbs = []
-    monkeypatch.setattr(
-        climbing, "climb_here", lambda: climbs.append("climbed") or steps_failing_at("memory")
-    )
+    found = steps_failing_at("memory")
+    monkeypatch.setattr(climbing, "climb_here", lambda: climbs.append("climbed") or found)
     monkeypatch.setenv("BLITZ_SEAT", "1/2")
 
     class Config:
         workerinput = {"folder": str(tmp_path)}  # noqa: RUF012
 
-    first, second, third = Climb(Config), Climb(Config), Climb(Config)
-    assert first.climb_or_read() == second.climb_or_read() == steps_failing_at("memory")
+    first, second = Climb(Config), Climb(Config)
+    assert first.climb_or_read() == second.climb_or_read() == found
     assert (len(climbs), len(first.news), len(second.news)) == (1, len(RUNGS), 0)
 
     climbing.climbed(tmp_path, "1/2").unlink()  # as the supervisor does when a worker has crashed
-    third.climb_or_read()
+    Climb(Config).climb_or_read()
     assert len(climbs) == 2

@@ -40,22 +40,3 @@ def test_a_device_that_answers_otherwise_is_told(monkeypatch, name):
 
     with pytest.raises(RungError, match=rf"^{name} in torch.float64 gives .*, on the CPU "):
         comparisons_are_right(CPU)
-
-
-def test_what_another_accelerator_lacks_is_left_out_and_said(monkeypatch):
-    """A comparison that it has not is named, and is no failure; on CUDA it is one."""
-    calls = []
-
-    def lacking(a, b):
-        calls.append(a)
-        if len(calls) % 2 == 0:  # the CPU is asked first
-            raise NotImplementedError("Could not run 'aten::x' with arguments from the 'X' backend")
-        return [True]
-
-    monkeypatch.setattr(comparisons, "COMPARISONS", {"x": lacking})
-    monkeypatch.setattr(comparisons, "DTYPES", [torch.float64])
-
-    assert comparisons_are_right(CPU).endswith("; not there: x in torch.float64")
-    monkeypatch.setattr(comparisons, "lacks", lambda error, kind: False)
-    with pytest.raises(NotImplementedError):
-        comparisons_are_right(CPU)

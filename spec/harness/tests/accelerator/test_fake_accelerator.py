@@ -2,19 +2,15 @@
 
 import json
 import os
-import pwd
 import shutil
 import subprocess
 import sys
-from unittest.mock import Mock
 
 import pytest
 
-from blitz.cifar10 import cache
-from spec.fake_accelerator import torch_fake
 from spec.harness.children import ROOT
 
-FOLDER = (ROOT / "spec") / "fake_accelerator"
+FOLDER = ROOT / "spec" / "fake_accelerator"
 ASKED = """
 import json, torch
 from torch import nn
@@ -97,27 +93,3 @@ def test_without_a_compiler_it_says_so_in_a_sentence(tmp_path):
     assert done.returncode != 0
     assert "the fake accelerator needs a C++20 compiler, no-such-compiler is none" in done.stderr
     assert "take spec/fake_accelerator off PYTHONPATH" in done.stderr
-
-
-def test_without_a_home_folder_it_says_so_in_a_sentence(monkeypatch):
-    """A user of whom only a number is known is told where it could be kept."""
-    for name in ("BLITZ_CACHE", "XDG_CACHE_HOME", "HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(pwd, "getpwuid", Mock(side_effect=KeyError))
-
-    with pytest.raises(
-        RuntimeError, match=r"^there is no home folder for ~/.cache/blitz, .* set HOME, or BLITZ_CACHE"
-    ):
-        torch_fake.cache_folder()
-
-
-def test_its_cache_is_the_one_of_blitz(monkeypatch):
-    """Both find the user's cache in the same way."""
-    for named in ({"BLITZ_CACHE": "~/a"}, {"XDG_CACHE_HOME": "/b"}, {"HOME": "/c"}):
-        with monkeypatch.context() as patch:
-            for name in ("BLITZ_CACHE", "XDG_CACHE_HOME"):
-                patch.delenv(name, raising=False)
-            for name, value in named.items():
-                patch.setenv(name, value)
-
-            assert torch_fake.cache_folder() == cache.cache_folder()

@@ -12,41 +12,27 @@ H200 = {
     "mig": False,
 }
 PRINTED = {
-    "one": ("NVIDIA H200, 143771, 580.95.05, 9.0, Disabled", [H200]),
-    "two": ("NVIDIA H200, 143771, 580.95.05, 9.0, Disabled\n" * 2, [H200] * 2),
-    "cut into instances": ("NVIDIA H200, 143771, 580.95.05, 9.0, Enabled", [{**H200, "mig": True}]),
+    "two": ("echo 'NVIDIA H200, 143771, 580.95.05, 9.0, Disabled\nNVIDIA H200, 1, 2.3, 9.0, Enabled'", [
+        H200, {**H200, "memory_mib": 1, "driver": "2.3", "mig": True},
+    ]),
     "what it does not know": (
-        "NVIDIA H200, [N/A], 580.95.05, 9.0, [N/A]",
+        "echo 'NVIDIA H200, [N/A], 580.95.05, 9.0, [N/A]'",
         [{**H200, "memory_mib": None, "mig": None}],
     ),
-    "no devices": ("No devices were found", []),
-}
+    "no devices": ("echo 'No devices were found'", []),
+    "an error": ("echo 'NVIDIA H200, 143771, 580.95.05, 9.0, Disabled'; exit 9", []),
+}  # fmt: skip
 
 
-def nvidia_smi(folder, monkeypatch, script):
-    """Put a program of this name in front of all others."""
-    program = folder / "nvidia-smi"
+@pytest.mark.parametrize(("script", "found"), PRINTED.values(), ids=PRINTED)
+def test_devices_are_those_that_nvidia_smi_prints(tmp_path, monkeypatch, script, found):
+    """Each row is a device; what is not known is None."""
+    program = tmp_path / "nvidia-smi"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-
-
-@pytest.mark.parametrize(("text", "found"), PRINTED.values(), ids=PRINTED)
-def test_devices_are_those_that_nvidia_smi_prints(tmp_path, monkeypatch, text, found):
-    """Each row is a device; what is not known is None."""
-    nvidia_smi(tmp_path, monkeypatch, f"cat <<'END'\n{text}\nEND")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
     assert nvidia_devices() == found
-
-
-def test_an_older_driver_is_asked_for_less(tmp_path, monkeypatch):
-    """A nvidia-smi that refuses a field it does not know is asked without the newer ones."""
-    script = "case $1 in *compute_cap*) exit 2;; esac; echo 'Tesla K80, 11441, 470.1'"
-    nvidia_smi(tmp_path, monkeypatch, script)
-
-    assert nvidia_devices() == [
-        {"name": "Tesla K80", "memory_mib": 11441, "driver": "470.1", "compute_capability": None, "mig": None}
-    ]
 
 
 def test_a_machine_without_an_accelerator_has_no_devices():

@@ -1,4 +1,6 @@
-"""spec/harness/accelerator/precision.py: float32 on CUDA as IEEE says or in TF32, and the flags."""
+"""How CUDA multiplies float32: as IEEE says or in TF32, whatever was set before and what is set inside."""
+
+from contextlib import suppress
 
 import pytest
 import torch
@@ -9,8 +11,6 @@ from spec.harness.accelerator.precision import float32_precision, precision_flag
 NEWER = hasattr(torch.backends.cudnn, "conv")  # the API of PyTorch 2.9
 CHANGES = {
     "nothing": "",
-    "products in TF32": "torch.backends.cuda.matmul.allow_tf32 = True",
-    "products as IEEE says": "torch.backends.cuda.matmul.allow_tf32 = False",
     "high": "torch.set_float32_matmul_precision('high')",
     "medium": "torch.set_float32_matmul_precision('medium')",
     "convolutions in TF32": "torch.backends.cudnn.allow_tf32 = True",
@@ -19,7 +19,6 @@ CHANGES = {
 NEWER_CHANGES = {
     "all in TF32": "torch.backends.fp32_precision = 'tf32'",
     "all as IEEE says": "torch.backends.fp32_precision = 'ieee'",
-    "all in bfloat16": "torch.backends.fp32_precision = 'bf16'",
     "all of CUDA in TF32": "torch.backends.cudnn.fp32_precision = 'tf32'",
     "only products in TF32": "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
     "flag high, products as IEEE says": (
@@ -31,11 +30,6 @@ NEWER_CHANGES = {
 newer = pytest.mark.skipif(not NEWER, reason="PyTorch before 2.9 has the flags alone")
 STATES = [pytest.param(code, id=name) for name, code in CHANGES.items()]
 STATES += [pytest.param(code, id=name, marks=newer) for name, code in NEWER_CHANGES.items()]
-FLAGS = (
-    torch.get_float32_matmul_precision,
-    lambda: torch.backends.cuda.matmul.allow_tf32,
-    lambda: torch.backends.cudnn.allow_tf32,
-)
 
 
 @pytest.fixture(autouse=True)
@@ -55,23 +49,6 @@ def defaults():
     put_back()
 
 
-def levels():
-    """Return what PyTorch computes in, on each level, by the API of 2.9."""
-    return [level.fp32_precision for level in precision._levels()]
-
-
-def readable():
-    """Return what the flags say, None for one that cannot be read."""
-
-    def value_of(flag):
-        try:
-            return flag()
-        except RuntimeError:
-            return None
-
-    return [value_of(flag) for flag in FLAGS]
-
-
 def computed_in():
     """Return the precision of products and of convolutions on CUDA."""
     flags = precision_flags()
@@ -80,62 +57,37 @@ def computed_in():
 
 @pytest.mark.parametrize("wanted", ["ieee", "tf32"])
 @pytest.mark.parametrize("state", STATES)
-class TestFromEveryState:
-    """Whatever was set before, by the flags or by the API of PyTorch 2.9."""
-
-    def test_products_and_convolutions_are_in_the_precision_wanted(self, state, wanted):
-        """Both settings say so: the flags can be read, and agree."""
-        exec(state)
-
-        with float32_precision(wanted):
-            assert computed_in() == (wanted, wanted)
-            assert readable() == ["high" if wanted == "tf32" else "highest"] + [wanted == "tf32"] * 2
-
-    def test_precision_on_every_level_is_restored(self, state, wanted):
-        """Every operator is computed as before, and no flag that could be read before is lost."""
-        exec(state)
-        before, flags, meant = levels(), readable(), computed_in()
-
-        with float32_precision(wanted):
-            pass
-
-        assert (levels(), computed_in()) == (before, meant)
-        for was, now in zip(flags, readable(), strict=True):
-            assert was is None or now == was
-
-    def test_what_a_block_sets_is_undone(self, state, wanted):
-        """The block's own changes end with it, and leave flags that can be read."""
-        before, flags = levels(), readable()
-
-        with float32_precision(wanted):
-            exec(state)
-
-        assert (levels(), readable()) == (before, flags)
-
-
-DISAGREEING = {
-    "products": "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
-    "products, in bfloat16 on the CPU": (
-        "torch.backends.cuda.matmul.fp32_precision = 'tf32'; "
-        "torch.backends.mkldnn.matmul.fp32_precision = 'bf16'"
-    ),
-    "convolutions": "torch.backends.cudnn.allow_tf32 = False; torch.backends.cudnn.fp32_precision = 'tf32'",
-}
-
-
-@newer
-@pytest.mark.parametrize("state", DISAGREEING.values(), ids=DISAGREEING)
-def test_flags_that_disagreed_agree_afterwards(state):
-    """What only the new API set stays in TF32, and torch.compile can then read the flags of it."""
+def test_a_block_computes_in_the_precision_wanted_and_leaves_no_trace(state, wanted):
+    """Inside, all flags can be read and agree; after the block, or an error in it, all is as before."""
     exec(state)
-    before, flags, meant = levels(), readable(), computed_in()
+    before, meant = precision._settings(), computed_in()
 
-    with float32_precision("ieee"):
-        pass
+    with suppress(KeyError), float32_precision(wanted):
+        inside, computed = precision._settings(), computed_in()
+        flag = torch.backends.cuda.matmul.allow_tf32
+        raise KeyError
 
-    assert None in flags
-    assert None not in readable()
-    assert (levels(), computed_in()) == (before, meant)
+    assert computed == (wanted, wanted)
+    assert inside.matmul == ("high" if wanted == "tf32" else "highest")
+    assert flag == inside.cudnn == (wanted == "tf32")
+    after = precision._settings()
+    assert (after.levels, computed_in()) == (before.levels, meant)
+    assert before.matmul in (None, after.matmul)  # which could not be read before
+    assert before.cudnn in (None, after.cudnn)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_what_a_block_sets_is_undone(state):
+    """The block's own changes end with it, and leave flags that can be read; an inner block is for itself."""
+    before = precision._settings()
+
+    with float32_precision("tf32"):
+        with float32_precision("ieee"):
+            exec(state)
+        assert computed_in() == ("tf32", "tf32")
+
+    assert precision._settings() == before
+    assert None not in before
 
 
 @newer
@@ -151,25 +103,6 @@ def test_an_operator_that_inherits_its_precision_still_does():
     assert computed_in() == ("ieee", "ieee")
 
 
-def test_precision_is_restored_after_an_error():
-    """An error leaves the block as its end does."""
-    with pytest.raises(KeyError), float32_precision("tf32"):
-        raise KeyError
-
-    assert computed_in() == ("ieee", "tf32")
-
-
-def test_blocks_nest():
-    """The inner block is for itself."""
-    seen = []
-    with float32_precision("tf32"):
-        with float32_precision("ieee"):
-            seen.append(computed_in())
-        seen.append(computed_in())
-
-    assert seen == [("ieee", "ieee"), ("tf32", "tf32")]
-
-
 def test_products_on_the_cpu_do_not_change_in_tf32():
     """The CPU's products are bit for bit the same in either precision."""
     a, b = torch.randn(2, 64, 64)
@@ -182,56 +115,41 @@ def test_products_on_the_cpu_do_not_change_in_tf32():
     assert torch.equal(*products)
 
 
-def test_other_precisions_are_refused():
-    """CUDA has two."""
-    message = r'^expected the precision "ieee" or "tf32", got \'bf16\'$'
+def test_every_flag_is_seen_to_change_and_cuda_is_left_alone(monkeypatch):
+    """Each of them is asked of PyTorch: set the other way round, it is told the other way round."""
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: pytest.fail("CUDA was initialised"))
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    monkeypatch.setattr(torch, "get_default_dtype", lambda: torch.float64)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.set_float32_matmul_precision("medium")
+    torch.backends.cudnn.allow_tf32 = False
 
-    with pytest.raises(ValueError, match=message), float32_precision("bf16"):
-        pass
+    assert precision_flags() == {
+        "default_dtype": "torch.float64",
+        "float32_matmul": "medium",
+        "cuda_matmul": "tf32",
+        "cuda_convolution": "ieee",
+        "float16_reduced_reduction": False,
+        "bfloat16_reduced_reduction": False,
+        "deterministic": True,
+        "cudnn_deterministic": True,
+        "cudnn_benchmark": True,
+        "tf32_override": "0",
+    }
 
 
-class TestFlags:
-    """The flags as they stand."""
+@newer
+def test_a_flag_that_pytorch_refuses_to_read_is_mixed():
+    """Told is what is computed, and that the settings disagree."""
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
 
-    def test_every_flag_is_seen_to_change(self, monkeypatch):
-        """Each of them is asked of PyTorch: set the other way round, it is told the other way round."""
-        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
-        monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
-        monkeypatch.setattr(precision.torch, "get_default_dtype", lambda: torch.float64)
-        monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
-        monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
-        torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
-        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-        torch.set_float32_matmul_precision("medium")
-        torch.backends.cudnn.allow_tf32 = False
+    flags = precision_flags()
 
-        assert precision_flags() == {
-            "default_dtype": "torch.float64",
-            "float32_matmul": "medium",
-            "cuda_matmul": "tf32",
-            "cuda_convolution": "ieee",
-            "float16_reduced_reduction": False,
-            "bfloat16_reduced_reduction": False,
-            "deterministic": True,
-            "cudnn_deterministic": True,
-            "cudnn_benchmark": True,
-            "tf32_override": "0",
-        }
-
-    @newer
-    def test_a_flag_that_pytorch_refuses_to_read_is_mixed(self):
-        """Told is what is computed, and that the settings disagree."""
-        torch.backends.cuda.matmul.fp32_precision = "tf32"
-
-        flags = precision_flags()
-
-        assert (flags["float32_matmul"], flags["cuda_matmul"]) == ("mixed", "tf32")
-
-    def test_cuda_is_left_alone(self, monkeypatch):
-        """Flags can be told before any process uses the GPU."""
-        monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: pytest.fail("CUDA was initialised"))
-
-        assert precision_flags()["cuda_matmul"] == "ieee"
+    assert (flags["float32_matmul"], flags["cuda_matmul"]) == ("mixed", "tf32")
 
 
 @pytest.mark.gpu
