@@ -21,7 +21,7 @@ from spec.harness.children import ROOT
 from spec.harness.errors import HarnessError
 from spec.harness.statements.outcomes import Record
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 3
 SCHEMA = Path(__file__).with_name("records.schema.json")
 
 

@@ -18,7 +18,7 @@ import numpy.testing
 import pluggy
 import pytest
 import torch
-from torch.testing._comparison import TensorLikePair
+from torch.testing._comparison import TensorLikePair, default_tolerances
 
 from spec.harness.places import real
 
@@ -40,10 +40,11 @@ def _is_within(file: str, folder: Path) -> bool:
 
 @dataclass
 class Tally:
-    """How many checks a test of the specification in `folder` has executed so far."""
+    """What a test of the specification in `folder` has checked so far."""
 
     folder: Path
     executed: int = 0
+    tolerance_used: float | None = None  # the largest share of a tolerance that a difference took up
 
 
 tallies: list[Tally] = []  # the last one counts: a run inside a run counts for itself
@@ -59,10 +60,14 @@ def counted(folder: Path) -> Iterator[Tally]:
         tallies.pop()
 
 
-def note_check() -> None:
+def note_check(share_of_tolerance: float | None = None) -> None:
     """Count one executed check, if the specification made it; libraries and plugins check, too."""
-    if tallies and _is_within(asserting_file(), tallies[-1].folder):
-        tallies[-1].executed += 1
+    if not tallies or not _is_within(asserting_file(), tallies[-1].folder):
+        return
+    mine = tallies[-1]
+    mine.executed += 1
+    if share_of_tolerance is not None:
+        mine.tolerance_used = max(share_of_tolerance, mine.tolerance_used or 0.0)
 
 
 def count_checks(patch: pytest.MonkeyPatch) -> None:
@@ -94,9 +99,28 @@ def _counted_assert_close(real: Any) -> Any:
         __tracebackhide__ = True
         real(actual, expected, **options)
         if not isinstance(actual, (Sequence, Mapping)) or actual:  # else nothing was compared
-            note_check()
+            note_check(_share_of_tolerance(actual, expected, options.get("rtol"), options.get("atol")))
 
     return assert_close
+
+
+def _share_of_tolerance(actual: Any, expected: Any, rtol: float | None, atol: float | None) -> float | None:
+    """Return the largest |actual - expected| / (atol + rtol |expected|), None for what has no tolerance."""
+    if not all(
+        isinstance(each, torch.Tensor) and each.layout == torch.strided for each in (actual, expected)
+    ):
+        return None
+    if (
+        not (expected.is_floating_point() or expected.is_complex())
+        or expected.is_meta
+        or not expected.numel()
+    ):
+        return None
+    if rtol is None or atol is None:
+        rtol, atol = default_tolerances(actual, expected)
+    actual, expected = actual.detach().cpu(), expected.detach().cpu()
+    error = (actual - expected).abs().nan_to_num(0.0).double()
+    return float((error / (atol + rtol * expected.abs().double())).nan_to_num(0.0).max())
 
 
 def _on_the_cpu(real: Any) -> Any:

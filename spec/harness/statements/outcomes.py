@@ -33,6 +33,7 @@ class Found:
     detail: str | None = None
     seen: str | None = "the process that ran the test ended without a report"
     measured: dict[str, Any] = field(default_factory=dict)
+    tolerance_used: float | None = None
     checks: int = 0
     seconds: float = 0.0
 

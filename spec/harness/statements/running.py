@@ -87,7 +87,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
             result = yield
     finally:
         found = pyfuncitem.stash[FOUND]
-        found.checks = tally.executed
+        found.checks, found.tolerance_used = tally.executed, tally.tolerance_used
         taken, found.measured = found.measured, {}
         found.measured = plain(taken)  # what cannot be written down fails the test here, not the run later
     if not tally.executed:

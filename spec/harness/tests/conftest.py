@@ -102,7 +102,7 @@ def run_spec_on_workers(make_spec, pytester):
 
 
 RUN = {
-    "kind": "header", "schema": 4, "started": "2026-11-24T15:12:38+00:00",
+    "kind": "header", "schema": 3, "started": "2026-11-24T15:12:38+00:00",
     "torch": "2.15.0+cpu", "torchvision": "0.29.2", "numpy": "2.4.6", "python": "3.11.7",
     "os": "Linux", "cpu": "AMD EPYC", "cpus": 2, "threads": 1,
     "accelerator": None, "devices": [], "cuda": None, "cudnn": None,
@@ -113,7 +113,7 @@ RESULT = {
     "kind": "result", "section": "3 Neural networks", "notes": "3", "verdict": "holds", "says": None,
     "since": None, "sentence": "One is one.", "check": "test", "params": {}, "device": "cpu", "gpu": False,
     "outcome": "confirmed", "reason": None, "detail": None, "seen": None, "measured": {},
-    "checks": 1, "seconds": 0.1, "seed": 1,
+    "tolerance_used": None, "checks": 1, "seconds": 0.1, "seed": 1,
 }  # fmt: skip
 
 

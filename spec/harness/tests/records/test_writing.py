@@ -33,7 +33,7 @@ def test_confirmed(device, measured):
     measured["accuracy"] = np.float32(0.5)
     measured["loss"] = float("nan")
     measured["values"] = torch.tensor(1), (np.float64(2), None)
-    torch.testing.assert_close(torch.ones(1), torch.ones(1))
+    torch.testing.assert_close(torch.tensor(0.5), torch.tensor(0.0), atol=1.0, rtol=0.0)
 
 @statement("nn.refuted", notes="3", verdict=WRONG, says="one is two")
 def test_refuted(breaks_later):
@@ -119,11 +119,12 @@ def test_every_outcome_is_recorded_by_the_schema(records, monkeypatch):
 
 
 def test_a_record_tells_what_was_measured_and_seen(records):
-    """Measured values as JSON can hold them, the case, the seconds, and what was seen instead."""
+    """Measured values as JSON can hold them, the share of a tolerance, case, seconds, and what was seen."""
     results = records().results
 
     confirmed, refuted, error, timeout, case = (results[i] for i in (0, 2, 3, 7, 8))
     assert confirmed["measured"] == {"accuracy": 0.5, "loss": "nan", "values": [1, [2.0, None]]}
+    assert (confirmed["tolerance_used"], error["tolerance_used"]) == (0.5, None)
     assert case["params"] == {"n": "7"}
     assert "assert 1 == 3" in refuted["seen"]
     assert error["seen"] == "ZeroDivisionError: division by zero"

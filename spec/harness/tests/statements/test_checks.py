@@ -1,6 +1,11 @@
 """The vacuity guard, and what counts as a check."""
 
+from pathlib import Path
+
 import pytest
+import torch
+
+from spec.harness.statements.checks import counted
 
 CHECKS = {
     "assert": "assert torch.ones(1).item() == 1",
@@ -51,3 +56,23 @@ def test_the_hook_that_counts_asserts_is_required(run_spec):
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*set enable_assertion_pass_hook = true*"])
+
+
+COMPARED = {
+    "by default": (torch.tensor([0.65e-6]), torch.zeros(1), {}, 0.065),
+    "far from zero": (torch.tensor([1.5]), torch.ones(1), {"rtol": 1.0, "atol": 1.0}, 0.25),
+    "equal infinities": (torch.tensor([torch.inf]), torch.tensor([torch.inf]), {}, 0),
+    "integers": (torch.ones(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64), {}, None),
+    "sparse": (torch.eye(2).to_sparse(), torch.eye(2).to_sparse(), {}, None),
+}
+
+
+@pytest.mark.parametrize(("actual", "expected", "options", "share"), COMPARED.values(), ids=COMPARED)
+def test_the_share_of_the_tolerance_is_that_of_the_largest_difference(actual, expected, options, share):
+    """What has no tolerance has no share of it."""
+    with counted(Path(__file__).parent) as tally:
+        torch.testing.assert_close(expected, expected, **options)
+        torch.testing.assert_close(actual, expected, **options)
+
+    assert tally.executed == 2
+    assert tally.tolerance_used == (share if share is None else pytest.approx(share))
