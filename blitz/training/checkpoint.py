@@ -28,7 +28,7 @@ _ZIP = b"PK\x03\x04"
 _END = b"PK\x05\x06"  # begins the 22 bytes that close a zip archive; the last two are the comment's length
 _OLD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"  # begins the files before PyTorch 1.6
 _DAMAGED = "is damaged: it was cut off or changed since it was saved"
-_FOREIGN = "is not a file that torch.save wrote"
+_FOREIGN = "is not a file that torch.save wrote, as by torch.save(net.state_dict(), PATH)"
 
 
 def save_weights(

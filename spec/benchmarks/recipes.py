@@ -16,6 +16,7 @@ from torch import nn
 
 from blitz.cifar10 import data
 from blitz.commands.train import choose_threads
+from blitz.errors import BlitzError
 from blitz.training.devices import find_device
 from blitz.training.evaluation import evaluate
 from blitz.training.fit import fit
@@ -86,7 +87,10 @@ def main():
         for seed in range(arguments.seeds):
             for name in names[:: -1 if seed % 2 else 1]:
                 how = (arguments.epochs, arguments.data, arguments.held_out)
-                results[name].append(processes.submit(run, name, seed, *how).result())
+                try:
+                    results[name].append(processes.submit(run, name, seed, *how).result())
+                except BlitzError as error:
+                    parser.error(str(error))
                 print(f"{name}, seed {seed}: {results[name][-1]}", file=sys.stderr, flush=True)
     print("\n".join(table(results, arguments)))
 

@@ -43,7 +43,10 @@ REFUSED = {
         "other already holds checkpoint.pt: ",
     ),
     "no checkpoint": ("train --out new --resume", "there is no checkpoint new/checkpoint.pt"),
-    "foreign file": ("evaluate cat.png", "cat.png is not a file that torch.save wrote\n"),
+    "foreign file": (
+        "evaluate cat.png",
+        "cat.png is not a file that torch.save wrote, as by torch.save(net.state_dict(), PATH)\n",
+    ),
 }
 
 

@@ -148,7 +148,7 @@ def mark_as_a_folder(data):
 
 WEIGHTS = make_net().state_dict()
 DAMAGED = "is damaged: it was cut off or changed since it was saved"
-FOREIGN = r"is not a file that torch\.save wrote"
+FOREIGN = r"is not a file that torch\.save wrote, as by torch\.save\(net\.state_dict\(\), PATH\)"
 WEIGHTS_ONLY = "holds weights only, not the state of a training that can be resumed"
 CODE = (
     "and was not loaded: that could run code; where it was saved, save the weights alone, "
