@@ -120,4 +120,5 @@ def test_averages_of_batch_norm_change_in_train_mode(device, call, names):
         net(batch).square().sum().backward()
         optimizer.step()
 
-    assert [name for name, value in net.state_dict().items() if not value.equal(start[name])] == names
+    changed = [name for name, value in net.state_dict().items() if not value.cpu().equal(start[name].cpu())]
+    assert changed == names
