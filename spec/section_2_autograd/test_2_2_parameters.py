@@ -66,6 +66,7 @@ class TestParameters:
         torch.testing.assert_close(net(x).detach(), torch.from_numpy(expected))
 
     def test_parameter_of_integers_needs_requires_grad_false(self):
+        assert not nn.Parameter(torch.zeros(3), requires_grad=False).requires_grad
         assert nn.Parameter(torch.arange(3), requires_grad=False).dtype == torch.int64
         with pytest.raises(RuntimeError, match="floating point and complex dtype can require gradients"):
             nn.Parameter(torch.arange(3))

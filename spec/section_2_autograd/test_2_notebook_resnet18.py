@@ -79,17 +79,19 @@ def test_both_forms_load_the_same_file_and_the_old_one_warns(offline, options, m
     lambda real: lambda layer, channels: real(layer, channels, track_running_stats=False),
 )
 def test_image_of_64x64_gets_a_thousand_scores():
-    """The resnet18 of torchvision has 62 parameters with 11,689,512 values, and gives an image a thousand
-    scores. backward() gives each of them a gradient.
+    """The resnet18 of torchvision has 62 parameters with 11,689,512 values, each of which gets a gradient,
+    and gives an image a thousand scores.
     """
     with torch.device("meta"):  # shapes without values, in a tenth of the time
         net, image = resnet18(), torch.rand(1, 3, 64, 64)
+
+    assert (net.fc.in_features, net.fc.out_features) == (512, 1000)
+    assert len([*net.parameters()]) == 62
+    assert sum(parameter.numel() for parameter in net.parameters()) == 11_689_512
+    assert len([*net.buffers()]) == 60
 
     scores = net(image)
     scores.sum().backward()
 
     assert scores.shape == (1, 1000)
-    assert (net.fc.in_features, net.fc.out_features) == (512, 1000)
-    assert len([*net.buffers()]) == 60
-    assert sum(parameter.numel() for parameter in net.parameters()) == 11_689_512
     assert [p.grad is not None and p.grad.shape == p.shape for p in net.parameters()] == [True] * 62
