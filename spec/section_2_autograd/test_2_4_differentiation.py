@@ -51,7 +51,7 @@ def to_its_shape(result, gradient):
     lambda real: lambda x, n: real(x.detach(), n - 1) * x,
 )
 @fault("backward divides by the length", torch.Tensor, "backward", given_another(lambda y, v: v / len(y)))
-@fault("a comparison gives one answer", torch.Tensor, "__eq__", lambda real: lambda x, y: real(x, y).all())
+@fault("a comparison gives numbers", torch.Tensor, "__eq__", lambda real: lambda x, y: real(x, y).float())
 def test_gradients_are_9a2_and_minus_2b(device):
     """For Q = 3a³ - b², backward() with a gradient of ones leaves 9a² in a.grad and -2b in b.grad."""
     a, b, Q = make_example(device)
@@ -60,7 +60,8 @@ def test_gradients_are_9a2_and_minus_2b(device):
 
     assert Q.tolist() == [3 * 2**3 - 6**2, 3 * 3**3 - 4**2]
     assert (a.grad.tolist(), b.grad.tolist()) == ([36, 81], [-12, -8])
-    assert (9 * a**2 == a.grad).tolist() == (-2 * b == b.grad).tolist() == [True, True]
+    for comparison in (9 * a**2 == a.grad, -2 * b == b.grad):  # as the notebook prints them
+        assert str(comparison.cpu()) == "tensor([True, True])"
 
 
 @statement(

@@ -72,6 +72,7 @@ class TestNodes:
 
         assert result.grad_fn is not None
         assert torch.autograd.grad(result.sum(), x, allow_unused=True)[0] is not None
+        assert not operation(x.detach()).requires_grad
 
     @pytest.mark.parametrize("operation", NOT_RECORDED.values(), ids=NOT_RECORDED)
     def test_other_results_have_no_node(self, operation, device):
@@ -114,4 +115,5 @@ class TestRequiresGradPropagates:
 
         assert y.requires_grad
         y.sum().backward()
+        assert x.grad is not None
         assert x.grad.tolist() == [0, 0, 0]

@@ -129,6 +129,8 @@ class TestRequiresGradFalse:
 
         assert layer.weight.equal(frozen.weight)
         assert layer.weight.requires_grad
+        frozen.load_state_dict(layer.state_dict())
+        assert not frozen.weight.requires_grad
 
 
 def keeping(optimizer):
