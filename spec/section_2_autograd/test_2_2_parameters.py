@@ -23,26 +23,15 @@ PARAMETERS = {
 }
 
 
-def with_weight(change):
-    """Return a replacement for a layer's __init__ whose weight is `change(weight)`, and no Parameter."""
-
-    def afterwards(layer):
-        weight = layer.weight
-        del layer.weight
-        layer.weight = change(weight)
-
-    return then(afterwards)
-
-
-def zeros_for_gradients(module):
-    """Give each parameter of a module a gradient of zeros."""
-    for parameter in module.parameters():
-        parameter.grad = torch.zeros_like(parameter)
+def with_a_plain_weight(layer):
+    """Have a layer hold its weight in a tensor that is no Parameter."""
+    weight = layer.weight.detach()
+    del layer.weight
+    layer.weight = weight
 
 
 @statement("autograd.parameters-are-tensors", notes="2.2")
-@fault("the weight is a plain tensor", nn.Linear, "__init__", with_weight(lambda weight: weight.detach()))
-@fault("gradients are zeros from the start", nn.Linear, "__init__", then(zeros_for_gradients))
+@fault("the weight is a plain tensor", nn.Linear, "__init__", then(with_a_plain_weight))
 @fault(
     "a parameter heeds no_grad",
     nn.Parameter,

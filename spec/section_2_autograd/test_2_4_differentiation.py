@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spec.harness import QUALIFIED, fault, since, statement
+from spec.harness import QUALIFIED, fault, statement
 
 
 def make_example(device):
@@ -13,14 +13,12 @@ def make_example(device):
     return a, b, 3 * a**3 - b**2
 
 
-# The shape of an output, and a gradient that it does not take
 REFUSED = {
-    "a number for two": ((2,), lambda device: torch.tensor(1.0, device=device)),
-    "one for two": ((2,), lambda device: torch.ones(1, device=device)),
-    "three for two": ((2,), lambda device: torch.ones(3, device=device)),
-    "a row for two": ((2,), lambda device: torch.ones(1, 2, device=device)),
-    "one for a number": ((), lambda device: torch.ones(1, device=device)),
-    "a list": ((2,), lambda device: [1.0, 1.0]),
+    # for an output of two numbers
+    "a number": torch.tensor(1.0),
+    "three": torch.ones(3),
+    "a row of two": torch.ones(1, 2),
+    "a list": [1.0, 1.0],
 }
 
 # Faults
@@ -41,12 +39,8 @@ def ones_by_default(real):
 
 
 def to_its_shape(result, gradient):
-    """Return a gradient spread over the shape of its output, or cut to it."""
-    if isinstance(gradient, list):
-        return torch.tensor(gradient)
-    if gradient.numel() < result.numel():
-        return gradient.expand_as(result)
-    return gradient.flatten()[: result.numel()].reshape(result.shape)
+    """Return a gradient of ones in the shape of its output."""
+    return gradient if getattr(gradient, "shape", None) == result.shape else torch.ones_like(result)
 
 
 @statement("autograd.worked-example", notes="2.4; notebook autograd")
@@ -58,24 +52,16 @@ def to_its_shape(result, gradient):
 )
 @fault("backward divides by the length", torch.Tensor, "backward", given_another(lambda y, v: v / len(y)))
 @fault("a comparison gives numbers", torch.Tensor, "__eq__", lambda real: lambda x, y: real(x, y).float())
-class TestWorkedExample:
+def test_gradients_are_9a2_and_minus_2b(device):
     """For Q = 3a³ - b², backward() with a gradient of ones leaves 9a² in a.grad and -2b in b.grad."""
+    a, b, Q = make_example(device)
 
-    def test_gradients_are_9a2_and_minus_2b(self, device):
-        a, b, Q = make_example(device)
+    Q.backward(torch.ones(2, device=device))
 
-        Q.backward(torch.ones(2, device=device))
-
-        assert Q.tolist() == [3 * 2**3 - 6**2, 3 * 3**3 - 4**2]
-        assert (a.grad.tolist(), b.grad.tolist()) == ([36, 81], [-12, -8])
-
-    def test_comparisons_of_the_notebook_print_true_twice(self):
-        a, b, Q = make_example("cpu")
-
-        Q.backward(torch.ones(2))
-
-        assert str(9 * a**2 == a.grad) == "tensor([True, True])"
-        assert str(-2 * b == b.grad) == "tensor([True, True])"
+    assert Q.tolist() == [3 * 2**3 - 6**2, 3 * 3**3 - 4**2]
+    assert (a.grad.tolist(), b.grad.tolist()) == ([36, 81], [-12, -8])
+    for comparison in (9 * a**2 == a.grad, -2 * b == b.grad):  # as the notebook prints them
+        assert str(comparison.cpu()) == "tensor([True, True])"
 
 
 @statement(
@@ -91,27 +77,19 @@ class TestWorkedExample:
 @fault("a gradient is fitted to its output", torch.Tensor, "backward", given_another(to_its_shape))
 @fault("a gradient loses its sign", torch.Tensor, "backward", given_another(lambda y, v: v.abs()))
 class TestVectorOutput:
-    """backward() needs a gradient unless its output is one real number, of whatever shape. The gradient has
-    the shape of the output, and may be of another type.
+    """backward() needs a gradient unless its output is one number, of whatever shape. The gradient has the
+    shape of the output, and may be of another type.
     """
 
-    @pytest.mark.parametrize(
-        "output",
-        [
-            pytest.param(torch.ones(2), id="two"),
-            pytest.param(torch.ones(1, 3), id="a row"),
-            pytest.param(torch.ones(0, 3), id="none"),
-            pytest.param(torch.tensor(3 + 4j), id="a complex number", marks=since("2.1")),
-        ],
-    )
-    def test_backward_without_a_gradient_is_an_error(self, output, device):
-        x = output.to(device, copy=True).requires_grad_()
+    @pytest.mark.parametrize("shape", [(2,), (1, 3)], ids=str)
+    def test_backward_without_a_gradient_is_an_error(self, shape, device):
+        x = torch.ones(shape, device=device, requires_grad=True)
 
         with pytest.raises(RuntimeError, match=r"created only for (real )?scalar outputs"):
             (5 * x).backward()
 
     @pytest.mark.parametrize("shape", [(), (1,), (1, 1)], ids=str)
-    def test_one_real_number_needs_no_gradient(self, shape, device):
+    def test_one_number_needs_no_gradient(self, shape, device):
         x = torch.full(shape, 2.0, device=device, requires_grad=True)
 
         (5 * x).backward()
@@ -119,12 +97,12 @@ class TestVectorOutput:
         assert x.grad.shape == shape
         assert x.grad.item() == 5
 
-    @pytest.mark.parametrize(("shape", "gradient"), REFUSED.values(), ids=REFUSED)
-    def test_gradient_of_another_shape_is_an_error(self, shape, gradient, device):
-        x = torch.ones(shape, device=device, requires_grad=True)
+    @pytest.mark.parametrize("gradient", REFUSED.values(), ids=REFUSED)
+    def test_gradient_of_another_shape_is_an_error(self, gradient, device):
+        x = torch.ones(2, device=device, requires_grad=True)
 
         with pytest.raises((RuntimeError, TypeError), match=r"Mismatch in shape|either Tensors or None"):
-            (5 * x).backward(gradient(device))
+            (5 * x).backward(gradient if isinstance(gradient, list) else gradient.to(device))
 
     @pytest.mark.parametrize("factors", [torch.tensor([2, -3]), torch.tensor([0.5, -3]).double()], ids=str)
     def test_gradient_of_another_type_is_cast(self, factors):
@@ -139,23 +117,21 @@ class TestVectorOutput:
 @statement("autograd.sum-backward-equivalent", notes="notebook autograd")
 @fault("a sum is a mean", torch.Tensor, "sum", lambda real: torch.Tensor.mean)
 @fault("backward takes ones for any gradient", torch.Tensor, "backward", given_another(lambda y, v: v / v))
-class TestSumBackward:
+@pytest.mark.parametrize(
+    ("v", "of_a", "of_b"),
+    [([1.0, 1.0], [36, 81], [-12, -8]), ([1.0, -2.0], [36, -162], [-12, 16])],
+    ids=["ones", "weights"],
+)
+def test_gradient_weights_the_sum(v, of_a, of_b, device):
     """Q.sum().backward() leaves what Q.backward() leaves with a gradient of ones; with a gradient v,
     Q.backward(v) leaves the gradients of the sum of v times Q.
     """
+    v = torch.tensor(v, device=device)
+    a, b, Q = make_example(device)
+    c, d, R = make_example(device)
 
-    @pytest.mark.parametrize(
-        ("v", "of_a", "of_b"),
-        [([1.0, 1.0], [36, 81], [-12, -8]), ([1.0, -2.0], [36, -162], [-12, 16])],
-        ids=["ones", "weights"],
-    )
-    def test_gradient_weights_the_sum(self, v, of_a, of_b, device):
-        v = torch.tensor(v, device=device)
-        a, b, Q = make_example(device)
-        c, d, R = make_example(device)
+    Q.backward(v)
+    (v * R).sum().backward()
 
-        Q.backward(v)
-        (v * R).sum().backward()
-
-        assert a.grad.tolist() == c.grad.tolist() == of_a
-        assert b.grad.tolist() == d.grad.tolist() == of_b
+    assert a.grad.tolist() == c.grad.tolist() == of_a
+    assert b.grad.tolist() == d.grad.tolist() == of_b

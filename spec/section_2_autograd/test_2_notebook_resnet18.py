@@ -30,6 +30,13 @@ def offline(monkeypatch):
     return weights, asked
 
 
+FORMS = {
+    # how resnet18 is asked for its weights, and the warnings that come
+    "pretrained": ({"pretrained": True}, ["deprecated since 0.13", "weights=ResNet18_Weights.IMAGENET1K_V1"]),
+    "weights": ({"weights": "IMAGENET1K_V1"}, []),
+}
+
+
 def only_the_head(real):
     """Return a load_state_dict() that fills `fc` and leaves the rest as it is."""
     return lambda net, weights, **options: real(
@@ -46,33 +53,21 @@ def only_the_head(real):
 )
 @fault("the deprecation is silent", warnings, "warn", lambda real: lambda *args, **options: None)
 @fault("only the head is loaded", nn.Module, "load_state_dict", only_the_head)
-class TestPretrained:
+@pytest.mark.parametrize(("options", "messages"), FORMS.values(), ids=FORMS)
+def test_both_forms_load_the_same_file_and_the_old_one_warns(offline, options, messages):
     """The argument pretrained=True still loads the weights of resnet18, but is deprecated; today's form is
     weights="IMAGENET1K_V1".
     """
+    weights, asked = offline
 
-    def test_pretrained_warns_and_means_the_first_weights(self, offline):
-        weights, asked = offline
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        net = resnet18(**options)
 
-        with (
-            pytest.warns(UserWarning, match="'pretrained' is deprecated since 0.13"),
-            pytest.warns(UserWarning, match=r"passing `weights=ResNet18_Weights.IMAGENET1K_V1`"),
-        ):
-            net = resnet18(pretrained=True)
-
-        assert asked == ["resnet18-f37072fd.pth"]
-        assert all(value.equal(weights[name]) for name, value in net.state_dict().items())
-
-    def test_weights_load_the_same_file_without_a_warning(self, offline):
-        weights, asked = offline
-
-        with warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always")
-            net = resnet18(weights="IMAGENET1K_V1")
-
-        assert not warned
-        assert asked == ["resnet18-f37072fd.pth"]
-        assert all(value.equal(weights[name]) for name, value in net.state_dict().items())
+    assert asked == ["resnet18-f37072fd.pth"]
+    assert all(value.equal(weights[name]) for name, value in net.state_dict().items())
+    assert len(warned) == len(messages)
+    assert all(message in str(warning.message) for message, warning in zip(messages, warned, strict=True))
 
 
 @statement("autograd.resnet18-shapes", notes="notebook autograd")
@@ -83,17 +78,20 @@ class TestPretrained:
     "__init__",
     lambda real: lambda layer, channels: real(layer, channels, track_running_stats=False),
 )
-class TestResnet18:
-    """The resnet18 of torchvision has 62 parameters with 11,689,512 values, and gives an image a thousand
-    scores.
+def test_image_of_64x64_gets_a_thousand_scores():
+    """The resnet18 of torchvision has 62 parameters with 11,689,512 values, each of which gets a gradient,
+    and gives an image a thousand scores.
     """
+    with torch.device("meta"):  # shapes without values, in a tenth of the time
+        net, image = resnet18(), torch.rand(1, 3, 64, 64)
 
-    def test_image_of_64x64_gets_a_thousand_scores(self):
-        with torch.device("meta"):  # shapes without values, in a tenth of the time
-            net, image = resnet18(), torch.rand(1, 3, 64, 64)
+    assert (net.fc.in_features, net.fc.out_features) == (512, 1000)
+    assert len([*net.parameters()]) == 62
+    assert sum(parameter.numel() for parameter in net.parameters()) == 11_689_512
+    assert len([*net.buffers()]) == 60
 
-        assert len([*net.parameters()]) == 62
-        assert sum(parameter.numel() for parameter in net.parameters()) == 11_689_512
-        assert len([*net.buffers()]) == 60
-        assert (net.fc.in_features, net.fc.out_features) == (512, 1000)
-        assert net(image).shape == (1, 1000)
+    scores = net(image)
+    scores.sum().backward()
+
+    assert scores.shape == (1, 1000)
+    assert [p.grad is not None and p.grad.shape == p.shape for p in net.parameters()] == [True] * 62

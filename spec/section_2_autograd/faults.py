@@ -1,23 +1,17 @@
-"""What freezing and no_grad are shown on: three linear layers with ReLU between them, and faults."""
+"""Faults that several files of this section plant, and the leaves that faults of backward() look for."""
 
 import torch
-from torch import nn
 
 
-def make_net(device, *frozen):
-    """Return three linear layers, 3 to 5 to 7 to 2, those of the given numbers (1, 2, 3) frozen."""
-    net = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 2)).to(device)
-    for number in frozen:
-        net[2 * number - 2].requires_grad_(False)
-    return net
-
-
-def make_batch(device):
-    """Return a batch of 11 rows for make_net()."""
-    return torch.randn(11, 3, device=device)
-
-
-# Faults
+def leaves_of(result):
+    """Return the leaves that backward() of a result fills."""
+    nodes, leaves = [result.grad_fn], []
+    while nodes:
+        node = nodes.pop()
+        nodes += [following for following, _ in node.next_functions if following]
+        if hasattr(node, "variable"):
+            leaves.append(node.variable)
+    return leaves
 
 
 def ignored(real):
@@ -34,11 +28,6 @@ def by_zeroing(real):
         return part
 
     return freeze
-
-
-def graph_or_nothing(real):
-    """Do nothing without a graph."""
-    return lambda loss: real(loss) if loss.requires_grad else None
 
 
 def tracked_anyway(real):
