@@ -1,6 +1,7 @@
 """1.2 of the notes: creating a tensor from data, by tensor(data)."""
 
 from array import array
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ TAKEN = {
     "an array of NumPy": (np.array(ROWS), ROWS),
     "single numbers of NumPy and PyTorch": ([np.int8(1), torch.tensor([2])], [1, 2]),
     "a bool": (True, True),
+    "a float": (2.5, 2.5),
     "a complex number": (1 + 2j, 1 + 2j),
     "a float of NumPy": (np.float16(2.5), 2.5),
     "an array without axes": (np.array(2.5), 2.5),
@@ -26,7 +28,9 @@ REFUSED = {
     "a dict": ({0: 1}, RuntimeError, "Could not infer dtype of dict"),
     "a generator": ((n for n in [1, 2]), RuntimeError, "Could not infer dtype of generator"),
     "None": (None, RuntimeError, "Could not infer dtype of NoneType"),
+    "a fraction": (Fraction(1, 2), RuntimeError, "Could not infer dtype of Fraction"),
     "text": ("12", TypeError, "invalid data type 'str'"),
+    "bytes": (b"12", TypeError, "invalid data type 'bytes'"),
     "an array of objects": (np.array([1, 2], dtype=object), TypeError, "can't convert"),
     "a reversed array": (np.arange(3)[::-1], ValueError, "stride in the given numpy array is negative"),
 }

@@ -17,10 +17,12 @@ LAYOUTS = {  # of an array (2, 3, 4)
 REFUSED = {
     "a list": ([1.0], TypeError, r"expected np\.ndarray"),
     "a tensor": (torch.ones(1), TypeError, r"expected np\.ndarray"),
+    "an element of an array": (np.ones(1)[0], TypeError, r"expected np\.ndarray"),
     "a matrix with reversed rows": (np.eye(3)[:, ::-1], ValueError, "stride .* is negative"),
     "foreign byte order": (np.ones(2).astype(np.dtype("f8").newbyteorder()), ValueError, "byte order"),
     "objects": (np.array([1, 2], "object"), TypeError, r"can't convert np\.ndarray of type"),
     "text": (np.array(["1", "2"]), TypeError, r"can't convert np\.ndarray of type"),
+    "dates": (np.array([1, 2], "datetime64[D]"), TypeError, r"can't convert np\.ndarray of type"),
 }
 CLASSIC = ["bool", "uint8", "int8", "int16", "int32", "int64"]
 CLASSIC += ["float16", "float32", "float64", "complex64", "complex128"]

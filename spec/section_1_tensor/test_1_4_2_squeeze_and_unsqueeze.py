@@ -14,6 +14,7 @@ SQUEEZED = {  # a shape, the axes that squeeze() is given, and the shape that it
     "none of size 0": ((0, 1, 2), (), (0, 2)),
     "the batch axis of a single image": ((1, 3, 32, 32), (), (3, 32, 32)),
     "one axis alone": ((3, 1), (1,), (3,)),
+    "one axis from the end": ((2, 1, 3, 1), (-1,), (2, 1, 3)),
     "no axis of another size": ((2, 1, 3), (0,), (2, 1, 3)),
     "two axes": pytest.param((2, 1, 1, 3, 1), ((1, 2),), (2, 3, 1), marks=since("2.0")),
 }
