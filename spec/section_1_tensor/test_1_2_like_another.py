@@ -54,6 +54,7 @@ class TestLikeFunctions:
         assert ones.unique().tolist() == [1]
         assert numbers.cpu().min() >= 0
         assert numbers.cpu().max() < 1
+        assert len(numbers.unique()) > 990  # two may be equal by chance
         assert x.unique().tolist() == [7]
 
     @pytest.mark.parametrize("name", LIKE)
