@@ -49,6 +49,7 @@ class TestNumpySharesMemory:
 
         tensor.add_(1)
         array[3] = 7
+        assert array.dtype == np.float32
         assert str(array) == "[2. 2. 2. 7. 2.]"
         assert str(tensor) == "tensor([2., 2., 2., 7., 2.])"
         tensor = tensor + 10  # a new tensor under the old name
