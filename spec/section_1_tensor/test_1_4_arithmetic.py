@@ -63,6 +63,7 @@ class TestAddAndPlus:
         row = torch.tensor([1, 2, 3, 4], device=device)
 
         assert (column + row).tolist() == [[11, 12, 13, 14], [21, 22, 23, 24], [31, 32, 33, 34]]
+        assert (column[:1] + row[:1]).tolist() == [[11]]
         with pytest.raises(RuntimeError, match="must match the size of tensor b"):
             torch.zeros(3, 2, device=device) + torch.zeros(3, device=device)
 

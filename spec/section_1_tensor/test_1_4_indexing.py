@@ -24,6 +24,7 @@ COPIES = {
     "a list of positions": lambda x: x[[2, 0, -1, 2]],
     "two lists in pairs": lambda x: x[[2, 0], [1, 0]],
     "a tensor of positions": lambda x: x[x[0, 0, [2, 0]] // 6],
+    "two tensors of positions": lambda x: x[x[0, 0, [2, 0]] // 6, x[0, 0, [1, 0]] // 6],
 }
 
 
@@ -83,7 +84,11 @@ class TestNumpyLikeIndexing:
             x[::-1]
         assert x.flip(0).tolist() == x.cpu().numpy()[::-1].tolist() == [[4, 5], [2, 3], [0, 1]]
 
-    @pytest.mark.parametrize("index", [3, 1.0, (0, 0, 0)], ids=["past the end", "a float", "one too many"])
+    @pytest.mark.parametrize(
+        "index",
+        [3, -4, 1.0, (0, 0, 0)],
+        ids=["past the end", "before the start", "a float", "one too many"],
+    )
     def test_index_that_numpy_refuses_is_refused(self, index):
         x = torch.tensor([[0, 1], [2, 3], [4, 5]])
 
