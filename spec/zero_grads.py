@@ -1,28 +1,18 @@
 """What the checks on net.zero_grad() and optimizer.zero_grad() share: a net, and faults in either method."""
 
 import gc
+from collections import OrderedDict
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 
-class TwoLayers(nn.Module):
-    """A net of two layers with the weights first.weight, first.bias, second.weight and second.bias."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
-
-    def forward(self, x):
-        """Return rows (N, 3) for rows (N, 3)."""
-        return self.second(torch.tanh(self.first(x)))
-
-
 def make_net(device):
-    """Return a net of two layers in float64, the same one at each call."""
+    """Return a net of the layers `first` and `second` in float64, the same one at each call."""
     torch.manual_seed(0)
-    return TwoLayers().double().to(device)
+    layers = OrderedDict(first=nn.Linear(3, 3), between=nn.Tanh(), second=nn.Linear(3, 3))
+    return nn.Sequential(layers).double().to(device)
 
 
 def make_weights(*values, device):
@@ -30,17 +20,11 @@ def make_weights(*values, device):
     return nn.ParameterList(torch.tensor(value, dtype=torch.float64, device=device) for value in values)
 
 
-def loss_of(net):
-    """Return the loss of a net on four rows, the same ones at each call."""
+def backward(net):
+    """Add to the gradients of a net those of its loss on four rows, the same ones at each call."""
     weight = next(net.parameters())
     rows = torch.linspace(-1, 2, 12, dtype=weight.dtype, device=weight.device).view(4, 3)
-    return net(rows).square().sum()
-
-
-def backward(*nets):
-    """Add to the gradients of the nets those of their losses, the same ones at each call."""
-    for net in nets:
-        loss_of(net).backward()
+    net(rows).square().sum().backward()
 
 
 def both_ways(net, optimizer):
@@ -61,11 +45,6 @@ def gradients(net):
     ]
 
 
-def times(factors, gradients):
-    """Return the gradients multiplied by each factor."""
-    return [[factor * gradient for gradient in gradients] for factor in factors]
-
-
 # Faults: what may stand in place of Module.zero_grad or Optimizer.zero_grad
 
 
@@ -76,37 +55,34 @@ def held(owner):
     return [weight for group in owner.param_groups for weight in group["params"]]
 
 
-def every_weight():
-    """Return the parameters of all nets and optimizers that there are, each of them once."""
+def every_weight(owner):
+    """Return the parameters of all nets and optimizers that there are, whatever the owner."""
     owners = [thing for thing in gc.get_objects() if issubclass(type(thing), (nn.Module, Optimizer))]
-    return {id(weight): weight for owner in owners for weight in held(owner)}.values()
+    return [weight for owner in owners for weight in held(owner)]
 
 
-def clears_nothing(real):
-    """Return a zero_grad() that does nothing."""
-    return lambda owner, set_to_none=True: None
-
-
-def sparing(spared):
-    """Return a replacement for zero_grad() that leaves the gradients where spared(index, weight) is true."""
+def clearing(chosen):
+    """Return a replacement for zero_grad() that clears the gradients of `chosen(owner)` alone."""
 
     def replace(real):
         def zero_grad(owner, set_to_none=True):
-            weights = [weight for index, weight in enumerate(held(owner)) if spared(index, weight)]
-            kept = [weight.grad if weight.grad is None else weight.grad.clone() for weight in weights]
-            real(owner, set_to_none)
-            for weight, gradient in zip(weights, kept, strict=True):
-                weight.grad = gradient
+            for weight in chosen(owner):
+                weight.grad = None
 
         return zero_grad
 
     return replace
 
 
-spares_frozen = sparing(lambda index, weight: not weight.requires_grad)
-spares_the_first = sparing(lambda index, weight: index == 0)
-spares_the_second = sparing(lambda index, weight: index == 1)
-spares_biases = sparing(lambda index, weight: weight.dim() == 1)
+clears_nothing = clearing(lambda owner: [])
+clears_everything = clearing(every_weight)
+clears_the_first_group = clearing(lambda optimizer: optimizer.param_groups[0]["params"])
+clears_direct_layers = clearing(lambda net: [w for layer in net for w in layer.parameters(recurse=False)])
+clears_in_training = clearing(lambda net: held(net) if net.training else [])
+spares_frozen = clearing(lambda owner: [weight for weight in held(owner) if weight.requires_grad])
+spares_the_first = clearing(lambda owner: held(owner)[1:])
+spares_the_second = clearing(lambda owner: held(owner)[:1] + held(owner)[2:])
+spares_biases = clearing(lambda owner: [weight for weight in held(owner) if weight.dim() != 1])
 
 
 def writes_zeros(real):
@@ -130,45 +106,5 @@ def makes_zeros(real):
     def zero_grad(owner, set_to_none=True):
         for weight in held(owner):
             weight.grad = torch.zeros_like(weight)
-
-    return zero_grad
-
-
-def clears_one_group(index):
-    """Return a replacement for Optimizer.zero_grad that clears one group of parameters alone."""
-
-    def replace(real):
-        def zero_grad(optimizer, set_to_none=True):
-            for weight in optimizer.param_groups[index]["params"]:
-                weight.grad = None
-
-        return zero_grad
-
-    return replace
-
-
-def shallow(real):
-    """Return a Module.zero_grad that does not go deeper than the layers of a net."""
-
-    def zero_grad(net, set_to_none=True):
-        for layer in (net, *net.children()):
-            for weight in layer.parameters(recurse=False):
-                weight.grad = None
-
-    return zero_grad
-
-
-def in_training_alone(real):
-    """Return a Module.zero_grad that does nothing for a net in evaluation mode."""
-    return lambda net, set_to_none=True: real(net, set_to_none) if net.training else None
-
-
-def clears_everything(real):
-    """Return a zero_grad() that clears every parameter there is, whoever holds it."""
-
-    def zero_grad(owner, set_to_none=True):
-        real(owner, set_to_none)
-        for weight in every_weight():
-            weight.grad = None
 
     return zero_grad

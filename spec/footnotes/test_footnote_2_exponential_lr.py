@@ -134,15 +134,6 @@ class TestExponentialLr:
 
         assert seen == [([8, 1], [8, 1]), ([4, 0.5], [4, 0.5]), ([2, 0.25], [2, 0.25])]
 
-    def test_rate_set_by_hand_is_what_decays(self):
-        optimizer, scheduler = make_scheduled(1.0, gamma=0.5)
-
-        optimizer.param_groups[0]["lr"] = 8.0
-
-        assert scheduler.get_last_lr() == [1]
-        assert rates_of_epochs(optimizer, scheduler, epochs=2) == [[8], [4]]
-        assert scheduler.get_last_lr() == [2]
-
     def test_wrong_order_warns_once_and_shifts_every_epoch(self):
         optimizer, scheduler = make_scheduled(1.0, gamma=0.5)
         rates, warned = [], []

@@ -8,8 +8,6 @@ from spec.harness import QUALIFIED, fault, statement
 
 REFUSED = {  # what lists allow
     "rows of two lengths": (lambda: torch.tensor([[1], [2, 3]]), ValueError, "expected sequence of length 1"),
-    "text": (lambda: torch.tensor([["3"]]), ValueError, "too many dimensions 'str'"),
-    "None": (lambda: torch.tensor([[1, None]]), RuntimeError, "Could not infer dtype of NoneType"),
     "the length of a single number": (lambda: len(torch.tensor(7)), TypeError, "0-d tensor"),
     "a loop over a single number": (lambda: iter(torch.tensor(7)), TypeError, "0-d tensor"),
 }
@@ -25,11 +23,9 @@ REFUSED = {  # what lists allow
 @fault("a loop runs over the last axis", Tensor, "__iter__", lambda real: lambda x: iter(x.unbind(-1)))
 @fault("len counts all elements", Tensor, "__len__", lambda real: lambda x: x.numel())
 @fault("tensor cuts long rows", torch, "tensor", lambda real: lambda rows: real([row[:1] for row in rows]))
-@fault("None is 0", torch, "tensor", lambda real: lambda x: real([[n or 0 for n in row] for row in x]))
 @fault("an assignment rounds", Tensor, "__setitem__", lambda real: lambda x, i, n: real(x, i, round(n)))
 @fault("+ joins", Tensor, "__add__", lambda real: lambda x, y: torch.cat([x, y]))
 @fault("what has elements is true", Tensor, "__bool__", lambda real: lambda x: x.numel() > 0)
-@fault("what is negative is false", Tensor, "__bool__", lambda real: lambda x: real(x) and int(x) > 0)
 class TestIsMultidimensionalArray:
     """In use, a tensor is much like a NumPy array: it has axes, a length, rows and values. Unlike a list, it
     is rectangular and of one dtype, its operators compute element by element, and only a single element

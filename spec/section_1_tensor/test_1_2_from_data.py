@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from spec.counters import allocated_bytes
 from spec.harness import QUALIFIED, fault, statement
 
 ROWS = [[1, 2], [3, 4]]
@@ -17,8 +16,6 @@ TAKEN = {
     "a range": (range(1, 3), [1, 2]),
     "an array of the standard library": (array("i", [1, 2]), [1, 2]),
     "an array of NumPy": (np.array(ROWS), ROWS),
-    "a transposed array": (np.array([[1, 3], [2, 4]]).T, ROWS),
-    "a copy of a reversed array": (np.arange(3)[::-1].copy(), [2, 1, 0]),
     "single numbers of NumPy and PyTorch": ([np.int8(1), torch.tensor([2])], [1, 2]),
     "a bool": (True, True),
     "a float": (2.5, 2.5),
@@ -30,8 +27,8 @@ REFUSED = {
     "a set": ({1, 2}, RuntimeError, "Could not infer dtype of set"),
     "a dict": ({0: 1}, RuntimeError, "Could not infer dtype of dict"),
     "a generator": ((n for n in [1, 2]), RuntimeError, "Could not infer dtype of generator"),
-    "a fraction": (Fraction(1, 2), RuntimeError, "Could not infer dtype of Fraction"),
     "None": (None, RuntimeError, "Could not infer dtype of NoneType"),
+    "a fraction": (Fraction(1, 2), RuntimeError, "Could not infer dtype of Fraction"),
     "text": ("12", TypeError, "invalid data type 'str'"),
     "bytes": (b"12", TypeError, "invalid data type 'bytes'"),
     "an array of objects": (np.array([1, 2], dtype=object), TypeError, "can't convert"),
@@ -45,11 +42,8 @@ DTYPES = {
     "complex numbers": ([1j, 2j], torch.complex64),
     "bools and ints": ([True, 2], torch.int64),
     "ints and floats": ([1, 2.5], torch.float32),
-    "complex numbers and floats": ([2j, 1.5], torch.complex64),
     "an array of float64": (np.ones(2), torch.float64),
-    "an array of uint8": (np.ones(2, "uint8"), torch.uint8),
     "a number of float64": (np.float64(1), torch.float64),
-    "a list of numbers of float64": ([np.float64(1), np.float64(2)], torch.float64),
 }
 
 
@@ -69,7 +63,6 @@ def taking(kind, convert):
 @fault("a single number gets an axis", torch, "tensor", taking((bool, int, float), lambda data: [data]))
 @fault("a set is sorted", torch, "tensor", taking(set, sorted))
 @fault("text is a number", torch, "tensor", taking(str, float))
-@fault("an array is copied first", torch, "tensor", taking(np.ndarray, np.copy))
 @fault("a list of arrays is one array first", torch, "tensor", taking(list, np.array))
 class TestTensorAcceptsSequencesAndArrays:
     """`tensor()` takes numbers, nested sequences of numbers, and arrays. It refuses sets, dicts, generators,
@@ -116,14 +109,12 @@ class TestTensorInfersDtype:
 
 @statement("tensor.tensor-copies", notes="1.2; 1.5")
 @fault("tensor is as_tensor", torch, "tensor", lambda real: torch.as_tensor)
-@fault("tensor makes float32", torch, "tensor", lambda real: lambda data: real(data, dtype=torch.float32))
 @fault("tensor is detach", torch, "tensor", lambda real: lambda x: real(x) is None or x.detach())
 @fault("as_tensor is tensor", torch, "as_tensor", lambda real: torch.tensor)
 @fault("as_tensor makes a view of a tensor", torch, "as_tensor", lambda real: lambda x: x.view(x.shape))
-@fault("from_numpy is tensor", torch, "from_numpy", lambda real: torch.tensor)
 class TestTensorCopies:
-    """`tensor()` copies an array: a change to one does not show in the other. `as_tensor()` and
-    `from_numpy()` share the memory of the array instead, and take none of their own.
+    """`tensor()` copies an array: a change to one does not show in the other. `as_tensor()`
+    shares the memory of the array instead, unless it has to convert it.
     """
 
     def test_tensor_shares_no_memory_with_its_array(self):
@@ -158,10 +149,3 @@ class TestTensorCopies:
         x = torch.ones(3, device=device)
 
         assert torch.as_tensor(x) is x
-
-    def test_tensor_takes_the_memory_of_the_array_again_and_from_numpy_none(self):
-        numbers = np.ones(1000)
-
-        assert allocated_bytes(lambda: torch.tensor(numbers)) == 8000
-        assert allocated_bytes(lambda: torch.from_numpy(numbers)) == 0
-        assert torch.from_numpy(numbers).data_ptr() == numbers.ctypes.data  # NumPy's copies are not counted

@@ -20,7 +20,6 @@ REFUSED = {
     "an element of an array": (np.ones(1)[0], TypeError, r"expected np\.ndarray"),
     "a matrix with reversed rows": (np.eye(3)[:, ::-1], ValueError, "stride .* is negative"),
     "foreign byte order": (np.ones(2).astype(np.dtype("f8").newbyteorder()), ValueError, "byte order"),
-    "a field of packed records": (np.zeros(3, "i1,i4")["f1"], ValueError, "strides not a multiple"),
     "objects": (np.array([1, 2], "object"), TypeError, r"can't convert np\.ndarray of type"),
     "text": (np.array(["1", "2"]), TypeError, r"can't convert np\.ndarray of type"),
     "dates": (np.array([1, 2], "datetime64[D]"), TypeError, r"can't convert np\.ndarray of type"),
@@ -45,7 +44,6 @@ def given(convert):
 @fault("the array is transposed", torch, "from_numpy", given(np.transpose))
 @fault("anything is taken for an array", torch, "from_numpy", given(np.asarray))
 @fault("the array is copied", torch, "from_numpy", given(np.copy))
-@fault("the array becomes float64", torch, "from_numpy", given(lambda array: array.astype("float64")))
 class TestFromNumpy:
     """`from_numpy` lays a CPU tensor over an array, with its shape, strides and values. It takes arrays only,
     of numbers, in memory that a tensor can describe; and it takes read-only arrays, whose values the tensor
@@ -87,7 +85,6 @@ class TestFromNumpy:
 )
 @fault("integers become int64", torch, "from_numpy", lambda real: lambda array: real(array).long())
 @fault("integers become int32", torch, "from_numpy", lambda real: lambda array: real(array).int())
-@fault("wide integers get a sign", torch, "from_numpy", given(lambda array: array.astype("int64")))
 class TestFromNumpyDtype:
     """The tensor has the dtype of its array. NumPy makes int64 of Python integers, so no dtype is printed;
     int32 is printed where NumPy 1 makes it, on Windows.
@@ -106,7 +103,6 @@ class TestFromNumpyDtype:
 
 @statement("tensor.from-numpy-shares-memory", notes="1.5; 1.2; notebook tensor")
 @fault("the array is copied", torch, "from_numpy", given(np.copy))
-@fault("the array becomes float32", torch, "from_numpy", given(lambda array: array.astype("float32")))
 @fault("requires_grad_ copies", Tensor, "requires_grad_", lambda real: lambda x: real(x.clone()))
 class TestFromNumpySharesMemory:
     """An array and the tensor that `from_numpy` made of it are one memory: an in-place change to either shows

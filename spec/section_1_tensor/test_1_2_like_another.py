@@ -27,7 +27,6 @@ def keeping_gradient(real):
     lambda real: lambda x: torch.zeros(x.shape).to(x.dtype),
 )
 @fault("ones_like takes requires_grad", torch, "ones_like", keeping_gradient)
-@fault("ones_like copies", torch, "ones_like", lambda real: lambda x: x.clone())
 @fault("rand_like begins at -1", torch, "rand_like", lambda real: lambda x: 2 * real(x) - 1)
 @fault("ones_like forgets the strides", torch, "ones_like", lambda real: lambda x: real(x.contiguous()))
 @fault("ones_like ignores its options", torch, "ones_like", lambda real: lambda x, **options: real(x))
@@ -73,10 +72,9 @@ class TestLikeFunctions:
 
         assert (made.dtype, made.device.type, made.shape) == (torch.float64, "meta", (2, 3))
 
-    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
-    def test_rand_like_of_integers_is_refused(self, dtype):
+    def test_rand_like_of_integers_is_refused(self):
         with pytest.raises(RuntimeError, match="not implemented for"):
-            torch.rand_like(torch.tensor([1, 2], dtype=dtype))
+            torch.rand_like(torch.tensor([1, 2]))
 
 
 @statement(

@@ -34,7 +34,6 @@ NO_SHAPES = {  # a number of elements, a shape, and why they cannot have it
 )
 @fault("view copies", Tensor, "view", lambda real: lambda x, *to: real(x.clone(), *to))
 @fault("view copies where it has to", Tensor, "view", lambda real: lambda x, *to: x.reshape(*to))
-@fault("view makes it contiguous", Tensor, "view", lambda real: lambda x, *to: real(x, *to).contiguous())
 @fault("reshape always copies", Tensor, "reshape", lambda real: lambda x, *to: real(x.clone(), *to))
 @fault("reshape overlooks strides", Tensor, "reshape", lambda real: lambda x, *to: real(as_it_lies(x), *to))
 @fault("reshape truncates", Tensor, "reshape", lambda real: lambda x, *to: real(x.flatten()[: prod(to)], *to))

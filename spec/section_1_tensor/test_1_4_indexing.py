@@ -13,7 +13,6 @@ VIEWS = {
     "a position from the end": lambda x: x[-1],
     "a slice": lambda x: x[1:],
     "a slice past the end": lambda x: x[5:9],
-    "a slice from before the start": lambda x: x[-99:1],
     "every second": lambda x: x[::2],
     "a column": lambda x: x[:, 1],
     "positions around ...": lambda x: x[0, ..., -1],
@@ -24,16 +23,8 @@ COPIES = {
     "a list of booleans": lambda x: x[[False, True, True]],
     "a list of positions": lambda x: x[[2, 0, -1, 2]],
     "two lists in pairs": lambda x: x[[2, 0], [1, 0]],
-    "two lists around a slice": lambda x: x[[2, 0], :, [3, 1]],
     "a tensor of positions": lambda x: x[x[0, 0, [2, 0]] // 6],
     "two tensors of positions": lambda x: x[x[0, 0, [2, 0]] // 6, x[0, 0, [1, 0]] // 6],
-}
-NO_INDICES = {
-    "a position past the end": 3,
-    "a position before the start": -4,
-    "a float": 1.0,
-    "an index too many": (0, 0, 0),
-    "a mask too short": [True, False],
 }
 
 
@@ -93,14 +84,17 @@ class TestNumpyLikeIndexing:
             x[::-1]
         assert x.flip(0).tolist() == x.cpu().numpy()[::-1].tolist() == [[4, 5], [2, 3], [0, 1]]
 
-    @pytest.mark.parametrize("index", NO_INDICES.values(), ids=NO_INDICES)
+    @pytest.mark.parametrize(
+        "index",
+        [3, -4, 1.0, (0, 0, 0)],
+        ids=["past the end", "before the start", "a float", "one too many"],
+    )
     def test_index_that_numpy_refuses_is_refused(self, index):
         x = torch.tensor([[0, 1], [2, 3], [4, 5]])
 
-        with pytest.raises(IndexError):
-            x[index]
-        with pytest.raises(IndexError):
-            x.numpy()[index]
+        for indexed in (x, x.numpy()):
+            with pytest.raises(IndexError):
+                indexed[index]
 
 
 @statement("tensor.slice-is-view", notes="notebook tensor")

@@ -17,20 +17,12 @@ VIEWS = {  # of arange(6).reshape(2, 3)
     "an expanded column": lambda x: x[:, 2:].expand(2, 4),
     "a scalar": lambda x: x[1, 2],
 }
-DTYPES = ["float32", "float64", "float16", "complex64", "complex128"]
-DTYPES += ["int64", "int32", "int16", "int8", "uint8", "bool"]
 REFUSED = {
     "requires grad": (lambda: torch.ones(2, requires_grad=True), RuntimeError, "Tensor that requires grad"),
     "on meta": (lambda: torch.ones(2, device="meta"), TypeError, "can't convert meta .* Use Tensor.cpu()"),
     "sparse": (lambda: torch.tensor([0.0, 3.0]).to_sparse(), TypeError, "can't convert Sparse layout tensor"),
     "bfloat16": (lambda: torch.tensor([0.5], dtype=torch.bfloat16), TypeError, "BFloat16"),
     "conjugate": (lambda: torch.tensor([1 + 2j]).conj(), RuntimeError, "conjugate bit set"),
-}
-CONVERTED = {
-    "requires grad": (lambda x: x.detach(), "array([1., 1.], dtype=float32)"),
-    "sparse": (lambda x: x.to_dense(), "array([0., 3.], dtype=float32)"),
-    "bfloat16": (lambda x: x.float(), "array([0.5], dtype=float32)"),
-    "conjugate": (lambda x: x.resolve_conj(), "array([1.-2.j], dtype=complex64)"),
 }
 
 
@@ -57,9 +49,11 @@ class TestNumpySharesMemory:
 
         tensor.add_(1)
         array[3] = 7
-
+        assert array.dtype == np.float32
         assert str(array) == "[2. 2. 2. 7. 2.]"
         assert str(tensor) == "tensor([2., 2., 2., 7., 2.])"
+        tensor = tensor + 10  # a new tensor under the old name
+        assert str(array) == "[2. 2. 2. 7. 2.]"
 
     @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
     def test_array_of_a_view_has_its_shape_strides_and_start(self, view):
@@ -69,22 +63,9 @@ class TestNumpySharesMemory:
 
         assert type(array) is np.ndarray
         assert array.tolist() == tensor.tolist()
+        assert array.dtype == np.int64
         assert array.strides == tuple(8 * step for step in tensor.stride())
         assert address(array) == tensor.data_ptr()
-
-    @pytest.mark.parametrize("name", DTYPES)
-    def test_array_has_the_dtype_of_the_tensor(self, name):
-        assert torch.ones(2, dtype=getattr(torch, name)).numpy().dtype == name
-
-    def test_new_tensor_under_the_old_name_changes_no_array(self):
-        tensor = torch.ones(2)
-        array = tensor.numpy()
-
-        tensor += 1
-        tensor = tensor + 10
-
-        assert tensor.tolist() == [12, 12]
-        assert array.tolist() == [2, 2]
 
     def test_asarray_shares_and_array_copies(self):
         tensor = torch.ones(2)
@@ -108,7 +89,6 @@ class TestNumpySharesMemory:
 @fault("numpy detaches", Tensor, "numpy", lambda real: lambda x: real(x.detach()))
 @fault("numpy makes float32", Tensor, "numpy", lambda real: lambda x: real(x.float()))
 @fault("detach copies", Tensor, "detach", lambda real: lambda x: real(x).clone())
-@fault("float makes float64", Tensor, "float", lambda real: lambda x: x.to(torch.float64))
 @fault("force copies", Tensor, "numpy", lambda real: lambda x, **options: real(x.clone(), **options))
 @fault("numpy loses the values", Tensor, "numpy", lambda real: lambda x, **options: real(x, **options) * 0)
 class TestNumpyPreconditions:
@@ -122,12 +102,6 @@ class TestNumpyPreconditions:
 
         with pytest.raises(error, match=why):
             tensor.numpy()
-
-    @pytest.mark.parametrize("kind", CONVERTED)
-    def test_conversion_makes_them_tensors_that_are_taken(self, kind):
-        make, (convert, expected) = REFUSED[kind][0], CONVERTED[kind]
-
-        assert repr(convert(make()).numpy()) == expected
 
     def test_memory_is_shared_after_detach_and_within_no_grad(self):
         weight = torch.ones(2, requires_grad=True)

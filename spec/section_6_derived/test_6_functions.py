@@ -3,7 +3,6 @@
 All is float64, on an accelerator too, so that nothing but the rules of calculus decides.
 """
 
-import pytest
 import torch
 from torch.autograd import Function
 
@@ -85,18 +84,6 @@ def without_total(real):
 @fault("the fused backward forgets a term", Fused, "backward", without_total)
 @fault("gradgradcheck is gradcheck", torch.autograd, "gradgradcheck", lambda real: torch.autograd.gradcheck)
 @fault("the recomputing operator hides a + b, too", Recomputed, "apply", lambda real: Fused.apply)
-@fault(
-    "the output is not declared",
-    Declared,
-    "apply",
-    lambda real: lambda a, b: (Fused.apply(a, b), a + b),
-)
-@fault(
-    "the gradient of the declared output is lost",
-    Declared,
-    "backward",
-    lambda real: staticmethod(lambda ctx, gradient, of_total: real(ctx, gradient, 0 * of_total)),
-)
 class TestHiddenIntermediateBreaksSecondOrder:
     """An operator whose backward uses a result that autograd never saw is right at first order, and silently
     wrong at second order: it lacks the paths through the hidden result. gradgradcheck finds it. The cure is
@@ -171,10 +158,3 @@ class TestMutationIsTracked:
 
         assert torch.autograd.grad(view.sum(), [a], retain_graph=True)[0].tolist() == [0, 35]
         assert torch.autograd.grad(x.sum(), [a])[0].tolist() == [5, 35]
-
-    def test_backward_refuses_a_kept_value_that_was_changed(self, device):
-        x = leaf([1.0, 2.0], device).exp()
-        x *= 5
-
-        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-            x.sum().backward()
