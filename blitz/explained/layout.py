@@ -64,42 +64,15 @@ def row_major(shape: Sequence[int]) -> Layout:
     return Layout(tuple(shape), tuple(inner))
 
 
-def channels_last(shape: Sequence[int]) -> Layout:
-    """Return the channels_last layout of images (N, C, H, W): row-major in the order (N, H, W, C).
-
-    An axis of size 0 counts as 0 here, unlike in `row_major`: what lies outside of it gets the stride 0.
-
-    >>> channels_last((2, 3, 4, 5))
-    Layout(shape=(2, 3, 4, 5), strides=(60, 1, 15, 3), offset=0)
-    """
-    _, C, H, W = shape
-    return Layout(tuple(shape), (C * W * H, 1, C * W, C))
-
-
 def is_contiguous(layout: Layout) -> bool:
     """Tell whether the elements lie row-major and without gaps, or there are none.
 
     >>> is_contiguous(Layout((2, 1, 3), (3, 99, 1))), is_contiguous(Layout((2, 3), (1, 2)))
     (True, False)
     """
-    return prod(layout.shape) == 0 or _steps_like(layout, row_major(layout.shape))
-
-
-def is_channels_last(layout: Layout) -> bool:
-    """Tell whether the images lie in channels_last order; False if there are not four axes.
-
-    A layout can be this and contiguous, too: with one channel, or with one pixel, the two are the same.
-
-    >>> is_channels_last(Layout((2, 3, 4, 5), (60, 1, 15, 3))), is_channels_last(row_major((2, 3, 4, 5)))
-    (True, False)
-    """
-    return len(layout.shape) == 4 and _steps_like(layout, channels_last(layout.shape))
-
-
-def _steps_like(layout: Layout, wanted: Layout) -> bool:
-    """Tell whether the strides agree on every axis that is stepped along, which one of size 1 is not."""
-    pairs = zip(_axes(layout), wanted.strides, strict=True)
-    return all(size == 1 or stride == expected for (size, stride), expected in pairs)
+    steps = zip(_axes(layout), row_major(layout.shape).strides, strict=True)
+    # an axis of size 1 is not stepped along
+    return prod(layout.shape) == 0 or all(size == 1 or stride == own for (size, stride), own in steps)
 
 
 # A new shape

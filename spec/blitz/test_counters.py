@@ -11,12 +11,10 @@ from spec.counters import (
     flops,
     graph_nodes,
     operators,
-    peak_bytes,
-    saved_bytes,
 )
 
 FLOAT = 4  # bytes
-COUNTERS = [operators, flops, copied_bytes, saved_bytes, allocated_bytes, peak_bytes]
+COUNTERS = [operators, flops, copied_bytes, allocated_bytes]
 
 
 def needed(*shape):
@@ -76,17 +74,6 @@ def test_copies_count_by_what_they_write():
     assert copied_bytes(lambda: (x + x, x.mT, x.float(), x.contiguous())) == 0
 
 
-def test_what_autograd_keeps_counts_once():
-    """The gradient of a needs b, and that of b needs a; a view of b is b."""
-    a, b = needed(2, 3), torch.ones(3, 5)
-
-    assert saved_bytes(lambda: a @ b) == 15 * FLOAT
-    assert saved_bytes(lambda: (a @ b, a @ b, a @ b[:, 1:])) == 15 * FLOAT
-    assert saved_bytes(lambda: (a @ b, a @ b.clone())) == 30 * FLOAT
-    assert saved_bytes(lambda: a.detach() @ b) == 0
-    assert saved_bytes(lambda: a @ b.requires_grad_()) == (15 + 6) * FLOAT
-
-
 def test_each_result_is_allocated_also_if_it_is_thrown_away():
     """Copies, too; what shares memory takes none. median() has another operator copy its 60 values."""
     x, array = torch.ones(60), np.ones(60, dtype=np.float32)
@@ -96,35 +83,6 @@ def test_each_result_is_allocated_also_if_it_is_thrown_away():
     assert allocated_bytes(lambda: torch.tensor(array)) == 60 * FLOAT
     assert allocated_bytes(lambda: x + 1) == 60 * FLOAT + 8
     assert allocated_bytes(x.median) == (60 + 1) * FLOAT
-
-
-class TestPeakBytes:
-    """peak_bytes(run)."""
-
-    def test_results_count_as_long_as_they_exist(self, device):
-        """In a chain two exist at once, the one read and the one written; kept ones add up."""
-        x = torch.ones(60, device=device)
-        kept = []
-
-        assert peak_bytes(lambda: x + 1 + 1 + 1 + 1) == 120 * FLOAT
-        assert peak_bytes(lambda: kept.extend([x + 1, x + 1, x + 1])) == 180 * FLOAT
-        assert peak_bytes(lambda: (x + 1).sum() + 1) == 61 * FLOAT
-
-    def test_what_autograd_keeps_exists(self, device):
-        """A result that the backward pass needs stays, though no name in Python is left for it."""
-        x = torch.ones(60, device=device, requires_grad=True)
-
-        assert peak_bytes(lambda: x.exp().exp().exp().exp()) == 4 * 60 * FLOAT
-        assert peak_bytes(lambda: x.detach().exp().exp().exp().exp()) == 2 * 60 * FLOAT
-
-    def test_views_changes_in_place_and_what_was_there_take_nothing(self):
-        """Nor does what an operator needs for itself, as median() does; each of several results counts."""
-        x, y = torch.ones(60), torch.ones(60)
-
-        assert peak_bytes(lambda: x.view(6, 10).mT[2:].add_(1)) == 0
-        assert peak_bytes(lambda: torch.add(x, x, out=y)) == 0
-        assert peak_bytes(x.median) == FLOAT
-        assert peak_bytes(lambda: x.view(6, 10).max(dim=1)) == 6 * FLOAT + 6 * 8
 
 
 def test_nodes_of_a_graph_are_counted_by_name():
