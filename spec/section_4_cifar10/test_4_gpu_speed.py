@@ -11,10 +11,13 @@ from torch.optim import SGD
 from blitz.training.nets import CifarNet
 from spec.harness import QUALIFIED, fault, statement
 from spec.harness.accelerator.devices import accelerator
+from spec.harness.statements.contract import not_checked
 
 # A step of this net launches some dozens of kernels, which costs about what the arithmetic costs a CPU core:
 # a ratio of a few is expected (not measured yet). An accelerator that is kept busy gains a hundredfold.
 NO_MASSIVE_SPEEDUP = 10
+
+BUSY = 10**9  # cycles of a GPU's clock, which is below 3 GHz: a third of a second or more
 
 
 def waiting(place, seconds):
@@ -29,6 +32,17 @@ def waiting(place, seconds):
         return forward
 
     return replace
+
+
+def waited_for(real):
+    """Let an operation wait for the GPU."""
+
+    def add(tensor, other):
+        result = real(tensor, other)
+        torch.cuda.synchronize()
+        return result
+
+    return add
 
 
 def speedup(batch):
@@ -70,9 +84,10 @@ def make_step(place, batch):
 )
 @fault("the CPU is slow", CifarNet, "forward", waiting("cpu", lambda batch: 0.2))
 @fault("large batches are slow", CifarNet, "forward", waiting("accelerator", lambda n: (n / 1024) ** 2))
+@fault("an operation is waited for", torch.Tensor, "add", waited_for)
 class TestSmallNetNoSpeedup:
     """An accelerator trains on batches of four less than ten times as fast as one CPU core; the larger the
-    batch, the more it gains.
+    batch, the more it gains. A clock has to wait for CUDA, where an operation returns before it is done.
     """
 
     def test_batch_of_four_is_less_than_ten_times_faster(self, measured):
@@ -85,3 +100,18 @@ class TestSmallNetNoSpeedup:
 
         measured["cpu_over_accelerator"] = speedups
         assert list(speedups.values()) == sorted(speedups.values())
+
+    def test_operation_on_cuda_returns_before_it_is_done_and_item_waits(self):
+        if accelerator().type != "cuda":
+            not_checked("not-implemented", "what returns before it is done is shown on CUDA devices alone")
+        ones = torch.ones(2**20, device=accelerator())
+        ones.add(1).sum().item()  # the first time, memory and kernels are made ready
+
+        torch.cuda._sleep(BUSY)
+        total = ones.add(1).sum()
+        returned_early = not torch.cuda.current_stream().query()
+        number = total.item()
+
+        assert returned_early
+        assert torch.cuda.current_stream().query()
+        assert number == 2 * 2**20
