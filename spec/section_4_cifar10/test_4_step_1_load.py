@@ -12,9 +12,6 @@ from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, Tenso
 from spec.harness import OUTDATED, QUALIFIED, WRONG, fault, since, statement
 from spec.section_4_cifar10.faults import given, giving
 
-# Python 3.12 and later warn when a process with threads forks; these workers only count.
-forking = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-
 SIZES = {8: [4, 4], 9: [4, 4, 1], 11: [4, 4, 3]}
 
 
@@ -78,7 +75,6 @@ def test_iterator_of_a_loader_has_no_method_next():
 
 
 @statement("cifar.batch-structure", notes="4 step 4; notebook cifar")
-@fault("a batch is a tuple", DataLoader, "__init__", collated_by(lambda inputs, labels: (inputs, labels)))
 @fault("labels are int32", DataLoader, "__init__", collated_by(lambda inputs, labels: [inputs, labels.int()]))
 @fault("samples make a list", DataLoader, "__init__", given(collate_fn=lambda samples: samples))
 class TestBatchStructure:
@@ -100,7 +96,6 @@ class TestBatchStructure:
 
 @statement("cifar.batch-count", notes="4 step 4; notebook cifar")
 @fault("drop_last is ignored", DataLoader, "__init__", given(drop_last=False))
-@fault("drop_last is always on", DataLoader, "__init__", given(drop_last=True))
 @fault("the last batch is missing", DataLoader, "__iter__", giving(lambda batches: islice(batches, 11_999)))
 class TestBatchCount:
     """Of n samples a DataLoader makes n / 4 batches of four, rounded up: the last one is smaller unless four
@@ -129,6 +124,8 @@ class TestBatchCount:
 @fault("shuffle only turns the order round", RandomSampler, "__iter__", backwards)
 @fault("the seed has no effect", torch, "manual_seed", lambda real: lambda seed: None)
 @fault("without shuffle the order is turned round", SequentialSampler, "__iter__", backwards)
+# Python 3.12 and later warn when a process with threads forks; these workers only count.
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 class TestShuffle:
     """With `shuffle=True` each pass takes every sample once in an order of its own, which a seed repeats;
     without it the samples come in the order of the data set. The number of workers changes neither.
@@ -142,7 +139,6 @@ class TestShuffle:
         assert sorted(first) == sorted(second) == list(range(20))
         assert first != second
 
-    @forking
     def test_seed_repeats_the_shuffled_order_with_any_number_of_workers(self):
         orders = []
         for num_workers in (0, 2):
@@ -151,7 +147,6 @@ class TestShuffle:
 
         assert orders[0] == orders[1]
 
-    @forking
     @pytest.mark.parametrize("num_workers", [0, 2])
     def test_order_is_kept_without_shuffle(self, num_workers):
         assert order_of(DataLoader(range(20), batch_size=4, num_workers=num_workers)) == list(range(20))
