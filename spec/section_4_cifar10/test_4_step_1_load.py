@@ -76,6 +76,7 @@ def test_iterator_of_a_loader_has_no_method_next():
 
 @statement("cifar.batch-structure", notes="4 step 4; notebook cifar")
 @fault("inputs and labels are int32", DataLoader, "__init__", given(collate_fn=in_int32))
+@fault("batches always have four", DataLoader, "__init__", given(batch_size=4))
 @fault("samples make a list", DataLoader, "__init__", given(collate_fn=lambda samples: samples))
 class TestBatchStructure:
     """A batch is a list of two tensors: the inputs, float32 (4, 3, 32, 32), and the labels, int64 (4,).
@@ -88,6 +89,10 @@ class TestBatchStructure:
         assert type(batch) is list
         assert [part.dtype for part in batch] == [torch.float32, torch.int64]
         assert [part.shape for part in batch] == [(4, 3, 32, 32), (4,)]
+
+    def test_batch_has_one_sample_unless_batch_size_says_otherwise(self):
+        assert next(iter(DataLoader(range(8)))).tolist() == [0]
+        assert next(iter(DataLoader(range(8), batch_size=None))) == 0
 
     def test_pictures_are_refused(self):
         with pytest.raises(TypeError, match="PIL"):
