@@ -1,4 +1,4 @@
-"""Notes 4, "Training on GPU": choosing a device, and moving net and data to it.
+"""Notes 4, "Training on GPU": choosing a device, moving net and data to it, and loading what was saved there.
 
 Where only the move matters, a CPU stands in for the GPU by another dtype or by the `meta` device.
 """
@@ -14,16 +14,7 @@ from torch.optim import SGD
 from blitz.training.nets import CifarNet
 from spec.harness import QUALIFIED, fault, statement
 from spec.harness.accelerator.devices import accelerator
-from spec.section_4_cifar10.faults import giving
-
-
-class Normed(nn.Module):
-    """A net with a layer in a layer, buffers, and a tensor that is neither a buffer nor a parameter."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-        self.scale = torch.ones(4)
+from spec.section_4_cifar10.faults import given, giving
 
 
 @pytest.fixture(params=["meta", pytest.param("accelerator", marks=pytest.mark.gpu)])
@@ -61,21 +52,21 @@ def test_device_is_cuda_0_where_there_is_one_and_else_the_cpu():
 @fault("a copy is moved", nn.Module, "to", lambda real: lambda net, *place: real(copy.deepcopy(net), *place))
 @fault("buffers stay", nn.BatchNorm1d, "_apply", lambda real: lambda self, change, recurse=True: self)
 @fault("gradients stay", nn.Module, "to", without_gradients)
-@fault("a loaded state changes nothing", SGD, "load_state_dict", lambda real: lambda optimizer, state: None)
 class TestModuleToIsInPlace:
-    """`net.to(device)` moves parameters and buffers of all layers of the net itself: it needs no assignment,
-    and an optimizer made before still trains them. The momentum of that optimizer stays where it was.
+    """`net.to(device)` moves parameters, gradients and buffers of all layers of the net itself: it needs no
+    assignment, and an optimizer made before still trains them.
     """
 
     def test_net_itself_is_moved_with_all_within_but_plain_tensors(self, device):
-        net = Normed()
+        net = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.BatchNorm1d(4)))
+        net.scale = torch.ones(4)  # neither a parameter nor a buffer
 
         returned = net.to(device, torch.float16)
 
         assert returned is net
         assert {value.device for value in net.state_dict().values()} == {device}
         assert {name for name, value in net.state_dict().items() if value.dtype != torch.float16} == {
-            "layers.1.num_batches_tracked"  # an integer stays one
+            "1.0.num_batches_tracked"  # an integer stays one
         }
         assert (net.scale.device, net.scale.dtype) == (torch.device("cpu"), torch.float32)
 
@@ -90,21 +81,6 @@ class TestModuleToIsInPlace:
         optimizer.step()
 
         assert net.bias.tolist() == [1.5]
-
-    @pytest.mark.gpu
-    @pytest.mark.usefixtures("moved_in_place")
-    def test_momentum_stays_on_the_cpu_until_the_optimizer_loads_its_state(self):
-        net = nn.Linear(3, 1)
-        optimizer = SGD(net.parameters(), lr=0.5, momentum=0.9)
-        net(torch.ones(1, 3)).sum().backward()
-        optimizer.step()
-        net.to(accelerator())
-
-        with pytest.raises(RuntimeError, match="device"):
-            optimizer.step()
-        optimizer.load_state_dict(optimizer.state_dict())
-
-        assert {state["momentum_buffer"].device for state in optimizer.state.values()} == {accelerator()}
 
 
 @statement(
@@ -166,3 +142,48 @@ class TestInputsMustMoveToo:
         with pytest.raises(RuntimeError, match="device"):
             nn.CrossEntropyLoss()(scores, labels)
         assert nn.CrossEntropyLoss()(scores, labels.to(elsewhere)).device == elsewhere
+
+
+@statement(
+    "cifar.saved-on-gpu",
+    notes="4 step 5; 4 GPU",
+    verdict=QUALIFIED,
+    says="load_state_dict(torch.load(PATH)) brings back what torch.save saved",
+)
+@fault("all is loaded on the CPU", torch, "load", given(map_location="cpu"))
+@fault("map_location is ignored", torch, "load", given(map_location=None))
+@fault("nothing is loaded", nn.Module, "load_state_dict", lambda real: lambda net, state: None)
+class TestSavedOnGpu:
+    """A state is loaded on the device on which it was saved, and refused where that is missing, unless
+    `map_location` names another. A net takes it from anywhere, and stays on its own device.
+    """
+
+    @pytest.mark.gpu
+    def test_state_is_loaded_where_it_was_or_where_map_location_says(self, tmp_path):
+        torch.save({"weight": torch.tensor([2.0, 3.0], device=accelerator())}, tmp_path / "net.pth")
+
+        there = torch.load(tmp_path / "net.pth")["weight"]
+        here = torch.load(tmp_path / "net.pth", map_location="cpu")["weight"]
+
+        assert (there.device, here.device) == (accelerator(), torch.device("cpu"))
+        assert there.tolist() == here.tolist() == [2, 3]
+
+    def test_state_from_cuda_is_refused_without_cuda_unless_map_location_says_cpu(
+        self, tmp_path, monkeypatch
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+            torch.save({"weight": torch.tensor([2.0, 3.0])}, tmp_path / "net.pth")
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+        with pytest.raises(RuntimeError, match=r"map_location=torch\.device\('cpu'\)"):
+            torch.load(tmp_path / "net.pth")
+        assert torch.load(tmp_path / "net.pth", map_location="cpu")["weight"].tolist() == [2, 3]
+
+    def test_net_takes_a_state_from_elsewhere_and_stays_where_and_as_it_is(self, device):
+        net = nn.Linear(2, 1).to(device, torch.float16)
+
+        net.load_state_dict({"weight": torch.tensor([[1.0, 2.0]]), "bias": torch.tensor([3.0])})
+
+        assert {(x.device, x.dtype) for x in net.state_dict().values()} == {(device, torch.float16)}
+        assert [x.tolist() for x in net.state_dict().values()] == [[[1, 2]], [3]]

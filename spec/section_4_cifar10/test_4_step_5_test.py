@@ -23,16 +23,9 @@ UNFIT = {
 }
 
 
-def loading(change):
-    """Change what is loaded into a net on the way."""
-    return lambda real: (
-        lambda net, state, strict=True: real(net, change(net.state_dict(), state), strict=strict)
-    )
-
-
-def fitting(own, state):
-    """Return the part of a state that has the shapes of the net's own."""
-    return {name: value for name, value in state.items() if own.get(name, value).shape == value.shape}
+def loading_nothing(real):
+    """Let a net load its own state, whatever it is given."""
+    return lambda net, state, strict=True: real(net, net.state_dict())
 
 
 def trusting(real):
@@ -72,10 +65,9 @@ def count_by_class(predicted, labels):
 
 
 @statement("cifar.load-state-dict", notes="4 step 5")
-@fault("nothing is loaded", nn.Module, "load_state_dict", loading(lambda own, state: own))
+@fault("nothing is loaded", nn.Module, "load_state_dict", loading_nothing)
 @fault("parameters are replaced", nn.Module, "load_state_dict", given(assign=True))
 @fault("other names are passed over", nn.Module, "load_state_dict", given(strict=False))
-@fault("other shapes are passed over", nn.Module, "load_state_dict", loading(fitting))
 class TestLoadStateDict:
     """A new net that loads a saved state copies it into its own parameters and gives the same scores to the
     bit. It refuses a state with other names, or with other shapes even where `strict=False` is given.
