@@ -24,7 +24,7 @@ class TestOrthogonalized:
         left, _, right = torch.linalg.svd(torch.randn(shape, device=device), full_matrices=False)
         before = torch.logspace(0, -1.5, min(shape), device=device)
 
-        inside = left.mT @ orthogonalized(length * left @ before.diag() @ right) @ right.mT
+        inside = (left.mT @ orthogonalized(length * left @ before.diag() @ right) @ right.mT).cpu()
 
         values = inside.diagonal()
         assert values.min() > 0.6
