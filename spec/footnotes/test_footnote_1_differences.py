@@ -20,9 +20,9 @@ from spec.zero_grads import (
     spares_the_second,
 )
 
-FROZEN = "with frozen parameters the two may differ; not tried"
-PART = "where the optimizer holds a part of the net only, the two may differ; not tried"
-SAME = "given net.parameters(), optimizer.zero_grad() should do the same as net.zero_grad(); not tried"
+FROZEN = "if parameters are frozen, optimizer.zero_grad() may differ from net.zero_grad(); not tried"
+PART = "if the optimizer holds only a part of the net, its zero_grad() may differ from the net's; not tried"
+SAME = "if the optimizer holds net.parameters(), its zero_grad() should do the same as the net's; not tried"
 OWNERS = pytest.mark.parametrize("owner", ["net", "optimizer"])
 
 
@@ -37,8 +37,10 @@ def forget_the_gradient(real):
 @fault("the optimizer clears all that there is", Optimizer, "zero_grad", clears_everything)
 @fault("unfreezing starts anew", torch.Tensor, "requires_grad_", forget_the_gradient)
 class TestZeroGradWithFrozenParameters:
-    """Neither method looks at requires_grad: both clear the gradients that frozen parameters still have. They
-    differ only if the optimizer was made without the frozen parameters, whose old gradients it then leaves.
+    """Neither net.zero_grad() nor optimizer.zero_grad() looks at requires_grad: both methods clear the
+    gradients that frozen parameters still have. The two methods differ if the optimizer was made without the
+    frozen parameters: optimizer.zero_grad() then leaves the old gradients of these parameters. If the
+    parameters are later unfrozen and added to the optimizer, the first step also uses the old gradients.
     """
 
     @OWNERS
@@ -84,8 +86,9 @@ class TestZeroGradWithFrozenParameters:
 @fault("the optimizer clears all that there is", Optimizer, "zero_grad", clears_everything)
 @fault("the optimizer spares biases", Optimizer, "zero_grad", spares_biases)
 class TestZeroGradWithPartialOptimizer:
-    """If the optimizer holds a part of the net, optimizer.zero_grad() leaves the gradients of the rest, and
-    they add up. Gradients that the optimizer does not hold never change the weights.
+    """If the optimizer holds only a part of the net, optimizer.zero_grad() leaves the gradients of all other
+    parameters of the net, and these gradients add up. Training still gives the same weights as with
+    net.zero_grad(), because optimizer.step() does not use the gradients of these other parameters.
     """
 
     @pytest.mark.parametrize(("owner", "factors"), [("net", (1, 1, 1)), ("optimizer", (1, 2, 3))])
@@ -136,8 +139,10 @@ def values_after_each_step(clear, optimizer, loss, weights):
 @fault("the optimizer spares its second parameter", Optimizer, "zero_grad", spares_the_second)
 @fault("the optimizer clears all that there is", Optimizer, "zero_grad", clears_everything)
 class TestZeroGradWithOtherParameters:
-    """net.zero_grad() misses parameters that only the optimizer holds: those of another net, of a list, or
-    of a layer that was replaced. optimizer.zero_grad() misses a layer that came later, which no step trains.
+    """net.zero_grad() does not clear the gradients of parameters that only the optimizer holds, such as
+    parameters of another net, of a Python list, or of a layer that was replaced in the net. Every
+    optimizer.step() then uses the old gradients again. optimizer.zero_grad() does not clear the gradients of
+    a layer that was put into the net later, and optimizer.step() does not train such a layer.
     """
 
     @pytest.mark.parametrize("where", ["another net", "a list"])

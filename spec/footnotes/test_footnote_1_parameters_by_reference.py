@@ -28,8 +28,10 @@ def follows_the_list(real):
 @fault("the optimizer stores copies", Optimizer, "add_param_group", stores_copies)
 @fault("the optimizer keeps the list that it was given", SGD, "__init__", follows_the_list)
 class TestParametersByReference:
-    """An optimizer holds the parameters of the net themselves, so it shares their gradients and moves them. A
-    new tensor under an old name is another parameter, which it never moves.
+    """An optimizer holds the parameters of the net themselves, not copies. The net and the optimizer
+    therefore share the gradients in .grad, and optimizer.step() changes the parameters of the net. If a new
+    tensor is stored under the name of an old parameter, the optimizer keeps the old parameter and never
+    changes the new tensor.
     """
 
     def test_optimizer_holds_the_very_parameters_of_the_net(self, device):

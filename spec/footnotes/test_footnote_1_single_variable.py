@@ -8,7 +8,7 @@ from torch.optim import SGD, Optimizer
 from spec.harness import OUTDATED, each_row, fault, since, statement
 from spec.zero_grads import backward, both_ways, copies, make_net, writes_zeros_by_default
 
-SINGLE = "a single variable is cleared by Variable.grad.data.zero_()"
+SINGLE = "Variable.grad.data.zero_() clears the gradient of a single variable"
 WITHOUT = {  # whose zero_grad() comes after a first backward()
     "before backward()": None,
     "after net.zero_grad()": pytest.param("net", marks=since("2.0")),
@@ -38,9 +38,10 @@ is_a_copy = reading(lambda data, x: data.clone())
     lambda real: type(real)("Variable", (real,), {"__new__": lambda cls, x: nn.Parameter(x)}),
 )
 class TestZeroSingleVariable:
-    """weight.grad.data.zero_() fills the gradient of one parameter with zeros, if there is one. Since
-    zero_grad() leaves None, it is an AttributeError after it, as it always was before backward(). Variable is
-    another name for Tensor.
+    """weight.grad.data.zero_() fills the gradient of one parameter with zeros. The call raises an
+    AttributeError if weight.grad is None, that is, before the first backward() and (since PyTorch 2.0) after
+    zero_grad(). torch.autograd.Variable works like another name for torch.Tensor: Variable(tensor) returns an
+    ordinary Tensor with the same memory, and isinstance(tensor, Variable) is True.
     """
 
     @each_row

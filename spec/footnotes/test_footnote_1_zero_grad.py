@@ -21,7 +21,7 @@ from spec.zero_grads import (
     writes_zeros_by_default,
 )
 
-SAME = "given net.parameters(), optimizer.zero_grad() should do the same as net.zero_grad(); not tried"
+SAME = "if the optimizer holds net.parameters(), its zero_grad() should do the same as the net's; not tried"
 OWNERS = pytest.mark.parametrize("owner", ["net", "optimizer"])
 OPTIONS = {
     # of zero_grad(), and whether each .grad is the tensor it was, now full of zeros; None where it is None
@@ -67,8 +67,9 @@ OPTIMIZERS = {
 @fault("the optimizer writes zeros by default", Optimizer, "zero_grad", writes_zeros_by_default)
 @fault("the optimizer makes new tensors of zeros", Optimizer, "zero_grad", makes_zeros)
 class TestNetVsOptimizerZeroGrad:
-    """If the optimizer holds net.parameters(), net.zero_grad() and optimizer.zero_grad() do the same: they
-    clear every gradient in the same way, and training gives the same weights.
+    """If the optimizer holds net.parameters(), net.zero_grad() and optimizer.zero_grad() do the same. Both
+    methods set every gradient to None by default (since PyTorch 2.0), and both methods fill every gradient
+    with zeros in place if set_to_none=False is passed. Training gives the same weights with either method.
     """
 
     @OWNERS

@@ -98,9 +98,10 @@ def loads_nothing(real):
 @fault("the optimizer loads nothing", Optimizer, "load_state_dict", loads_nothing)
 @fault("the scheduler loads nothing", LRScheduler, "load_state_dict", loads_nothing)
 class TestExponentialLr:
-    """ExponentialLR multiplies the rate of each group of parameters by gamma at each of its steps, which come
-    once an epoch, after the steps of the optimizer. get_last_lr() returns the rates. The rates themselves are
-    in the state of the optimizer.
+    """ExponentialLR multiplies the learning rate of every parameter group by gamma at each scheduler.step(),
+    which should come once per epoch, after the calls of optimizer.step() (the opposite order causes a
+    warning). scheduler.get_last_lr() returns the learning rates that the scheduler set last. Resumed training
+    takes the current learning rates from optimizer.state_dict(), not from scheduler.state_dict().
     """
 
     def test_rate_is_the_first_times_a_power_of_gamma(self):

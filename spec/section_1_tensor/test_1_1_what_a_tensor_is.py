@@ -17,7 +17,7 @@ REFUSED = {  # what lists allow
     "tensor.is-multidimensional-array",
     notes="1.1; notebook tensor",
     verdict=QUALIFIED,
-    says="a Tensor behaves in use much like a Python list or a NumPy array",
+    says="in use, a Tensor behaves much like a Python list or a NumPy array",
 )
 @fault("tolist flattens", Tensor, "tolist", lambda real: lambda x: real(x.flatten()))
 @fault("a loop runs over the last axis", Tensor, "__iter__", lambda real: lambda x: iter(x.unbind(-1)))
@@ -27,9 +27,9 @@ REFUSED = {  # what lists allow
 @fault("+ joins", Tensor, "__add__", lambda real: lambda x, y: torch.cat([x, y]))
 @fault("what has elements is true", Tensor, "__bool__", lambda real: lambda x: x.numel() > 0)
 class TestIsMultidimensionalArray:
-    """In use, a tensor is much like a NumPy array: it has axes, a length, rows and values. Unlike a list, it
-    is rectangular and of one dtype, its operators compute element by element, and only a single element
-    has a truth value.
+    """A tensor is used much like a NumPy array: it has axes, a length, rows and values. Unlike a list, a
+    tensor is rectangular and has one dtype, and its operators compute element by element. Only a tensor of
+    exactly one element has a truth value: `bool(x)` of any other tensor `x` raises a RuntimeError.
     """
 
     def test_tensor_of_a_nested_list_has_its_axes_length_rows_and_values(self, device):

@@ -24,8 +24,9 @@ def drawn(change):
 @fault("manual_seed does nothing", torch, "manual_seed", lambda real: lambda seed: None)
 @fault("rand makes integers", torch, "rand", lambda real: lambda size, dtype: real(size).to(dtype))
 class TestFactoryZerosOnesRand:
-    """`zeros`, `ones` and `rand` make a tensor of the given shape: of zeros, of ones, and of numbers drawn
-    evenly from [0, 1). By default it is float32, on the CPU, and requires no gradient.
+    """`torch.zeros`, `torch.ones` and `torch.rand` make a tensor of a given shape. The elements of the tensor
+    are zeros, ones, or random numbers drawn evenly from the interval [0, 1). By default, the tensor is
+    float32, lies on the CPU and requires no gradient.
     """
 
     def test_zeros_and_ones_hold_their_number(self, device):

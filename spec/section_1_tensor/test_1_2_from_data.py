@@ -65,8 +65,9 @@ def taking(kind, convert):
 @fault("text is a number", torch, "tensor", taking(str, float))
 @fault("a list of arrays is one array first", torch, "tensor", taking(list, np.array))
 class TestTensorAcceptsSequencesAndArrays:
-    """`tensor()` takes numbers, nested sequences of numbers, and arrays. It refuses sets, dicts, generators,
-    text, arrays of objects, and arrays that run backwards.
+    """`torch.tensor()` accepts numbers, nested sequences of numbers, and arrays. It raises an error for sets,
+    dicts, generators, None, fractions, text, bytes, arrays of objects, and reversed arrays such as
+    `array[::-1]`.
     """
 
     @pytest.mark.parametrize(("data", "expected"), TAKEN.values(), ids=TAKEN)
@@ -94,8 +95,9 @@ class TestTensorAcceptsSequencesAndArrays:
 @fault("NumPy decides", torch, "tensor", taking(list, np.array))
 @fault("Tensor is tensor", torch, "Tensor", lambda real: torch.tensor)
 class TestTensorInfersDtype:
-    """`tensor()` takes the first of bool, int64, float32 and complex64 that suits all numbers of Python.
-    Arrays and numbers of NumPy keep their dtype.
+    """`torch.tensor()` stores Python numbers with the first of the dtypes bool, int64, float32 and complex64
+    that suits all of the numbers. An empty list becomes a float32 tensor. NumPy arrays and NumPy numbers keep
+    their dtype.
     """
 
     @pytest.mark.parametrize(("data", "dtype"), DTYPES.values(), ids=DTYPES)
@@ -113,8 +115,9 @@ class TestTensorInfersDtype:
 @fault("as_tensor is tensor", torch, "as_tensor", lambda real: torch.tensor)
 @fault("as_tensor makes a view of a tensor", torch, "as_tensor", lambda real: lambda x: x.view(x.shape))
 class TestTensorCopies:
-    """`tensor()` copies an array: a change to one does not show in the other. `as_tensor()`
-    shares the memory of the array instead, unless it has to convert it.
+    """`torch.tensor()` copies a NumPy array, so a change to the array does not show in the tensor, and a
+    change to the tensor does not show in the array. `torch.as_tensor()` shares the memory of the array
+    instead, unless the array has to be converted to another dtype.
     """
 
     def test_tensor_shares_no_memory_with_its_array(self):

@@ -38,16 +38,17 @@ def given(convert):
     "tensor.from-numpy",
     notes="1.2",
     verdict=QUALIFIED,
-    says="from_numpy converts ndarray data to a Tensor",
+    says="from_numpy converts the data of a NumPy array to a Tensor",
 )
 @fault("the array is made contiguous", torch, "from_numpy", given(np.ascontiguousarray))
 @fault("the array is transposed", torch, "from_numpy", given(np.transpose))
 @fault("anything is taken for an array", torch, "from_numpy", given(np.asarray))
 @fault("the array is copied", torch, "from_numpy", given(np.copy))
 class TestFromNumpy:
-    """`from_numpy` lays a CPU tensor over an array, with its shape, strides and values. It takes arrays only,
-    of numbers, in memory that a tensor can describe; and it takes read-only arrays, whose values the tensor
-    can change.
+    """`torch.from_numpy()` returns a CPU tensor that uses the memory of a NumPy array and has the shape,
+    strides and values of the array. It raises an error for data that is not an array, for arrays of objects,
+    text or dates, and for arrays with negative strides or a foreign byte order. It accepts a read-only array
+    with a warning, and a change to the tensor then changes the array.
     """
 
     @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
@@ -81,13 +82,14 @@ class TestFromNumpy:
     "tensor.from-numpy-dtype",
     notes="notebook tensor",
     verdict=QUALIFIED,
-    says="the tensor of a 2x2 array of ints prints with dtype=torch.int32",
+    says="a tensor made from a 2x2 array of ints is printed with dtype=torch.int32",
 )
 @fault("integers become int64", torch, "from_numpy", lambda real: lambda array: real(array).long())
 @fault("integers become int32", torch, "from_numpy", lambda real: lambda array: real(array).int())
 class TestFromNumpyDtype:
-    """The tensor has the dtype of its array. NumPy makes int64 of Python integers, so no dtype is printed;
-    int32 is printed where NumPy 1 makes it, on Windows.
+    """`torch.from_numpy()` returns a tensor with the dtype of the given array. NumPy usually makes an int64
+    array from Python integers, and PyTorch prints no dtype for an int64 tensor. The text `dtype=torch.int32`
+    is printed only for an int32 array, which NumPy 1 makes on Windows.
     """
 
     def test_int32_is_printed_of_an_array_of_int32_only(self):
@@ -105,8 +107,9 @@ class TestFromNumpyDtype:
 @fault("the array is copied", torch, "from_numpy", given(np.copy))
 @fault("requires_grad_ copies", Tensor, "requires_grad_", lambda real: lambda x: real(x.clone()))
 class TestFromNumpySharesMemory:
-    """An array and the tensor that `from_numpy` made of it are one memory: an in-place change to either shows
-    in the other.
+    """A NumPy array shares its memory with the tensor that `torch.from_numpy()` makes from the array. An
+    in-place change to the array shows in the tensor, and an in-place change to the tensor shows in the array.
+    The memory stays shared when the tensor is made to require a gradient.
     """
 
     def test_change_in_place_shows_on_the_other_side(self):

@@ -18,7 +18,7 @@ def keeping_gradient(real):
     "tensor.like-functions",
     notes="1.2; notebook tensor",
     verdict=QUALIFIED,
-    says="ones_like and rand_like create a tensor with the dtype and device of another",
+    says="ones_like and rand_like create a tensor with the dtype and device of another tensor",
 )
 @fault(
     "zeros_like stays on the CPU",
@@ -32,8 +32,10 @@ def keeping_gradient(real):
 @fault("ones_like ignores its options", torch, "ones_like", lambda real: lambda x, **options: real(x))
 @fault("rand_like makes floats", torch, "rand_like", lambda real: lambda x: real(x, dtype=torch.float32))
 class TestLikeFunctions:
-    """`zeros_like`, `ones_like` and `rand_like` take dtype, device, shape and dense strides from another
-    tensor, but neither its values nor `requires_grad`. `rand_like` of integers needs a dtype.
+    """`zeros_like(x)`, `ones_like(x)` and `rand_like(x)` make a tensor with the shape, dtype and device of a
+    tensor `x`, and with the strides of `x` if the strides leave no gaps. The new tensor has neither the
+    values nor the `requires_grad` of `x`. `rand_like(x)` raises a RuntimeError for an integer tensor `x`,
+    unless a floating-point dtype is given.
     """
 
     @pytest.mark.parametrize("name", LIKE)
@@ -81,7 +83,7 @@ class TestLikeFunctions:
     "tensor.new-ones",
     notes="1.2",
     verdict=QUALIFIED,
-    says="methods such as new_ones() create a tensor with the dtype and device of another",
+    says="methods such as new_ones() create a tensor with the dtype and device of another tensor",
 )
 @fault("new_ones makes float32", Tensor, "new_ones", lambda real: lambda x, *size: torch.ones(*size))
 @fault("new_full takes the shape", Tensor, "new_full", lambda real: lambda x, size, n: torch.full_like(x, n))
@@ -92,8 +94,9 @@ class TestLikeFunctions:
 @fault("there is a new_rand", Tensor, "__dir__", lambda real: lambda x: [*real(x), "new_rand"])
 @fault("new_tensor infers the dtype", Tensor, "new_tensor", lambda real: lambda x, data: torch.tensor(data))
 class TestNewOnes:
-    """The methods `new_ones`, `new_zeros`, `new_full`, `new_empty` and `new_tensor` take dtype and device
-    from a tensor, but neither its shape nor `requires_grad`. None of them draws random numbers.
+    """The methods `new_ones`, `new_zeros`, `new_full`, `new_empty` and `new_tensor` of a tensor `x` make a
+    new tensor with the dtype and device of `x`, but without the shape and the `requires_grad` of `x`. None of
+    these methods draws random numbers, and no method `new_rand` exists.
     """
 
     def test_dtype_and_device_are_taken_but_neither_shape_nor_requires_grad(self, device):

@@ -24,8 +24,9 @@ def settable(real):
 @fault("size is the number of elements", Tensor, "size", lambda real: property(lambda x: x.numel()))
 @fault("numel adds up the shape", Tensor, "numel", lambda real: lambda x: sum(x.shape))
 class TestShapeAndSize:
-    """`x.shape` and `x.size()` are the same torch.Size, which is a tuple of the number of elements along each
-    axis. `x.size(axis)` is one of them, and `x.numel()` is the number of all elements.
+    """`x.shape` and `x.size()` are the same `torch.Size`, which is a tuple with the number of elements along
+    each axis of a tensor `x`. `x.size(axis)` returns the number of elements along one axis, and `x.numel()`
+    returns the number of all elements.
     """
 
     def test_shape_is_the_size_of_each_axis(self, device):
@@ -60,8 +61,10 @@ class TestShapeAndSize:
 @fault("device can be set", Tensor, "device", settable)
 @fault("device is text", Tensor, "device", lambda real: property(lambda x: str(real.__get__(x))))
 class TestDtypeAndDeviceAttributes:
-    """`x.dtype` and `x.device` tell the type of the elements and where they are: torch.float32 and cpu for
-    `rand(3, 4)`. Like the shape, they cannot be set, and a device does not equal its name.
+    """`x.dtype` is the type of the elements of a tensor `x`, and `x.device` is the device where the elements
+    are stored. The tensor `torch.rand(3, 4)` has the dtype torch.float32 and the device cpu. The attributes
+    `shape`, `dtype` and `device` cannot be set, and a device does not equal its name: `x.device == "cpu"` is
+    False.
     """
 
     def test_attributes_of_rand_print_as_in_the_notebook(self):

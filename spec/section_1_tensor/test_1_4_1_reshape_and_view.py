@@ -30,7 +30,7 @@ NO_SHAPES = {  # a number of elements, a shape, and why they cannot have it
     "tensor.reshape-over-view",
     notes="1.4 (1)",
     verdict=WRONG,
-    says="prefer reshape, because view alone can leave a tensor non-contiguous",
+    says="prefer reshape to view, because view alone can leave a tensor non-contiguous",
 )
 @fault("view copies", Tensor, "view", lambda real: lambda x, *to: real(x.clone(), *to))
 @fault("view copies where it has to", Tensor, "view", lambda real: lambda x, *to: x.reshape(*to))
@@ -38,8 +38,9 @@ NO_SHAPES = {  # a number of elements, a shape, and why they cannot have it
 @fault("reshape overlooks strides", Tensor, "reshape", lambda real: lambda x, *to: real(as_it_lies(x), *to))
 @fault("reshape truncates", Tensor, "reshape", lambda real: lambda x, *to: real(x.flatten()[: prod(to)], *to))
 class TestReshapeOverView:
-    """`view()` never copies, so a contiguous tensor stays contiguous; where it would have to copy, it raises.
-    `reshape()` copies there, and else gives the view, contiguous or not.
+    """`view()` never copies: the view that it makes of a contiguous tensor is contiguous, and `view()` raises
+    a RuntimeError where a copy would be needed. `reshape()` makes a copy in that case, and otherwise returns
+    the same view as `view()`, which may or may not be contiguous.
     """
 
     @pytest.mark.parametrize("shape", [(3, 4), (2, -1, 2), (1, 12, 1)], ids=str)
@@ -99,8 +100,9 @@ class TestReshapeOverView:
 @fault("resize_ makes a new tensor", Tensor, "resize_", lambda real: lambda x, *to: x[: prod(to)].view(to))
 @fault("resize reshapes without a warning", Tensor, "resize", lambda real: Tensor.reshape)
 class TestResizeHeading:
-    """None of these functions resizes a tensor: all its elements are still there. It is `resize_()` that
-    changes their number, in place, and `resize()` is deprecated.
+    """The functions `reshape`, `view`, `squeeze`, `unsqueeze` and `transpose` do not resize a tensor, because
+    the result still has all elements of the tensor. `resize_()` changes the number of elements of a tensor in
+    place, and the method `resize()` without an underscore is deprecated.
     """
 
     def test_number_of_elements_stays(self, device):

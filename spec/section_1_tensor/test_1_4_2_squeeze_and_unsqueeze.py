@@ -40,8 +40,8 @@ def within_three_axes(real):
 @fault("squeeze takes axes that were not named", Tensor, "squeeze", lambda real: lambda x, *dims: real(x))
 @fault("squeeze copies", Tensor, "squeeze", lambda real: lambda x, *dims: real(x, *dims).clone())
 class TestSqueeze:
-    """`squeeze()` takes out all axes of size 1, that of a batch of one as well, and `squeeze(dim)` only
-    the axes that are named. Neither takes an axis of another size, and the result is a view.
+    """`squeeze()` removes all axes of size 1, even the batch axis of a batch of one image. `squeeze(dim)`
+    removes only the axes that `dim` names. Both forms keep every axis of another size, and return a view.
     """
 
     @pytest.mark.parametrize(("shape", "dims", "squeezed"), SQUEEZED.values(), ids=SQUEEZED)
@@ -60,8 +60,8 @@ class TestSqueeze:
 @fault("unsqueeze copies", Tensor, "unsqueeze", lambda real: lambda x, dim: real(x.contiguous(), dim))
 @fault("unsqueeze takes any place", Tensor, "unsqueeze", within_three_axes)
 class TestUnsqueeze:
-    """`unsqueeze(dim)` puts in one axis of size 1, which is axis `dim` of the result. It is a view, as with
-    `None` in an index.
+    """`unsqueeze(dim)` inserts an axis of size 1, which becomes axis `dim` of the result. The result is a
+    view of the same memory, just like the result of indexing with `None`.
     """
 
     @pytest.mark.parametrize(("dim", "indexed"), PLACES.values(), ids=PLACES)

@@ -20,8 +20,9 @@ WARNED = {  # the shape of a tensor, and what its T warns of
 @fault("transpose moves one axis", Tensor, "transpose", lambda real: lambda x, i, j: x.movedim(i, j))
 @fault("transpose copies", Tensor, "transpose", lambda real: lambda x, i, j: real(x, i, j).contiguous())
 class TestTranspose:
-    """`transpose(i, j)` swaps two axes. It moves no element: it is a view, and mostly not contiguous. NumPy's
-    `transpose`, which takes all axes, is called `permute`.
+    """`transpose(i, j)` swaps the axes `i` and `j` of a tensor. The result is a view, so no element is moved
+    in memory, and it is usually not contiguous. The `transpose` of NumPy, which accepts an order of all axes,
+    is called `permute` in PyTorch.
     """
 
     @pytest.mark.parametrize("axes", [(0, 1), (0, 2), (2, 1), (0, -1), (-3, -2)], ids=str)
@@ -56,8 +57,9 @@ class TestTranspose:
 @fault("T is mT", Tensor, "T", lambda real: Tensor.mT)
 @fault("mT reverses all axes", Tensor, "mT", lambda real: property(lambda x: x.permute(2, 1, 0)))
 class TestTransposeAttribute:
-    """`T` of a matrix is its transpose, in a view. `T` of any other tensor reverses all axes, and
-    warns that it is deprecated. `mT` transposes each matrix of a batch.
+    """`x.T` of a matrix `x` is the transpose of the matrix, as a view. `x.T` of any other tensor is a view
+    with all axes in reverse order, and PyTorch warns that this use is deprecated. `x.mT` transposes each
+    matrix of a batch of matrices.
     """
 
     def test_t_of_a_matrix_is_its_transpose(self, device):

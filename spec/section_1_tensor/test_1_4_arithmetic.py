@@ -40,8 +40,9 @@ def in_order_of_memory(real):
 @fault("plus cuts a row", Tensor, "__add__", lambda real: lambda x, y: real(x, y[: x.shape[-1]]))
 @fault("plus keeps the first dtype", Tensor, "__add__", lambda real: lambda x, y: real(x, y).to(x.dtype))
 class TestAddAndPlus:
-    """The sums `x + y`, `x.add(y)` and `torch.add(x, y)` are the same to the bit. Shapes are broadcast as in
-    NumPy, and the sum has a dtype that fits both sides.
+    """The sums `x + y`, `x.add(y)` and `torch.add(x, y)` are exactly the same, to the last bit. The shapes of
+    `x` and `y` are broadcast as in NumPy, and the sum has a dtype that fits both `x` and `y`. The argument
+    `alpha` of `add` multiplies `y` before the addition.
     """
 
     def test_plus_and_add_are_one_rounded_sum(self, device):
@@ -79,7 +80,7 @@ class TestAddAndPlus:
 @fault("star is the matrix product", Tensor, "__mul__", lambda real: Tensor.__matmul__)
 @fault("mul overlooks strides", torch, "mul", in_order_of_memory)
 class TestMulIsElementwise:
-    """The products `x * y`, `x.mul(y)` and `torch.mul(x, y)` multiply element by element."""
+    """The expressions `x * y`, `x.mul(y)` and `torch.mul(x, y)` multiply `x` and `y` element by element."""
 
     def test_star_and_mul_are_one_product(self, device):
         x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], device=device)
@@ -96,8 +97,9 @@ class TestMulIsElementwise:
 @fault("at sign drops axes of size 1", Tensor, "__matmul__", lambda real: lambda x, y: real(x, y).squeeze())
 @fault("at sign adds floats", Tensor, "__matmul__", lambda real: lambda x, y: real(x.float(), y.float()))
 class TestMatmulIsMatrixProduct:
-    """The products `x @ y`, `x.matmul(y)` and `torch.matmul(x, y)` are matrix products, as `@` is in NumPy:
-    of matrices, of vectors, and of batches of matrices.
+    """The expressions `x @ y`, `x.matmul(y)` and `torch.matmul(x, y)` all compute the matrix product. The
+    operator `@` multiplies matrices, vectors and batches of matrices as it does in NumPy. Sizes or dtypes
+    that do not match raise a RuntimeError.
     """
 
     def test_at_sign_and_matmul_multiply_rows_by_columns(self, device):

@@ -42,7 +42,7 @@ def answering(name, other):
     "tensor.underscore-is-in-place",
     notes="1.4; notebook tensor",
     verdict=QUALIFIED,
-    says="with _ behind its name a function works in place and changes the original",
+    says="a function with _ at the end of its name works in place and changes the original tensor",
 )
 @fault("add_ makes a new tensor", Tensor, "add_", lambda real: lambda x, other: x + other)
 @fault("copy_ does nothing", Tensor, "copy_", lambda real: lambda x, y: x)
@@ -50,8 +50,10 @@ def answering(name, other):
 @fault("sum has a twin with an underscore", Tensor, "__getattribute__", answering("sum_", "sum"))
 @fault("out= is ignored", torch, "mul", lambda real: lambda x, y, out: real(x, y))
 class TestUnderscoreIsInPlace:
-    """A function such as `x.add_(5)` changes `x` itself, in its own memory, and returns it. Many functions
-    have no such form, some have no other, and `+=`, `x[i] = y`, `out=` and `inplace=True` work in place, too.
+    """A method such as `x.add_(5)`, with an underscore at the end, changes `x` itself in its own memory and
+    returns `x`. Many methods, such as `sum`, have no in-place form, and some methods, such as `fill_`, have
+    only an in-place form. The assignments `x += y` and `x[i] = y` and the options `out=` and `inplace=True`
+    work in place, too.
     """
 
     @pytest.mark.parametrize(("change", "values"), CHANGES.values(), ids=CHANGES)
@@ -115,8 +117,9 @@ class TestUnderscoreIsInPlace:
 @fault("backward does not need the result of exp", Tensor, "exp", lambda real: lambda a: real(a) + 0)
 @fault("add_ makes a sum first", Tensor, "add_", lambda real: lambda x, other: x.copy_(x + other))
 class TestInPlaceDiscouraged:
-    """An in-place operation takes no memory, and autograd records it, so no history is lost. A leaf that
-    requires grad refuses it, and so does `backward()` where it needs what was overwritten.
+    """An in-place operation allocates no memory, and autograd records the operation, so no history is lost.
+    An in-place operation on a leaf tensor that requires a gradient raises a RuntimeError, except within
+    `torch.no_grad()`. `backward()` raises a RuntimeError if it needs a value that was overwritten.
     """
 
     def test_gradient_of_a_result_changed_in_place_is_right(self, device):

@@ -35,8 +35,9 @@ def overlooking_strides(real):
 @fault("cat keeps the dtype", torch, "cat", lambda real: lambda xs, dim=0: real(xs, dim).to(xs[0].dtype))
 @fault("cat of one tensor is it", torch, "cat", lambda real: lambda xs: xs[0] if len(xs) == 1 else real(xs))
 class TestCat:
-    """`cat(tensors)` lays tensors one behind the other along an axis that they have, in new memory. Their
-    other axes must match, and the dtype is that of a sum.
+    """`torch.cat(tensors)` joins tensors one after the other along an existing axis, in new memory. The
+    tensors must have the same size along all other axes, but an empty vector is accepted, too. The result has
+    the dtype that a sum of the tensors has.
     """
 
     @pytest.mark.parametrize(("join", "expected"), JOINED.values(), ids=JOINED)
@@ -68,8 +69,8 @@ class TestCat:
 @fault("stack overlooks strides", torch, "stack", overlooking_strides)
 @fault("stack of one tensor is a view", torch, "stack", lambda real: lambda xs: xs[0][None])
 class TestStack:
-    """`stack(tensors)` lays tensors of one shape along a new axis, in new memory. It is `cat` of the tensors
-    after `unsqueeze(dim)`.
+    """`torch.stack(tensors, dim)` joins tensors of the same shape along a new axis, in new memory. The result
+    equals the result of `torch.cat(tensors, dim)` after `unsqueeze(dim)` has been applied to each tensor.
     """
 
     @pytest.mark.parametrize("dim", [0, 1, 2, -1])

@@ -43,7 +43,7 @@ def seconds_a_product(place, rounds=3):
     "tensor.numpy-like-api",
     notes="1.4; notebook tensor",
     verdict=QUALIFIED,
-    says="the operations of tensors resemble NumPy's",
+    says="the operations on tensors resemble the operations of NumPy",
 )
 @fault("sum overlooks strides", Tensor, "sum", lambda real: lambda x, axis: real(as_it_lies(x), axis))
 @fault("max gives values alone, as in NumPy", Tensor, "max", lambda real: lambda x, axis: x.amax(axis))
@@ -52,8 +52,9 @@ def seconds_a_product(place, rounds=3):
 @fault("clone is the tensor itself", Tensor, "clone", lambda real: lambda x: x)
 @fault("repeat repeats each value", Tensor, "repeat", lambda real: Tensor.repeat_interleave)
 class TestNumpyLikeApi:
-    """Many operations have the names and the `axis=` of NumPy's and give the same, but `max`, `var`, `std`
-    and `repeat` mean something else, and `astype` and `copy` do not exist.
+    """Many tensor methods, such as `sum` and `mean`, have the same name, the same `axis=` argument and the
+    same result as in NumPy. The methods `max`, `var`, `std` and `repeat` have a different meaning than in
+    NumPy. Tensors have the methods `to` and `clone` instead of `astype` and `copy`.
     """
 
     @pytest.mark.parametrize("axis", [0, 1])
@@ -96,8 +97,9 @@ class TestNumpyLikeApi:
 @fault("at sign runs on the CPU", Tensor, "__matmul__", lambda real: lambda x, y: real(x.cpu(), y.cpu()))
 @fault("accelerators wait", torch, "mm", lambda real: lambda x, y: (x.is_cpu or time.sleep(1), real(x, y))[1])
 class TestGpuUse:
-    """A tensor moves to a GPU by `to("cuda")` or raises where there is none. Operations run where their
-    tensors are, on one device but for scalars. A GPU multiplies large matrices faster than a core of a CPU.
+    """`x.to("cuda")` returns the tensor `x` on a GPU, or raises an error if there is no GPU. An operation
+    runs on the device of its tensors, and raises a RuntimeError for tensors on different devices, unless one
+    tensor is a scalar on the CPU. A GPU multiplies large matrices faster than one core of a CPU.
     """
 
     def test_move_to_cuda_succeeds_or_raises(self):

@@ -39,8 +39,10 @@ def address(array):
 @fault("+ works in place", Tensor, "__add__", lambda real: Tensor.add_)
 @fault("array shares", np, "array", lambda real: np.asarray)
 class TestNumpySharesMemory:
-    """A CPU tensor and the array that its `numpy()` gives are one memory: an in-place change to either shows
-    in the other. The array has the shape, strides and dtype of the tensor.
+    """A CPU tensor `x` shares its memory with the array that `x.numpy()` returns: an in-place change to the
+    tensor shows in the array, and an in-place change to the array shows in the tensor. The array has the
+    shape, strides and dtype of the tensor. `np.asarray(x)` shares the memory, too, but `np.array(x)` copies
+    the values.
     """
 
     def test_change_in_place_shows_on_the_other_side(self):
@@ -84,7 +86,7 @@ class TestNumpySharesMemory:
     "tensor.numpy-preconditions",
     notes="1.5; notebook tensor",
     verdict=QUALIFIED,
-    says="Tensor.numpy() converts a tensor to NumPy's data",
+    says="Tensor.numpy() converts a tensor to NumPy data",
 )
 @fault("numpy detaches", Tensor, "numpy", lambda real: lambda x: real(x.detach()))
 @fault("numpy makes float32", Tensor, "numpy", lambda real: lambda x: real(x.float()))
@@ -92,8 +94,10 @@ class TestNumpySharesMemory:
 @fault("force copies", Tensor, "numpy", lambda real: lambda x, **options: real(x.clone(), **options))
 @fault("numpy loses the values", Tensor, "numpy", lambda real: lambda x, **options: real(x, **options) * 0)
 class TestNumpyPreconditions:
-    """`numpy()` takes a dense CPU tensor that requires no gradient, of a dtype that NumPy knows, with no
-    conjugate to work out. `numpy(force=True)` detaches, copies to the CPU and works conjugates out as needed.
+    """`x.numpy()` accepts only a dense CPU tensor `x` with a dtype that NumPy knows. It raises an error if
+    `x` requires a gradient, except within `torch.no_grad()`, or if `x` is a complex conjugate that PyTorch
+    has not computed yet. `x.numpy(force=True)` detaches `x`, copies `x` to the CPU and computes the
+    conjugate, as far as needed.
     """
 
     @pytest.mark.parametrize(("make", "error", "why"), REFUSED.values(), ids=REFUSED)
@@ -139,14 +143,16 @@ class TestNumpyPreconditions:
     "tensor.numpy-write-bypasses-autograd",
     notes="1.5; 2.6",
     verdict=QUALIFIED,
-    says="a tensor and its array occupy the same storage: a change of the one shows in the other",
+    says="a tensor and its NumPy array occupy the same storage: a change to either shows in both",
 )
 @fault("numpy copies", Tensor, "numpy", lambda real: lambda x: real(x).copy())
 @fault("numpy counts as a change", Tensor, "numpy", lambda real: lambda x: real(x.add_(0)))
 @fault("detach is data", Tensor, "detach", lambda real: lambda x: x.data)
 class TestNumpyWriteBypassesAutograd:
-    """Autograd does not see a change that is written through the array: no error comes, and the gradient is
-    wrong. A change through `detach()`, which shares the memory as well, is found.
+    """Autograd does not notice a change that is written to a tensor through its NumPy array: `backward()`
+    raises no error and computes a wrong gradient if it needs the old values. Autograd notices a change
+    through `detach()`, which also shares the memory of the tensor, and `backward()` then raises a
+    RuntimeError.
     """
 
     def test_change_through_the_array_gives_a_wrong_gradient(self):

@@ -46,8 +46,10 @@ def with_a_plain_weight(layer):
 )
 @fault("a layer leaves its bias out", F, "linear", lambda real: lambda x, weight, bias: real(x, weight))
 class TestParameters:
-    """A net is a function of its weights and biases. They are Parameters: leaf tensors that require a
-    gradient and have none yet.
+    """The weights and biases of a net determine what the net computes. Each weight or bias is an
+    nn.Parameter, a leaf tensor that requires a gradient by default, even if it is made under torch.no_grad(),
+    and whose .grad is None at first. Making an nn.Parameter of integers raises a RuntimeError unless
+    requires_grad=False is passed.
     """
 
     @pytest.mark.parametrize("make", PARAMETERS.values(), ids=PARAMETERS)

@@ -34,7 +34,11 @@ def renewing(real):
 @fault("each sum of gradients is a new tensor", torch.Tensor, "backward", renewing)
 @fault("mse_loss is a sum", F, "mse_loss", lambda real: lambda *args: real(*args, reduction="sum"))
 class TestGradientsAccumulate:
-    """Each backward() adds its gradients to those that stand in .grad, until they are cleared."""
+    """Each call of backward() adds the new gradient of a leaf in place to the gradient in the leaf's .grad,
+    until .grad is cleared. If a batch is split into parts and the mean loss of each part is multiplied by the
+    part's share of the batch, the gradients of the parts add up to the gradient of the mean loss of the
+    batch.
+    """
 
     def test_gradients_add_up_in_place_until_they_are_cleared(self, device):
         x = torch.tensor([1.0, 1.0], device=device, requires_grad=True)

@@ -44,8 +44,9 @@ def descending(real):
 @fault("the step goes uphill", SGD, "__init__", with_options(maximize=True))
 @fault("biases get no gradient", F, "linear", lambda real: lambda x, w, b: real(x, w, b.detach()))
 def test_round_moves_weight_and_bias_against_their_gradients(device):
-    """One round of training is forward, loss, backward() and step(). backward() gives each parameter its
-    gradient, and the first step() moves the parameter against it, by the learning rate times as far.
+    """One round of training consists of the forward pass, the loss, backward() and the step() of the
+    optimizer. backward() stores the gradient of each parameter in .grad. The first step() of SGD with
+    momentum then subtracts the learning rate times this gradient from the parameter.
     """
     layer = nn.Linear(2, 1, device=device)
     layer.load_state_dict({"weight": torch.tensor([[2.0, -1.0]]), "bias": torch.tensor([1.0])})
@@ -66,14 +67,15 @@ def test_round_moves_weight_and_bias_against_their_gradients(device):
     "autograd.backward-alone-moves-no-weight",
     notes="2.2",
     verdict=QUALIFIED,
-    says="backpropagation updates the parameters, by the error",
+    says="backpropagation updates the parameters according to the error",
 )
 @fault("backward moves the weights", torch.Tensor, "backward", descending)
 @fault("the square is the absolute value", torch.Tensor, "square", lambda real: torch.Tensor.abs)
 @pytest.mark.parametrize(("target", "gradient"), [(5, 2 * 3), (-4, 20 * 3), (7, -2 * 3)])
 def test_backward_stores_what_the_error_asks_for_and_moves_nothing(target, gradient, device):
-    """backward() changes no weight: it stores gradients, which for a squared error are as large as the error,
-    and step() moves the weights by them.
+    """backward() changes no weight, but stores the gradient of each weight in .grad. The gradient of a
+    squared error is proportional to the error itself. The step() of the optimizer then uses the gradients to
+    move the weights.
     """
     weight = torch.tensor(2.0, device=device, requires_grad=True)
 
@@ -91,8 +93,9 @@ def test_backward_stores_what_the_error_asks_for_and_moves_nothing(target, gradi
 )
 @fault("a difference is squared", torch.Tensor, "__sub__", lambda real: lambda x, y: real(x, y).square())
 def test_error_of_the_notebook_has_one_gradient_whatever_the_labels(device):
-    """The gradient of (prediction - labels).sum() is the same for all labels: the notebook shows a step, and
-    no loss to train by.
+    """The gradient of (prediction - labels).sum(), the error in the notebook on autograd, is the same for all
+    labels. The notebook therefore shows how a training step runs, but the error is not a loss for training a
+    net.
     """
     weight = torch.tensor([2.0, -1.0], device=device, requires_grad=True)
     gradients = []
@@ -109,7 +112,7 @@ def test_error_of_the_notebook_has_one_gradient_whatever_the_labels(device):
     "autograd.backward-fills-grad",
     notes="2.3",
     verdict=QUALIFIED,
-    says="loss.backward() stores the gradients of the model's parameters in their grad attribute",
+    says="loss.backward() stores the gradient of each model parameter in the parameter's grad attribute",
 )
 @fault(
     "every tensor requires a gradient",
@@ -131,8 +134,9 @@ def test_error_of_the_notebook_has_one_gradient_whatever_the_labels(device):
     lambda real: lambda loss: real(loss) if torch.is_grad_enabled() else None,
 )
 class TestBackwardFillsGrad:
-    """backward() fills .grad of the leaves that require a gradient and took part; what is frozen, unused or
-    itself computed keeps None.
+    """backward() fills the .grad of each leaf tensor that requires a gradient and took part in the
+    computation, even if backward() is called under torch.no_grad(). A frozen leaf, an unused leaf and a
+    computed tensor keep None in .grad, and reading the .grad of the computed tensor gives a warning.
     """
 
     def test_leaf_that_took_part_alone_gets_a_gradient(self, device):
@@ -163,15 +167,16 @@ class TestBackwardFillsGrad:
     "autograd.step-uses-grad-attribute",
     notes="2.3",
     verdict=QUALIFIED,
-    says="optimizer.step() adjusts each parameter by its gradient, stored in .grad",
+    says="optimizer.step() adjusts each parameter by the gradient that is stored in .grad",
 )
 @fault("the step does nothing", SGD, "step", does_nothing)
 @fault("None counts as zeros", SGD, "step", zeros_for_none)
 @fault("a step without gradients warns", SGD, "step", then(lambda _: warnings.warn("none", stacklevel=1)))
 @fault("the step clears the gradients", SGD, "step", clear_after)
 class TestStepUsesGrad:
-    """step() follows .grad as it stands, whoever wrote it, and leaves it there. A parameter whose .grad is
-    None is left alone, by momentum and weight decay, too.
+    """The step() of SGD uses whatever gradient is in .grad, even one that backward() did not compute, and
+    leaves the gradient in .grad. A parameter whose .grad is None is skipped without a warning: neither
+    momentum nor weight decay moves the parameter.
     """
 
     def test_step_follows_what_stands_in_grad_and_leaves_it(self, device):
@@ -206,7 +211,7 @@ class TestStepUsesGrad:
 )
 @fault("there is no momentum", SGD, "__init__", with_options(momentum=0))
 def test_optimizer_that_is_made_anew_each_round_has_no_momentum(device):
-    """An optimizer is made once, before the rounds: made anew in each, it loses its momentum."""
+    """An optimizer is made once, before training. If SGD is made anew in each round, its momentum is lost."""
     once, anew = (torch.ones(1, dtype=torch.float64, device=device, requires_grad=True) for _ in range(2))
     once.grad, anew.grad = torch.ones_like(once), torch.ones_like(anew)
     optimizer = SGD([once], lr=0.1, momentum=0.9)

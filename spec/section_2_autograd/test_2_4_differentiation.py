@@ -53,7 +53,7 @@ def to_its_shape(result, gradient):
 @fault("backward divides by the length", torch.Tensor, "backward", given_another(lambda y, v: v / len(y)))
 @fault("a comparison gives numbers", torch.Tensor, "__eq__", lambda real: lambda x, y: real(x, y).float())
 def test_gradients_are_9a2_and_minus_2b(device):
-    """For Q = 3a³ - b², backward() with a gradient of ones leaves 9a² in a.grad and -2b in b.grad."""
+    """For Q = 3a³ - b², Q.backward() with a gradient of ones stores 9a² in a.grad and -2b in b.grad."""
     a, b, Q = make_example(device)
 
     Q.backward(torch.ones(2, device=device))
@@ -68,7 +68,7 @@ def test_gradients_are_9a2_and_minus_2b(device):
     "autograd.vector-output-needs-gradient",
     notes="notebook autograd",
     verdict=QUALIFIED,
-    says="backward() of a vector needs an explicit gradient of the same shape",
+    says="backward() of a vector needs an explicit gradient of the same shape as the vector",
 )
 @fault("ones stand in for no gradient", torch.Tensor, "backward", ones_by_default)
 @fault(
@@ -77,8 +77,9 @@ def test_gradients_are_9a2_and_minus_2b(device):
 @fault("a gradient is fitted to its output", torch.Tensor, "backward", given_another(to_its_shape))
 @fault("a gradient loses its sign", torch.Tensor, "backward", given_another(lambda y, v: v.abs()))
 class TestVectorOutput:
-    """backward() needs a gradient unless its output is one number, of whatever shape. The gradient has the
-    shape of the output, and may be of another type.
+    """backward() needs a gradient as its argument unless the output has exactly one element, for example in
+    the shape (1, 1). This gradient must be a tensor of the same shape as the output, or backward() raises an
+    error. The dtype of the gradient may differ; backward() casts the gradient to the output's dtype.
     """
 
     @pytest.mark.parametrize("shape", [(2,), (1, 3)], ids=str)
@@ -123,8 +124,8 @@ class TestVectorOutput:
     ids=["ones", "weights"],
 )
 def test_gradient_weights_the_sum(v, of_a, of_b, device):
-    """Q.sum().backward() leaves what Q.backward() leaves with a gradient of ones; with a gradient v,
-    Q.backward(v) leaves the gradients of the sum of v times Q.
+    """Q.backward(v) stores the same gradients as (v * Q).sum().backward(). With a v of ones, these gradients
+    are the gradients of Q.sum().
     """
     v = torch.tensor(v, device=device)
     a, b, Q = make_example(device)

@@ -74,7 +74,7 @@ def of_ones(real):
     "autograd.vector-jacobian-product",
     notes="2.5; notebook autograd",
     verdict=ANSWERED,
-    says="the section on vector calculus is not understood, and left",
+    says="the section on vector calculus is not understood and is left out",
 )
 @fault("backward gives Jv", torch.Tensor, "backward", leaving(lambda J, v: J @ v))
 @fault("backward ignores v", torch.Tensor, "backward", leaving(lambda J, v: J.sum(dim=0)))
@@ -83,8 +83,10 @@ def of_ones(real):
 @fault("functional.jvp is vjp", functional, "jvp", lambda real: lambda f, x, u: functional.vjp(f, x, f(x)))
 @fault("grad takes ones for v", autograd, "grad", of_ones)
 class TestVectorJacobianProduct:
-    """y.backward(v) leaves Jᵀv in x.grad, where row i of J holds the derivatives of yᵢ. If v is the gradient
-    of a loss with respect to y, that is the gradient of the loss with respect to x.
+    """y.backward(v) stores the product Jᵀv in x.grad, where row i of the Jacobian J holds the derivatives of
+    yᵢ with respect to x. If v is the gradient of a loss with respect to y, then Jᵀv is the gradient of the
+    loss with respect to x. torch.autograd.functional has functions for J, Jᵀv and Ju with a vector u, and
+    torch.func (since PyTorch 2.0) has functions for J and Jᵀv.
     """
 
     def test_backward_multiplies_v_by_the_transposed_jacobian(self, device):

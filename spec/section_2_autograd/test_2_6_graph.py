@@ -39,8 +39,9 @@ def of_a_twin(x):
 @fault("exp works on a leaf of its own", Tensor, "exp", lambda real: lambda x: real(of_a_twin(x)))
 @fault("exp gives a leaf", Tensor, "exp", lambda real: lambda x: of_a_twin(real(x)))
 class TestGraphStructure:
-    """The graph has a node for each operation, with an edge to the node of each operand. Its root is the
-    result; its leaves are the tensors that require a gradient and that no operation made.
+    """The graph of a result has one node for each operation, with an edge to the node of each operand that
+    requires a gradient. A value that is used twice has one node. The root of the graph is the result, and the
+    leaves are the tensors that require a gradient and have no grad_fn, because no operation made them.
     """
 
     def test_graph_of_q_leads_back_to_a_and_b(self, device):

@@ -60,8 +60,9 @@ def as_a_leaf(real):
 @fault("int keeps the graph", torch.Tensor, "int", lambda real: torch.Tensor.trunc)
 @fault("zeros_like multiplies by zero", torch, "zeros_like", lambda real: lambda x: 0 * x)
 class TestNodes:
-    """A differentiable operation makes a node if an input requires a gradient. detach(), comparisons,
-    positions, casts to integers and new tensors make none.
+    """A differentiable operation adds a node to the graph if and only if an input of the operation requires a
+    gradient. No node is added by detach(), comparisons, casts to integers, functions that return positions
+    (such as argmax()) and functions that make new tensors (such as zeros_like()).
     """
 
     @pytest.mark.parametrize("operation", RECORDED.values(), ids=RECORDED)
@@ -85,7 +86,7 @@ class TestNodes:
     "autograd.requires-grad-propagates",
     notes="notebook autograd",
     verdict=QUALIFIED,
-    says="an operation's output requires gradients if only a single input does",
+    says="the output of an operation requires gradients even if only a single input requires gradients",
 )
 @fault("all inputs have to require a gradient", torch.Tensor, "__add__", only_if(all))
 @fault("a sum always requires a gradient", torch.Tensor, "__add__", as_a_leaf)
@@ -95,8 +96,9 @@ class TestNodes:
 )
 @fault("round drops the graph", torch.Tensor, "round", lambda real: lambda x: real(x).detach())
 class TestRequiresGradPropagates:
-    """The result of a differentiable operation requires a gradient if at least one input does. The gradient
-    of round() and sign() is zero.
+    """The result of a differentiable operation requires a gradient if and only if at least one input requires
+    a gradient. The results of round() and sign() require a gradient, too, but the gradient that round() and
+    sign() pass back to the input is zero.
     """
 
     @pytest.mark.parametrize("flags", list(product([False, True], repeat=2)), ids=str)

@@ -76,8 +76,9 @@ def train_without_effect(real):
 @fault("assignment freezes nothing", nn.Parameter, "requires_grad", never_set)
 @fault("freezing makes the gradient zero", nn.Parameter, "requires_grad", by_zeroing)
 def test_two_of_the_62_parameters_of_resnet18_get_gradients():
-    """Where a net is frozen and its last layer is then replaced, the parameters of the new layer alone get
-    gradients.
+    """If a whole net is frozen and its last layer is then replaced, only the parameters of the new layer get
+    gradients, and only the new layer has nodes in the graph. In resnet18, the weight and the bias of the new
+    layer are 2 of the 62 parameters.
     """
     from torchvision.models import resnet18  # takes a second to import
 
@@ -97,7 +98,7 @@ def test_two_of_the_62_parameters_of_resnet18_get_gradients():
     "autograd.finetune-only-head-changes",
     notes="notebook autograd; 2.7",
     verdict=QUALIFIED,
-    says="only the weight and bias of the classifier are updated",
+    says="fine-tuning updates only the weight and the bias of the classifier",
 )
 @fault("averages never move", F, "batch_norm", averages_only_if(lambda weight: False))
 @fault("averages of frozen layers stay", F, "batch_norm", averages_only_if(lambda w: w.requires_grad))
@@ -107,8 +108,9 @@ def test_two_of_the_62_parameters_of_resnet18_get_gradients():
 @each_row
 @pytest.mark.parametrize(("call", "names"), MODES.values(), ids=MODES)
 def test_averages_of_batch_norm_change_in_train_mode(device, call, names):
-    """Of the parameters of a frozen net with a new head the head's alone are updated. In train() mode every
-    forward pass also moves the averages of batch norm, frozen or not.
+    """If a frozen net gets a new last layer (the head), training updates only the parameters of the head.
+    Each forward pass in train() mode also changes the running averages of batch norm, even in a frozen layer.
+    After eval(), the averages stay the same until train() is called on the net.
     """
     net = fine_tuned(Classifier(), 2).to(device)
     start = copy.deepcopy(net.state_dict())

@@ -40,7 +40,7 @@ def make_square(device):
     "autograd.no-grad-disables-tracking",
     notes="2.7; 4 step 5; notebook autograd",
     verdict=QUALIFIED,
-    says="inside torch.no_grad() tracking is off",
+    says="autograd tracks nothing inside torch.no_grad()",
 )
 @fault("no_grad does nothing", torch, "no_grad", lambda real: nullcontext)
 @fault("a sum is recorded", torch.Tensor, "sum", tracked_anyway)
@@ -52,8 +52,10 @@ def make_square(device):
 @fault("inference_mode is no_grad", torch, "inference_mode", lambda real: torch.no_grad)
 @fault("no_grad is inference_mode", torch.Tensor, "__rmul__", lambda real: torch.inference_mode()(real))
 class TestNoGradDisablesTracking:
-    """What is computed under torch.no_grad() has no graph and requires no gradient. A view of a tensor that
-    requires a gradient says that it does, too, but gets none and passes none on.
+    """A new result that is computed under torch.no_grad() has no graph and requires no gradient, but may
+    enter a graph later. A view that is made under torch.no_grad() of a tensor that requires a gradient has
+    requires_grad=True, but gets no gradient and passes no gradient on. An operation that changes nothing,
+    such as contiguous(), returns its input with the graph of the input.
     """
 
     @pytest.mark.parametrize("compute", COMPUTED.values(), ids=COMPUTED)
@@ -176,8 +178,9 @@ def inherited(real):
 @fault("a thread inherits the mode", threading.Thread, "start", inherited)
 @pytest.mark.usefixtures("grad_mode_back_on")
 class TestNoGradScope:
-    """torch.no_grad() turns tracking off within its block or the function that it decorates, in its own
-    thread alone, and restores what was before at the end.
+    """torch.no_grad() turns off the tracking by autograd within its block or within the function that it
+    decorates, and only in its own thread. At the end, even after an exception in the block, torch.no_grad()
+    restores the earlier setting. The decorator works without parentheses since PyTorch 2.1.
     """
 
     def test_exit_restores_the_mode_of_before(self):

@@ -60,7 +60,7 @@ def graph_or_nothing(real):
     "autograd.requires-grad-false-excludes",
     notes="2.7; notebook autograd",
     verdict=QUALIFIED,
-    says="requires_grad=False takes a tensor out of the graph, and no gradient is computed for it",
+    says="requires_grad=False takes a tensor out of the graph, and no gradient is computed for the tensor",
 )
 @fault("requires_grad_ freezes nothing", torch.Tensor, "requires_grad_", ignored)
 @fault("freezing makes the gradient zero", torch.Tensor, "requires_grad_", by_zeroing)
@@ -71,8 +71,10 @@ def graph_or_nothing(real):
 @fault("a module is frozen by assignment", nn.Module, "__setattr__", freezing_modules)
 @fault("loading freezes", nn.Module, "load_state_dict", loading_frozen)
 class TestRequiresGradFalse:
-    """A leaf with requires_grad=False is a constant: backward() leaves its .grad as it was, None at first,
-    and gives the other leaves their gradients.
+    """A leaf with requires_grad=False counts as a constant: backward() leaves the .grad of this leaf as it
+    was (None at first) and computes the gradients of the other leaves. backward() raises a RuntimeError if
+    every leaf is frozen. A module is frozen by its method requires_grad_(False), and not by an assignment to
+    its attribute requires_grad.
     """
 
     @pytest.mark.parametrize("freeze", BY.values(), ids=BY)
@@ -163,7 +165,7 @@ MIDWAY = {
     "autograd.freeze-midway-drift",
     notes="2.7; footnote 1",
     verdict=ANSWERED,
-    says="frozen parameters are not updated; what becomes of one frozen midway is left open",
+    says="frozen parameters are not updated; what becomes of a parameter that is frozen midway is left open",
 )
 @fault("zero_grad writes zeros by default", Optimizer, "zero_grad", writes_zeros_by_default)
 @fault("zero_grad spares what is frozen", Optimizer, "zero_grad", spares_frozen)
@@ -173,8 +175,10 @@ MIDWAY = {
 @each_row
 @pytest.mark.parametrize(("options", "clear", "expected"), MIDWAY.values(), ids=MIDWAY)
 def test_gradient_that_is_left_moves_it_on(device, options, clear, expected):
-    """A parameter that is frozen after some training, and that its optimizer still holds, stays where it is
-    once zero_grad() has set its gradient to None. A gradient that is left, even one of zeros, can move it on.
+    """A parameter that is frozen after some training, but is still held by the optimizer SGD, stays where it
+    is once zero_grad() has set .grad to None, which is the default since PyTorch 2.0. A gradient other than
+    zero that is left in .grad still moves the parameter. Even a gradient of zeros moves the parameter if SGD
+    uses momentum or weight decay.
     """
     weight = torch.ones(1, dtype=torch.float64, device=device, requires_grad=True)
     optimizer = SGD([weight], lr=0.1, **options)

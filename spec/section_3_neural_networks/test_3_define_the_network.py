@@ -51,8 +51,9 @@ def straight_through(real):
 @fault("Linear forgets its bias", nn.Linear, "forward", lambda real: lambda fc, x: F.linear(x, fc.weight))
 @fault("LeakyReLU is steeper", nn.LeakyReLU, "forward", lambda real: lambda layer, x: F.leaky_relu(x, 0.1))
 class TestLayersCallFunctional:
-    """Most layers of torch.nn call a function of torch.nn.functional with their parameters, such as Conv2d,
-    Linear and MaxPool2d. Some call none, such as Tanh, Flatten and LSTM.
+    """Many layers of torch.nn, such as Conv2d, Linear and MaxPool2d, call a function of torch.nn.functional
+    with their own weights and settings. Some layers, such as Tanh, Flatten and LSTM, do not call any function
+    of torch.nn.functional.
     """
 
     def test_most_layers_call_their_function_and_some_call_none(self, monkeypatch):
@@ -103,8 +104,10 @@ class TestLayersCallFunctional:
 @fault("lists are registered", nn.Module, "__setattr__", registers_lists)
 @fault("buffers are parameters", nn.Module, "register_buffer", registers_buffers_as_parameters)
 class TestModuleContainsLayers:
-    """A Module registers the modules, Parameters and buffers that are assigned to it, in their order, once
-    super().__init__() has run. It does not register lists and plain tensors.
+    """An nn.Module registers, in order, the layers and other modules that are assigned to its attributes. The
+    nn.Module also registers its Parameters, and the buffers that are passed to register_buffer(), but it does
+    not register plain lists and plain tensors. Assigning a layer before super().__init__() has run raises an
+    AttributeError.
     """
 
     def test_modules_parameters_and_buffers_register_and_lists_and_tensors_do_not(self):
@@ -136,8 +139,9 @@ class TestModuleContainsLayers:
 )
 @fault("a Module returns its input", nn.Module, "forward", lambda real: lambda module, x: x)
 class TestForwardReturnsOutput:
-    """net(input) returns what net.forward(input) returns, and runs the hooks besides, which forward() alone
-    does not. A Module that defines no forward() cannot be called.
+    """net(input) returns the same output as net.forward(input). The call net(input) also runs the forward
+    hooks of the net, and the call net.forward(input) does not run the hooks. Calling a Module that does not
+    define forward() raises a NotImplementedError.
     """
 
     def test_call_returns_what_forward_returns_and_runs_the_hooks(self, device):
@@ -162,7 +166,9 @@ class TestForwardReturnsOutput:
 @fault("Conv2d detaches its maps", nn.Conv2d, "forward", lambda real: lambda conv, x: real(conv, x).detach())
 @fault("relu passes every gradient", nets, "relu", straight_through)
 def test_forward_alone_gives_every_parameter_its_gradient(device):
-    """Net defines forward() and no backward(), and all ten parameters get the right gradients."""
+    """Net, the net of the notes, defines forward() and does not define backward(). Autograd computes the
+    right gradients for all ten parameters of Net.
+    """
     net = Net().double().to(device)
     images = torch.randn(2, 1, 32, 32, dtype=torch.float64).to(device)
 
@@ -192,8 +198,9 @@ def test_forward_alone_gives_every_parameter_its_gradient(device):
 @fault("detach does not detach", torch.Tensor, "detach", lambda real: lambda x: x * 1)
 @fault("argmax has a gradient", torch.Tensor, "argmax", lambda real: lambda x: real(x) + 0 * x.sum())
 class TestAnyTensorOpInForward:
-    """forward() may use any tensor operation, loops and conditions on the data. Gradients end where a value
-    leaves the graph, as by detach(), item(), tolist(), numpy() or argmax().
+    """forward() may use tensor operations in loops and conditions that depend on the data, and autograd still
+    computes the right gradients. No gradient flows back through detach(), item(), tolist(), numpy() or
+    argmax().
     """
 
     @pytest.mark.asks_the_device

@@ -28,7 +28,7 @@ class HardCodedNet(Net):
 @fault("view swaps the sizes", torch.Tensor, "view", lambda real: lambda x, a, b: real(x, b, a))
 @fault("view flattens all", torch.Tensor, "view", lambda real: lambda x, a, b: real(x, -1))
 def test_view_works_out_the_axis_given_as_minus_one():
-    """view() works out the one size that is given as -1, first or last, from the number of values."""
+    """view() accepts -1 as the first or the last size, and computes this size from the number of elements."""
     x = torch.arange(6).reshape(3, 2)
 
     assert x.view(-1, 3).tolist() == [[0, 1, 2], [3, 4, 5]]
@@ -40,13 +40,13 @@ def test_view_works_out_the_axis_given_as_minus_one():
     "nn.flatten-comment-3d-to-1d",
     notes="3 code comments",
     verdict=WRONG,
-    says="the view turns the three-dimensional x into a one-dimensional vector",
+    says="view() turns the three-dimensional tensor x into a one-dimensional vector",
 )
 @fault("view reverses the batch", torch.Tensor, "view", lambda real: lambda x, a, b: real(x, a, b).flip(0))
 @fault("the batch counts as features", Net, "num_flat_features", lambda real: lambda net, x: x.numel())
 def test_view_makes_one_row_of_each_image_of_the_batch(device):
-    """The view turns maps of four axes, (N, 16, 6, 6), into rows of two axes, (N, 576): one row for each
-    image.
+    """In Net, the net of the notes, view() turns a tensor with four axes, of the shape (N, 16, 6, 6), into a
+    tensor with two axes, of the shape (N, 576). Each of the N images becomes one row.
     """
     seen = {}
     net = Net().to(device)
@@ -65,15 +65,15 @@ def test_view_makes_one_row_of_each_image_of_the_batch(device):
     "nn.why-num-flat-features",
     notes="3 define the network",
     verdict=ANSWERED,
-    says="why does num_flat_features() work out a size that is known to be 16 * 6 * 6?",
+    says="why does num_flat_features() compute a size that is known to be 16 * 6 * 6?",
 )
 @fault("the size is fixed", Net, "num_flat_features", lambda real: lambda net, x: 576)
 @fault("the size counts the batch", Net, "num_flat_features", lambda real: lambda net, x: x.numel())
 @fault("flatten swaps axes", torch.Tensor, "flatten", lambda real: lambda x, start: real(x.mT, start))
 class TestWhyNumFlatFeatures:
-    """For the images of the notes it makes no difference that num_flat_features() computes the size 576. It
-    guards against others: with a fixed 576, an image of 54x54 would become four rows, and a missing batch
-    axis would go unnoticed.
+    """For the 32x32 images of the notes, num_flat_features() computes 576, so the fixed size 576 would work
+    as well. A fixed 576 would turn one image of 54x54 into four rows, and would accept an image without a
+    batch axis. With num_flat_features(), Net raises a RuntimeError in both cases.
     """
 
     @pytest.mark.parametrize(("shape", "scores", "why"), MISREAD.values(), ids=MISREAD)
@@ -98,14 +98,15 @@ class TestWhyNumFlatFeatures:
     "nn.flatten-with-view-needs-contiguous",
     notes="3 define the network; 4 step 2",
     verdict=OUTDATED,
-    says="view flattens the maps that the convolutions give",
+    says="view() flattens the maps that the convolutions return",
 )
 @fault("conv2d gives contiguous maps", F, "conv2d", lambda real: lambda *inputs: real(*inputs).contiguous())
 @fault("view is reshape", torch.Tensor, "view", lambda real: torch.Tensor.reshape)
 @fault("flatten follows the memory", torch.Tensor, "flatten", lambda real: lambda x, start: real(x.mT, start))
 class TestFlattenWithViewNeedsContiguous:
-    """Since PyTorch 1.12, convolutions keep the channels_last format of float32 images, and view() refuses
-    their maps. flatten(1) takes them.
+    """Since PyTorch 1.12, a convolution of float32 images in the channels_last format returns feature maps in
+    the same format. Flattening such feature maps with view() raises a RuntimeError. The method flatten(1)
+    flattens such feature maps correctly.
     """
 
     @since("1.12")
@@ -131,7 +132,9 @@ class TestFlattenWithViewNeedsContiguous:
 @fault("pooling rounds up", nets, "max_pool2d", lambda real: lambda x, size: real(x, size, ceil_mode=True))
 @fault("the size is fixed", Net, "num_flat_features", lambda real: lambda net, x: 576)
 def test_sizes_30_to_33_pass_and_28_does_not(device):
-    """Net takes images of 30x30 to 33x33. fc1 refuses 28x28, so the images of MNIST have to be resized."""
+    """The forward() of Net, the net of the notes, accepts square images from 30x30 to 33x33. An image of
+    28x28 causes an error in the layer fc1, so the images of MNIST have to be resized.
+    """
     net, passed = Net().to(device), []
 
     for n in range(26, 38):

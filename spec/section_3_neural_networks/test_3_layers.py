@@ -35,8 +35,9 @@ def padding_the_end(real):
 @fault("planes are averaged", F, "conv2d", lambda real: lambda x, *rest: real(x, *rest) / x.shape[1])
 @fault("other planes are ignored", F, "conv2d", lambda real: lambda x, w, *rest: real(x[:, :1], w, *rest))
 class TestConvIs2dConvolution:
-    """Conv2d slides its kernel over the image without flipping it, which mathematics calls cross-correlation.
-    Each output value is a bias plus a sum over all input planes.
+    """Conv2d slides its kernel over the image without flipping the kernel, which mathematics calls
+    cross-correlation. Each element of the output is a bias plus a sum over all input channels. Conv2d raises
+    a RuntimeError for an image that has the wrong number of channels or is smaller than the kernel.
     """
 
     def test_conv2d_does_not_flip_its_kernel(self, device):
@@ -71,8 +72,10 @@ class TestConvIs2dConvolution:
 @fault("pooling rounds up", F, "max_pool2d", lambda real: lambda x, size: real(x, size, ceil_mode=True))
 @fault("pooling skips the first row", F, "max_pool2d", lambda real: lambda x, size: real(x[..., 1:, :], size))
 class TestConvOutputSize:
-    """For height H, padding p, kernel k and stride s, a convolution gives floor((H + 2p - k) / s) + 1 rows.
-    So Net makes maps of 30x30, 15x15, 13x13 and 6x6 of an image of 32x32.
+    """A convolution with kernel size k, padding p and stride s turns an image with H rows into a map with
+    floor((H + 2p - k) / s) + 1 rows. Net, the net of the notes, turns an image of 32x32 into maps of 30x30,
+    then 15x15, 13x13 and 6x6. Pooling a map of 13x13 with a window of 2x2 leaves out the last row and the
+    last column.
     """
 
     def test_images_shrink_from_32_to_30_to_15_to_13_to_6(self, device):
@@ -113,8 +116,9 @@ class TestConvOutputSize:
 @fault("biases are positive", nn.init, "uniform_", lambda real: lambda bias, low, high: real(bias, 0, high))
 @fault("weights start as for relu", nn.init, "kaiming_uniform_", lambda real: lambda weight, a: real(weight))
 class TestLinearIsAffine:
-    """Linear maps each vector x on the last axis to Wx + b, where the weight W is stored as (out, in). A new
-    Linear of n inputs has weights and biases spread evenly over ±1/sqrt(n).
+    """Linear maps each vector x along the last axis of its input to Wx + b, where the weight W has the shape
+    (out, in). The weights and biases of a new Linear with n inputs are spread evenly between -1/sqrt(n) and
+    1/sqrt(n).
     """
 
     def test_linear_is_wx_plus_b_on_the_last_axis(self, device):
@@ -141,7 +145,9 @@ class TestLinearIsAffine:
 @fault("the window steps by one", F, "max_pool2d", lambda real: lambda x, size: real(x, size, 1))
 @fault("pooling averages", F, "max_pool2d", lambda real: lambda x, size: F.avg_pool2d(x, size))
 def test_one_number_is_a_square_pooling_window(device):
-    """For a square pooling window one number is enough: 2 and (2, 2) take the maximum of each 2x2 block."""
+    """max_pool2d() accepts a single number for a square window. With 2 as well as with (2, 2), max_pool2d()
+    returns the maximum of each 2x2 block.
+    """
     maps = torch.randn(2, 3, 4, 6, device=device)
     expected = maps.cpu().unflatten(3, (3, 2)).unflatten(2, (2, 2)).amax((3, 5))
 

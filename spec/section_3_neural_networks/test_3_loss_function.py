@@ -91,8 +91,10 @@ def gradient_of(tensor):
     lambda real: lambda output, target, **options: real(output, -target),
 )
 class TestMseLoss:
-    """MSELoss is the mean of (output - target)² over all values, or their sum, or each of them. Shapes that
-    differ and broadcast only warn, and then every pair is compared.
+    """By default, MSELoss returns the mean of (output - target)² over all elements; reduction="sum" makes
+    MSELoss return the sum, and reduction="none" makes MSELoss return every square. The target may require a
+    gradient, just like the output. If the output is a column and the target is a row, MSELoss only gives a
+    warning, and compares every element of the output with every element of the target.
     """
 
     def test_mse_loss_is_the_mean_of_the_squared_differences(self, device):
@@ -134,8 +136,8 @@ class TestMseLoss:
     "nn.loss-graph-chain",
     notes="3 loss function; notebook nn",
     verdict=QUALIFIED,
-    says="input, conv2d, relu, maxpool2d, conv2d, relu, maxpool2d, view, linear, relu, linear, relu, "
-    "linear, MSELoss, loss",
+    says="the graph leads through input, conv2d, relu, maxpool2d, conv2d, relu, maxpool2d, view, linear, "
+    "relu, linear, relu, linear, MSELoss, loss",
 )
 @fault(
     "a relu is left out",
@@ -164,8 +166,9 @@ class TestMseLoss:
     lambda real: lambda *pair, **options: F.multi_margin_loss(*pair),
 )
 class TestLossGraphChain:
-    """The graph leads from the loss back through the steps of Net in reverse order, a linear layer under the
-    name Addmm. With CrossEntropyLoss it begins with NllLoss and LogSoftmax.
+    """The graph of autograd leads from the MSELoss back through the steps of Net, the net of the notes, in
+    reverse order. A linear layer appears in the graph under the name Addmm. With CrossEntropyLoss instead of
+    MSELoss, the graph begins with NllLoss and LogSoftmax.
     """
 
     def test_graph_leads_from_the_loss_back_through_every_step(self, device):
@@ -206,7 +209,8 @@ class TestLossGraphChain:
     lambda real: lambda x, weight, bias: real(x, weight, bias * 1),
 )
 def test_three_printed_nodes_are_loss_addmm_and_accumulate_grad(device):
-    """Since PyTorch 1.10, the three nodes that the notes print are called MseLossBackward0, AddmmBackward0
+    """The notes print loss.grad_fn and the next two nodes of the graph, which are found with
+    next_functions[0][0]. Since PyTorch 1.10, these three nodes are called MseLossBackward0, AddmmBackward0
     and AccumulateGrad.
     """
     net, images, target = make_step(device)
@@ -223,14 +227,15 @@ def test_three_printed_nodes_are_loss_addmm_and_accumulate_grad(device):
     "nn.grad-fn-comment-relu",
     notes="3 loss function; notebook nn",
     verdict=WRONG,
-    says="the third printed node, next_functions[0][0] of the linear layer's, is ReLU",
+    says="the third printed node, next_functions[0][0] of the linear layer's node, is ReLU",
 )
 @fault("linear is a product and a sum", F, "linear", lambda real: lambda x, weight, bias: x @ weight.T + bias)
 @fault("the bias is a clone", F, "linear", lambda real: lambda x, weight, bias: real(x, weight, bias.clone()))
 @fault("relu is tanh", nets, "relu", lambda real: torch.tanh)
 def test_first_input_of_the_last_linear_layer_is_its_bias(device):
-    """The third printed node accumulates the gradient of fc3.bias. The node of the ReLU is
-    next_functions[1][0] of the linear layer.
+    """The third graph node that the notes print is next_functions[0][0] of the node of the last linear layer.
+    The third node accumulates the gradient of fc3.bias, the bias of this layer. The node of the ReLU is
+    next_functions[1][0] of the node of the last linear layer.
     """
     net, images, _ = make_step(device)
 
@@ -265,8 +270,9 @@ def test_first_input_of_the_last_linear_layer_is_its_bias(device):
     lambda real: lambda output, target, **options: 10 * real(output, target),
 )
 class TestAllTensorsGetGradients:
-    """loss.backward() fills the gradients of the ten parameters alone. The input gets one if it requires it,
-    and the output after retain_grad().
+    """loss.backward() fills the .grad of the ten parameters of Net, the net of the notes, but not the .grad
+    of the input, the output, the target or the loss. If the input requires a gradient, the .grad of the input
+    is filled as well. After output.retain_grad(), the .grad of the output is filled as well.
     """
 
     def test_backward_fills_only_leaves_that_require_a_gradient(self, device):

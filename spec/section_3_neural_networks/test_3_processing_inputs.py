@@ -74,8 +74,9 @@ def mistreating(rank, fault):
 @fault("Net ends in log_softmax", Net, "forward", lambda real: lambda net, x: log_softmax(real(net, x), 1))
 @fault("Net drops the batch axis", Net, "forward", lambda real: lambda net, x: real(net, x)[0])
 def test_output_is_one_row_of_ten_scores_from_a_linear_layer(device):
-    """For one image, Net returns scores (1, 10) that are no probabilities: what is added to the last bias is
-    added to each of them. Since PyTorch 1.10, they are printed with grad_fn=<AddmmBackward0>.
+    """For one image, Net, the net of the notes, returns ten scores in the shape (1, 10). The scores are not
+    probabilities: a number that is added to the bias of the last layer is added to each score. Since PyTorch
+    1.10, the printed scores end in grad_fn=<AddmmBackward0>.
     """
     net, image = make_net(device), make_images(device)
 
@@ -92,7 +93,10 @@ def test_output_is_one_row_of_ten_scores_from_a_linear_layer(device):
 @fault("forward clears .grad", Net, "forward", lambda real: lambda net, x: net.zero_grad() or real(net, x))
 @fault("zero_grad does nothing", nn.Module, "zero_grad", clears_nothing)
 def test_gradients_add_up_unless_they_are_cleared(device):
-    """A second backward() doubles every gradient. After zero_grad() it gives the first gradients again."""
+    """A second forward and backward pass on the same images doubles every gradient of a net, because
+    gradients add up. After net.zero_grad(), another pass on these images produces the gradients of the first
+    pass again.
+    """
     net, images = make_net(device), make_images(device)
 
     net(images).sum().backward()
@@ -116,8 +120,9 @@ def test_gradients_add_up_unless_they_are_cleared(device):
 @fault("set_to_none is ignored", nn.Module, "zero_grad", removes)
 @fault("x is a parameter", Net, "forward", lambda real: lambda net, x: setattr(net, "x", x) or real(net, x))
 class TestZeroGradResult:
-    """net.zero_grad() sets every gradient of the net to None, since PyTorch 2.0. With set_to_none=False it
-    fills the same tensors with zeros. The gradient of the input stays.
+    """Since PyTorch 2.0, net.zero_grad() sets the gradient of every parameter of the net to None. With
+    set_to_none=False, net.zero_grad() fills the existing gradient tensors with zeros instead. By default,
+    net.zero_grad() does not remove the gradient of the input.
     """
 
     @since("2.0")
@@ -151,8 +156,8 @@ class TestZeroGradResult:
 )
 @fault("backward does nothing", torch.Tensor, "backward", lambda real: lambda output, v=None: None)
 class TestBackwardWithRandomGradient:
-    """out.backward(v) gives the gradients of the number (out * v).sum(), so v stands in for a loss. Without
-    v, backward() of more than one number is refused.
+    """out.backward(v) computes the gradients of the single number (out * v).sum(), so v takes the place of a
+    loss. If out has more than one element, out.backward() without v raises a RuntimeError.
     """
 
     def test_backward_weights_the_outputs_by_its_argument(self, device):
@@ -179,7 +184,7 @@ class TestBackwardWithRandomGradient:
     "nn.only-mini-batches",
     notes="3 note; notebook nn",
     verdict=OUTDATED,
-    says="torch.nn takes mini-batches only; one sample needs unsqueeze(0)",
+    says="torch.nn accepts only mini-batches; a single sample needs unsqueeze(0)",
 )
 @fault("one image is flipped", F, "conv2d", mistreating(3, lambda output: output.flip(0)))
 @fault("one sequence is reversed", nn.LSTM, "forward", mistreating(2, lambda out: (out[0].flip(0), out[1])))
@@ -190,9 +195,10 @@ class TestBackwardWithRandomGradient:
 @fault("Flatten flattens one sample whole", nn.Flatten, "forward", mistreating(3, torch.flatten))
 @fault("Dropout2d drops nothing of one sample", F, "dropout2d", mistreating(3, torch.ones_like))
 class TestOnlyMiniBatches:
-    """Since PyTorch 1.11, Conv2d, LSTM and CrossEntropyLoss also take one sample without a batch axis, as
-    Linear and MaxPool2d always did. BatchNorm2d refuses it, and Flatten and Dropout2d take its first axis
-    for the batch.
+    """Since PyTorch 1.11, Conv2d, LSTM and CrossEntropyLoss accept one sample without a batch axis, just as
+    Linear and MaxPool2d always did. For such a sample, BatchNorm2d raises an error, and Flatten and Dropout2d
+    treat the first axis of the sample as the batch axis. Conv2d raises an error for an input with two or five
+    axes.
     """
 
     @each_row
@@ -232,8 +238,8 @@ class TestOnlyMiniBatches:
 @fault("unsqueeze adds the last axis", torch.Tensor, "unsqueeze", lambda real: lambda x, axis: real(x, -1))
 @fault("unsqueeze transposes", torch.Tensor, "unsqueeze", lambda real: lambda x, axis: real(x, axis).mT)
 def test_unsqueeze_makes_a_batch_of_one(device):
-    """image.unsqueeze(0) is a batch of one, for which Net gives the scores that the image gets in a larger
-    batch.
+    """image.unsqueeze(0) turns one image into a batch of one image. For this batch, Net, the net of the
+    notes, returns the same scores that the image gets in a larger batch.
     """
     net, images = make_net(device), make_images(device, count=3)
 

@@ -63,9 +63,10 @@ def calls(optimizer):
 )
 @fault("a step takes None for zeros", SGD, "step", zeros_for_none)
 class TestSgdForms:
-    """A plain step of SGD is one call for each weight, or a single call with foreach=True or fused=True. By
-    default, weights on the CPU are taken one by one, and those on CUDA by foreach, which with Nesterov
-    momentum adds momentum * buffer to .grad itself.
+    """A step of plain SGD updates the weights with one call for each weight, or with a single call for all
+    weights if foreach=True or fused=True is set. By default, SGD updates weights on the CPU one by one, and
+    weights on CUDA with foreach. With foreach and Nesterov momentum, a step also adds momentum * buffer to
+    the gradient in .grad, unless weight decay or maximize is set.
     """
 
     def test_step_takes_weights_one_by_one_or_all_at_once(self, device):

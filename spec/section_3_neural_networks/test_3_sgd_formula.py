@@ -101,8 +101,9 @@ def path_of_formula(run, device):
     lambda real: lambda *lists, **o: real(*lists, **o | {"maximize": False}),
 )
 class TestSgdFollowsItsFormula:
-    """SGD with momentum, dampening, Nesterov momentum, weight decay and maximize follows its formula, whether
-    it takes weights one by one, by foreach, or fused in one kernel.
+    """SGD with momentum, dampening, Nesterov momentum, weight decay and maximize follows the formula that
+    blitz.sgd_step() computes. SGD follows the formula in each of its three forms: one weight after the other,
+    all weights at once with foreach=True, and one kernel with fused=True.
     """
 
     @given(run=runs())

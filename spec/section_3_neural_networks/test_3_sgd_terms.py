@@ -110,9 +110,10 @@ TERMS = {
     lambda real: lambda w, grads, *rest, **o: any(g.item() for g in grads) and real(w, grads, *rest, **o),
 )
 class TestSgdTerms:
-    """The buffer of momentum begins with the first gradient and dampens later ones, weight decay is a part of
-    the gradient, Nesterov looks one step ahead, and maximize climbs. A gradient of None stops all of them,
-    and one of zeros does not.
+    """With momentum, SGD keeps a buffer that starts as the undamped first gradient; dampening weakens only
+    later gradients. SGD adds weight decay to the gradient before momentum, Nesterov momentum looks one step
+    ahead by adding momentum * buffer, and maximize reverses the gradient but not the decay. A gradient of
+    None leaves a weight unchanged; a gradient of zeros does not stop momentum and decay.
     """
 
     @each_row
@@ -145,7 +146,9 @@ class TestSgdTerms:
 )
 @fault("momentum is ignored", sgd, "sgd", with_formula(momentum=0))
 def test_each_group_is_stepped_by_options_of_its_own(device):
-    """Each group of weights is stepped by its own options, and by the common ones where it has none."""
+    """SGD updates each group of weights with the options that the group sets itself. For an option that a
+    group does not set, SGD uses the common value that was passed to SGD().
+    """
     plain, other = make_weight(16.0, device), make_weight(16.0, device)
     groups = [{"params": [plain]}, {"params": [other], "lr": 0.5, "momentum": 0.5}]
     optimizer = SGD(groups, lr=1.0, weight_decay=0.25)

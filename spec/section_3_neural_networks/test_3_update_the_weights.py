@@ -91,8 +91,9 @@ def train(net, optimizer, image, target, count):
     lambda real: lambda optimizer, weights, lr: real(optimizer, [w.detach() for w in weights], lr=lr),
 )
 class TestSgdLearningRate:
-    """A step of SGD makes weight - learning rate * gradient of each weight. The learning rate is 0.001 by
-    default, since PyTorch 2.2, and cannot be negative.
+    """A step of SGD replaces each weight by weight - learning rate * gradient. Since PyTorch 2.2, the
+    learning rate is 0.001 by default. SGD raises an error for a negative learning rate, for a tensor that is
+    computed from another tensor (not a leaf), and for a single tensor that is not in a list.
     """
 
     def test_sgd_subtracts_learning_rate_times_gradient(self, device):
@@ -127,7 +128,7 @@ class TestSgdLearningRate:
 @fault("there is Nesterov momentum", SGD, "__init__", with_options(momentum=0.9, nesterov=True))
 @fault("weights decay", SGD, "__init__", with_options(weight_decay=5e-4))
 def test_sgd_is_one_line_by_hand(device):
-    """A step of SGD is `weight.data.sub_(weight.grad * lr)` for every weight."""
+    """A step of plain SGD does the same as `weight.data.sub_(weight.grad * lr)` for every weight."""
     net, image, target = make_step(device)
     twin = copy.deepcopy(net)
 
@@ -147,8 +148,8 @@ def test_sgd_is_one_line_by_hand(device):
 @fault("zero_grad does nothing", torch.optim.Optimizer, "zero_grad", lambda real: lambda optimizer: None)
 @fault("the step climbs", SGD, "__init__", with_options(maximize=True))
 class TestTrainingLoopOrder:
-    """On one sample, each step of the notes' loop lowers the loss. With zero_grad() between backward() and
-    step(), no weight moves.
+    """If the training loop of the notes runs on a single sample, each step lowers the loss. If `zero_grad()`
+    is called between `loss.backward()` and `optimizer.step()`, no weight changes.
     """
 
     def test_training_loop_lowers_the_loss_at_every_step(self, device):
@@ -180,7 +181,9 @@ class TestTrainingLoopOrder:
 )
 @fault("SGD keeps its first rate", SGD, "step", at_first_rate)
 def test_scheduler_sets_the_learning_rate_of_the_next_step(device):
-    """scheduler.step() puts a rate into param_groups, which the next optimizer.step() takes."""
+    """A learning rate scheduler writes a new learning rate into `optimizer.param_groups` when
+    `scheduler.step()` is called. The next `optimizer.step()` uses the new learning rate.
+    """
     weight = torch.zeros(1, device=device, requires_grad=True)
     weight.grad = torch.ones(1, device=device)
     optimizer = SGD([weight], lr=0.5)

@@ -52,13 +52,14 @@ def with_a_transform(real):
     "cifar.data-through-numpy",
     notes="4.1",
     verdict=QUALIFIED,
-    says="data of any form are read into a NumPy array, then made a tensor",
+    says="data of any form are read into a NumPy array, which is then converted to a tensor",
 )
 @fault("channels come first", torch, "from_numpy", lambda real: lambda array: real(array.transpose(2, 0, 1)))
 @fault("bytes go backwards", torch, "frombuffer", giving(lambda tensor: tensor.flip(0)))
 class TestDataThroughNumpy:
-    """The array of a picture and the tensor made of it hold bytes in the order height, width, channel. That
-    is not yet what a net takes, and NumPy is not needed on the way.
+    """The NumPy array of a picture, and the tensor that `torch.from_numpy` makes of this array, hold bytes in
+    the order height, width, channel. A net does not accept a picture in this form yet. `torch.frombuffer`
+    makes a tensor of the same bytes without NumPy.
     """
 
     def test_array_of_a_picture_becomes_a_tensor_of_height_width_channel(self, tmp_path):
@@ -79,12 +80,15 @@ class TestDataThroughNumpy:
     "cifar.torchvision-datasets",
     notes="4.1",
     verdict=QUALIFIED,
-    says="torchvision downloads ImageNet, CIFAR10, MNIST and others",
+    says="torchvision downloads ImageNet, CIFAR10, MNIST and other data sets",
 )
 @fault("ImageNet can be downloaded", datasets, "ImageNet", lambda real: datasets.MNIST)
 @fault("CIFAR10 is empty without its files", datasets, "CIFAR10", lambda real: lambda root, download: [])
 class TestTorchvisionDatasets:
-    """torchvision downloads CIFAR10 and MNIST where `download=True` asks for it; ImageNet it does not."""
+    """torchvision can download the data sets CIFAR10 and MNIST, which have an option `download`. CIFAR10
+    raises a RuntimeError if its files are missing and `download=True` is not given. ImageNet has no option
+    `download`, so torchvision does not download ImageNet.
+    """
 
     def test_cifar10_and_mnist_can_be_downloaded_and_imagenet_cannot(self):
         options = {name: inspect.signature(getattr(datasets, name)).parameters for name in DOWNLOADED}
@@ -106,8 +110,8 @@ class TestTorchvisionDatasets:
 @fault("a DataLoader reads ahead", DataLoader, "__iter__", giving(lambda batches: iter(list(batches))))
 @fault("the data set reads itself", datasets.FakeData, "__init__", then(lambda source: source[0]))
 class TestDataLoaderDoesNotDownload:
-    """A DataLoader neither downloads nor transforms: the data set transforms an image each time that it is
-    asked for it, and not before.
+    """A DataLoader neither downloads nor transforms the data, and has no option for either. The data set
+    itself transforms an image each time that the DataLoader needs the image for a batch, and not before.
     """
 
     def test_data_loader_takes_neither_download_nor_transform(self):
@@ -136,8 +140,9 @@ class TestDataLoaderDoesNotDownload:
 @fault("it trains on the test images", data.Cifar10, "train", lambda real: property(lambda self: self.test))
 @fault("classes are turned round", data.Cifar10, "classes", lambda real: property(lambda self: CLASSES[::-1]))
 class TestDatasetFacts:
-    """CIFAR-10 has 50,000 training and 10,000 test images, as many of each of ten classes. Each one is an RGB
-    picture of 32x32 pixels with the number of its class.
+    """CIFAR-10 has 50,000 training images and 10,000 test images, which are 5,000 and 1,000 images of each of
+    ten classes. Each item of the data set is an RGB picture of 32x32 pixels together with the number of its
+    class.
     """
 
     def test_item_is_an_rgb_picture_of_32_by_32_and_its_class_number(self, testset):
@@ -154,12 +159,17 @@ class TestDatasetFacts:
 
 
 @statement(
-    "cifar.pil-range", notes="notebook cifar", verdict=WRONG, says="data sets give PIL images of range [0, 1]"
+    "cifar.pil-range",
+    notes="notebook cifar",
+    verdict=WRONG,
+    says="torchvision data sets return PIL images with values in the range [0, 1]",
 )
 @fault("ToTensor does not scale", ToTensor, "__call__", giving(lambda tensor: tensor * 255))
 @fault("pictures hold 0 and 1", Image, "fromarray", lambda real: lambda array: real(array // 255))
 def test_pictures_of_a_data_set_hold_0_to_255_until_to_tensor(testset):
-    """The pictures of a torchvision data set hold bytes from 0 to 255; ToTensor brings them to [0, 1]."""
+    """The pictures of a torchvision data set hold bytes from 0 to 255. The transform ToTensor scales these
+    values to the range [0, 1].
+    """
     image, _ = testset[0]
     tensor = ToTensor()(image)
 

@@ -41,7 +41,9 @@ def following_the_scores(real):
 @statement("cifar.device-selection", notes="4 GPU; notebook cifar")
 @fault("CUDA is seen where there is none", torch.cuda, "is_available", lambda real: lambda: not real())
 def test_device_is_cuda_0_where_there_is_one_and_else_the_cpu():
-    """The expression of the notes gives cuda:0 where PyTorch sees a CUDA device, and else the CPU."""
+    """`torch.device("cuda:0" if torch.cuda.is_available() else "cpu")` is the device cuda:0 if PyTorch sees a
+    CUDA device, and the CPU otherwise.
+    """
     device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
 
     assert device == torch.device(*(("cuda", 0) if torch.cuda.device_count() else ("cpu",)))
@@ -53,8 +55,9 @@ def test_device_is_cuda_0_where_there_is_one_and_else_the_cpu():
 @fault("buffers stay", nn.BatchNorm1d, "_apply", lambda real: lambda self, change, recurse=True: self)
 @fault("gradients stay", nn.Module, "to", without_gradients)
 class TestModuleToIsInPlace:
-    """`net.to(device)` moves parameters, gradients and buffers of all layers of the net itself: it needs no
-    assignment, and an optimizer made before still trains them.
+    """`net.to(device)` moves the parameters, gradients and buffers of all layers in place and returns the
+    same net, so no assignment is needed. An optimizer that was made before the move still updates the
+    parameters. A plain tensor in an attribute of the net is not moved.
     """
 
     def test_net_itself_is_moved_with_all_within_but_plain_tensors(self, device):
@@ -93,8 +96,9 @@ class TestModuleToIsInPlace:
 @fault("all is copied", torch.Tensor, "to", lambda real: lambda x, *to, copy=True: real(x, *to, copy=copy))
 @fault("to leaves the graph", torch.Tensor, "to", giving(lambda moved: moved.detach().requires_grad_()))
 class TestTensorToReturnsCopy:
-    """`to()` gives a copy where device or dtype change, and a gradient flows back through it. Where nothing
-    changes it gives the tensor itself, unless `copy=True` asks for a copy.
+    """`tensor.to()` returns a copy if the device or the dtype changes. The original tensor stays as it was,
+    and gradients flow back through the copy to the original. If device and dtype stay the same, `tensor.to()`
+    returns the tensor itself, unless `copy=True` is given.
     """
 
     def test_other_device_or_dtype_makes_a_new_tensor(self, device):
@@ -127,7 +131,10 @@ class TestTensorToReturnsCopy:
 @fault("a convolution moves its input", F, "conv2d", following_the_weight)
 @fault("the loss moves its labels", F, "cross_entropy", following_the_scores)
 class TestInputsMustMoveToo:
-    """Net, inputs and labels have to be on one device at every step: nothing moves by itself."""
+    """In every training step, the net, the inputs and the labels must be on the same device, because PyTorch
+    moves nothing automatically. Inputs on another device than the net, or labels on another device than the
+    scores, raise a RuntimeError.
+    """
 
     def test_net_elsewhere_refuses_inputs_on_the_cpu(self, elsewhere):
         net, images = CifarNet().to(elsewhere), torch.zeros(1, 3, 32, 32)
@@ -148,14 +155,16 @@ class TestInputsMustMoveToo:
     "cifar.saved-on-gpu",
     notes="4 step 5; 4 GPU",
     verdict=QUALIFIED,
-    says="load_state_dict(torch.load(PATH)) brings back what torch.save saved",
+    says="net.load_state_dict(torch.load(PATH)) restores what torch.save saved",
 )
 @fault("all is loaded on the CPU", torch, "load", given(map_location="cpu"))
 @fault("map_location is ignored", torch, "load", given(map_location=None))
 @fault("nothing is loaded", nn.Module, "load_state_dict", lambda real: lambda net, state: None)
 class TestSavedOnGpu:
-    """A state is loaded on the device on which it was saved, and refused where that is missing, unless
-    `map_location` names another. A net takes it from anywhere, and stays on its own device.
+    """`torch.load` puts each tensor of a state dict on the device from which the tensor was saved, and raises
+    a RuntimeError if the device is CUDA and CUDA is missing. With `map_location="cpu"`, `torch.load` puts the
+    tensors on the CPU instead. `load_state_dict` accepts tensors from any device, and the net stays on its
+    own device in its own dtype.
     """
 
     @pytest.mark.gpu

@@ -97,7 +97,7 @@ def in_ieee_precision(real):
     "cifar.same-results-on-gpu",
     notes="4 GPU",
     verdict=ANSWERED,
-    says="whether the net computes on a GPU what it computes on the CPU is not said",
+    says="nothing about whether the net computes the same results on a GPU as on the CPU",
 )
 @fault("convolutions are coarser", F, "conv2d", coarser)
 @fault("the loss is too large", F, "cross_entropy", giving(lambda loss: loss * 1.25))
@@ -105,8 +105,10 @@ def in_ieee_precision(real):
 @fault("a step does nothing", SGD, "step", lambda real: lambda optimizer: None)
 @fault("convolutions begin in IEEE precision", subprocess, "run", in_ieee_precision)
 class TestSameResultsOnGpu:
-    """On each device and in each type a step of training gives what the CPU gives in float64, but for
-    rounding. By default CUDA may round float32 in convolutions to TF32, which keeps 10 bits for 23.
+    """On every device, in float64, float32, float16 and bfloat16, a training step of the net of the notes
+    computes the same scores, loss, gradients and weights as in float64 on the CPU, up to rounding. By
+    default, PyTorch allows CUDA to round float32 numbers in convolutions to TF32, which keeps 10 of the 23
+    bits of the fraction.
     """
 
     @each_row

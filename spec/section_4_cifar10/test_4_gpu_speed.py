@@ -68,8 +68,9 @@ def speedup(batch):
 @fault("large batches are slow", CifarNet, "forward", waiting("accelerator", lambda n: (n / 1024) ** 2))
 @fault("an operation is waited for", torch.Tensor, "add", then(lambda tensor: torch.cuda.synchronize()))
 class TestSmallNetNoSpeedup:
-    """An accelerator trains on batches of four less than ten times as fast as one CPU core; the larger the
-    batch, the more it gains. A clock has to wait for CUDA, where an operation returns before it is done.
+    """An accelerator trains the net of the notes on batches of four images less than ten times as fast as one
+    CPU core. The speed-up grows with the size of the batch. A CUDA operation returns before it is done, so a
+    time measurement has to wait for CUDA, for example with `item()`.
     """
 
     def test_batch_of_four_is_less_than_ten_times_faster(self, measured):

@@ -49,7 +49,9 @@ def order_of(loader):
 @fault("next takes a DataLoader", torch_data, "DataLoader", taken_by_next)
 @fault("there is one iterator", DataLoader, "__iter__", functools.cache)
 def test_loader_is_an_iterable_and_each_iter_begins_a_new_pass():
-    """A DataLoader is an iterable: `next()` refuses it, and each `iter()` of it begins at the first batch."""
+    """A DataLoader is an iterable but not an iterator, so `next()` of a DataLoader raises a TypeError. Each
+    call of `iter()` on the DataLoader starts a new pass at the first batch.
+    """
     loader = torch_data.DataLoader(range(10), batch_size=4)
 
     with pytest.raises(TypeError, match="not an iterator"):
@@ -63,11 +65,13 @@ def test_loader_is_an_iterable_and_each_iter_begins_a_new_pass():
     "cifar.iterator-next-method",
     notes="notebook cifar",
     verdict=OUTDATED,
-    says="dataiter.next() gives a batch",
+    says="dataiter.next() returns a batch",
 )
 @fault("the iterator has a method next", DataLoader, "__iter__", with_a_method_next)
 def test_iterator_of_a_loader_has_no_method_next():
-    """The iterator of a DataLoader gives a batch to `next(dataiter)` and has no method `dataiter.next()`."""
+    """If `dataiter` is the iterator of a DataLoader, `next(dataiter)` returns a batch. The iterator has no
+    method `dataiter.next()`.
+    """
     dataiter = iter(DataLoader(range(10), batch_size=4))
 
     assert not hasattr(dataiter, "next")
@@ -79,8 +83,10 @@ def test_iterator_of_a_loader_has_no_method_next():
 @fault("batches always have four", DataLoader, "__init__", given(batch_size=4))
 @fault("samples make a list", DataLoader, "__init__", given(collate_fn=lambda samples: samples))
 class TestBatchStructure:
-    """A batch is a list of two tensors: the inputs, float32 (4, 3, 32, 32), and the labels, int64 (4,).
-    Pictures have to become tensors first.
+    """With `batch_size=4`, a DataLoader of CIFAR-10 image tensors and labels returns each batch as a list of
+    two tensors: inputs, float32 of shape (4, 3, 32, 32), and labels, int64 of shape (4,). By default a batch
+    has one sample, and with `batch_size=None` the DataLoader returns single samples. Pictures that are not
+    converted to tensors raise a TypeError.
     """
 
     def test_batch_is_a_list_of_inputs_and_labels(self):
@@ -103,8 +109,9 @@ class TestBatchStructure:
 @fault("drop_last is ignored", DataLoader, "__init__", given(drop_last=False))
 @fault("the last batch is missing", DataLoader, "__iter__", giving(lambda batches: islice(batches, 11_999)))
 class TestBatchCount:
-    """Of n samples a DataLoader makes n / 4 batches of four, rounded up: the last one is smaller unless four
-    divides n, or `drop_last` drops it. A report every 2,000 batches leaves out the last 500 of 12,500.
+    """A DataLoader with `batch_size=4` splits n samples into n / 4 batches, rounded up. If four does not
+    divide n, the last batch is smaller, and `drop_last=True` leaves this batch out. A report after every
+    2,000 batches leaves out the last 500 of the 12,500 batches of an epoch.
     """
 
     @pytest.mark.parametrize(("n", "sizes"), SIZES.items(), ids=SIZES)
@@ -132,8 +139,9 @@ class TestBatchCount:
 # Python 3.12 and later warn when a process with threads forks; these workers only count.
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 class TestShuffle:
-    """With `shuffle=True` each pass takes every sample once in an order of its own, which a seed repeats;
-    without it the samples come in the order of the data set. The number of workers changes neither.
+    """With `shuffle=True`, each pass over a DataLoader returns every sample once in a new order, and the same
+    seed repeats this order. Without `shuffle=True`, the samples come in the order of the data set. The number
+    of workers does not change the order in either case.
     """
 
     def test_shuffle_draws_a_new_permutation_for_each_pass(self):
@@ -161,12 +169,13 @@ class TestShuffle:
     "cifar.first-test-batch",
     notes="notebook cifar",
     verdict=QUALIFIED,
-    says="the first four test images are cat, ship, ship, plane; the net says cat, ship, ship, ship",
+    says="the first four test images are cat, ship, ship, plane; the net predicts cat, ship, ship, ship",
 )
 @fault("the loader shuffles", DataLoader, "__init__", given(shuffle=True))
 def test_first_test_batch_is_the_first_four_images_of_the_source(cifar10):
-    """The official test set begins with cat, ship, ship, plane, and a folder of images with airplanes. What a
-    net says of these four differs from one training to the next.
+    """Without shuffling, the first test batch holds the first four test images. In the official CIFAR-10, the
+    classes of these images are cat, ship, ship, plane; in a folder of images, all four images are airplanes.
+    The classes that a trained net predicts for the four images differ from one training to the next.
     """
     expected = {"official": [3, 8, 8, 0], "image folder": [0, 0, 0, 0]}[cifar10.origin]
 

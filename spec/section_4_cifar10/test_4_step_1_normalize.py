@@ -33,8 +33,9 @@ def from_right_to_left(real):
 @fault("height and width change places", ToTensor, "__call__", giving(lambda tensor: tensor.mT))
 @fault("all numbers are scaled", ToTensor, "__call__", giving(lambda tensor: tensor / 255))
 class TestToTensor:
-    """Of bytes in the order height, width, channel, in a picture or an array, ToTensor makes a float32 tensor
-    with the channel first, divided by 255. Other numbers it does not scale.
+    """ToTensor converts a picture or a NumPy array of bytes in the order height, width, channel to a float32
+    tensor with the channel first, and divides the values by 255. An array of float64 or int64 keeps its dtype
+    and its values: ToTensor does not scale such an array.
     """
 
     @each_row
@@ -57,8 +58,9 @@ class TestToTensor:
 @fault("mean and std change places", Normalize, "__init__", lambda real: lambda self, a, b: real(self, b, a))
 @fault("the variance is one", Normalize, "forward", giving(lambda images: images / images.std()))
 class TestNormalizeRange:
-    """Normalize subtracts the mean of each channel and divides by its std, as it is given them. With 0.5 for
-    both it maps [0, 1] onto [-1, 1], but does not give the pixels a variance of one.
+    """Normalize subtracts a given mean from each channel of an image, divides the channel by a given standard
+    deviation, and returns the result as a new tensor. With 0.5 for both numbers, Normalize maps the range [0,
+    1] onto [-1, 1], but the variance of the pixels does not become one.
     """
 
     def test_one_half_maps_0_to_1_onto_minus_1_to_1_in_a_new_tensor(self):
@@ -84,8 +86,9 @@ class TestNormalizeRange:
 @fault("Compose begins with the last one", Compose, "__call__", from_right_to_left)
 @fault("Normalize converts bytes", Normalize, "forward", lambda real: lambda self, x: real(self, x.float()))
 class TestNormalizeRejectsPil:
-    """Normalize takes tensors of floating-point numbers alone, no picture and no bytes. So ToTensor comes
-    before it in Compose, which applies its transforms from left to right.
+    """Normalize accepts only tensors of floating-point numbers, and raises a TypeError for a picture and for
+    a tensor of bytes. Therefore ToTensor comes before Normalize in Compose, which applies its transforms from
+    left to right.
     """
 
     def test_normalize_refuses_a_picture_so_to_tensor_comes_first(self):
@@ -105,8 +108,10 @@ class TestNormalizeRejectsPil:
 @fault("the grid has no border", torchvision.utils, "make_grid", given(padding=0))
 @fault("the grid is turned round", torchvision.utils, "make_grid", giving(lambda grid: grid.flip(2)))
 class TestDisplayHelpers:
-    """`img / 2 + 0.5` undoes the normalisation by one half. `make_grid` sets the images of a batch side by
-    side, and transposed by (1, 2, 0) the grid can be shown.
+    """For an image `img` that was normalised with mean 0.5 and standard deviation 0.5, `img / 2 + 0.5`
+    restores the original. `make_grid` sets the images of a batch side by side in one grid, with a border of
+    two pixels. `np.transpose(grid, (1, 2, 0))` puts the channel last, and in this order the grid can be
+    shown.
     """
 
     def test_half_plus_one_half_undoes_the_normalisation(self):

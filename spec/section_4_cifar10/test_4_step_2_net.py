@@ -37,8 +37,10 @@ def narrowed(real):
 )
 @fault("layers have no bias", nn.Linear, "__init__", given(bias=False))
 class TestNetShapes:
-    """The net makes 6 planes of 28x28 of an image of 32x32 pixels, pooled to 14x14, 16 of 10x10, pooled to
-    5x5, and 10 scores. One pool serves both convolutions, and there are 62,006 parameters.
+    """In the CIFAR-10 net of the notes, the first convolution turns an image of 32x32 pixels into 6 planes of
+    28x28, and the second convolution returns 16 planes of 10x10. The same pooling layer follows both
+    convolutions and halves the planes to 14x14 and to 5x5. Three linear layers then return 120 numbers, 84
+    numbers and 10 scores; the net has 62,006 parameters in ten tensors.
     """
 
     def test_net_halves_28_to_14_and_10_to_5(self, device):
@@ -67,13 +69,14 @@ class TestNetShapes:
     "cifar.hard-coded-view",
     notes="4 step 2",
     verdict=QUALIFIED,
-    says="the flattening is a constant here: view(-1, 16 * 5 * 5)",
+    says="the net for CIFAR-10 flattens with a constant: view(-1, 16 * 5 * 5)",
 )
 @fault("each image gives a row", CifarNet, "forward", resized)
 @fault("there is one row", CifarNet, "forward", giving(lambda scores: scores[:1]))
 class TestHardCodedView:
-    """The constant of `view(-1, 16 * 5 * 5)` fits images of 32 to 35 pixels. Others raise an error or
-    silently give a wrong number of rows, such as four for one image of 52x52.
+    """In the CIFAR-10 net of the notes, `view(-1, 16 * 5 * 5)` makes one row of every 400 values, which fits
+    images whose sides have 32 to 35 pixels. For images of another size, the net raises a RuntimeError or
+    silently returns a wrong number of rows, such as four rows for one image of 52x52 pixels.
     """
 
     @pytest.mark.parametrize(("shape", "rows"), ROWS.values(), ids=ROWS)
@@ -91,7 +94,9 @@ class TestHardCodedView:
 @statement("cifar.conv-width-exercise", notes="notebook cifar")
 @fault("channels are passed over", F, "conv2d", narrowed)
 def test_second_convolution_must_take_what_the_first_one_gives(device):
-    """A convolution of 6 input channels behind one that gives 8 raises an error that names both numbers."""
+    """A convolution with 6 input channels raises a RuntimeError if it follows a convolution with 8 output
+    channels. The message of the error names both numbers.
+    """
     net = nn.Sequential(nn.Conv2d(3, 8, 5), nn.Conv2d(6, 16, 5)).to(device)
 
     with pytest.raises(RuntimeError, match="to have 6 channels, but got 8 channels"):

@@ -69,8 +69,10 @@ def count_by_class(predicted, labels):
 @fault("parameters are replaced", nn.Module, "load_state_dict", given(assign=True))
 @fault("other names are passed over", nn.Module, "load_state_dict", given(strict=False))
 class TestLoadStateDict:
-    """A new net that loads a saved state copies it into its own parameters and gives the same scores to the
-    bit. It refuses a state with other names, or with other shapes even where `strict=False` is given.
+    """`load_state_dict` copies a saved state dict into the existing parameters of a new net, which then
+    returns exactly the same scores as the saved net. By default, `load_state_dict` raises a RuntimeError if a
+    name is missing or unknown. For a wrong shape, `load_state_dict` raises the error even if `strict=False`
+    is given.
     """
 
     def test_net_loads_a_saved_state_into_its_own_parameters(self, tmp_path):
@@ -97,14 +99,15 @@ class TestLoadStateDict:
     "cifar.load-default-weights-only",
     notes="4 step 5",
     verdict=OUTDATED,
-    says="net.load_state_dict(torch.load(PATH)), without weights_only",
+    says="a saved net is loaded by net.load_state_dict(torch.load(PATH)), without weights_only",
 )
 @fault("any pickle is loaded", torch, "load", trusting)
 @fault("a pickle is run before it is refused", torch, "load", running_what_it_refuses)
 @pytest.mark.filterwarnings("ignore:You are using `torch.load`:FutureWarning")  # 2.4 and 2.5 only warned
 class TestLoadDefaultWeightsOnly:
-    """Plain `torch.load` reads a state. A whole net, or any pickle that calls a function, it refuses without
-    running it, unless `weights_only=False` is given.
+    """By default, `torch.load` reads a saved state dict, but raises an UnpicklingError for a whole net and
+    for a pickle that calls a function such as `Path.touch`. The function is not run. With
+    `weights_only=False`, `torch.load` loads the whole net.
     """
 
     def test_whole_net_is_refused_unless_weights_only_is_false(self, tmp_path):
@@ -127,8 +130,9 @@ class TestLoadDefaultWeightsOnly:
 @fault("max is of absolute values", torch, "max", lambda real: lambda x, *dim: real(x.abs(), *dim))
 @fault("nan counts as the least", torch, "max", lambda real: lambda x, *dim: real(x.nan_to_num(-9), *dim))
 class TestMaxPicksClass:
-    """`torch.max(outputs, 1)` gives the largest score of each image and, as int64, its class; without the 1
-    it gives only the largest score of all. A nan counts as the largest.
+    """`torch.max(outputs, 1)` returns the largest score of each image and, as int64, the class that has this
+    score. Without the 1, `torch.max(outputs)` returns only the largest of all scores. A score of nan counts
+    as the largest.
     """
 
     def test_max_over_dimension_1_picks_a_class_for_each_image(self, device):
@@ -150,14 +154,15 @@ class TestMaxPicksClass:
     "cifar.energy-is-not-probability",
     notes="notebook cifar",
     verdict=WRONG,
-    says='an output of the net, an "energy", can be thought of as a probability',
+    says='an output of the net is an "energy", which can be thought of as a probability',
 )
 @fault("the net ends in softmax", CifarNet, "forward", giving(lambda scores: scores.softmax(1)))
 @fault("the net ends in relu", CifarNet, "forward", giving(torch.relu))
 @fault("softmax only divides", F, "softmax", lambda real: lambda x, dim: x / x.sum(dim, keepdim=True))
 def test_outputs_are_scores_and_softmax_makes_probabilities(device):
-    """Outputs of the net can be negative and do not sum to 1; softmax makes probabilities of them, in the
-    same order.
+    """The outputs of the net of the notes are not probabilities: the outputs can be negative, and the outputs
+    for an image do not sum to 1. Softmax turns the outputs into probabilities, which have the same order as
+    the outputs.
     """
     outputs = CifarNet().to(device).double()(torch.rand(4, 3, 32, 32).double().to(device))
     probabilities = F.softmax(outputs, 1)
@@ -173,8 +178,9 @@ def test_outputs_are_scores_and_softmax_makes_probabilities(device):
 @fault("gradients stay on", CifarNet, "forward", torch.enable_grad())
 @fault("the net drops out", CifarNet, "forward", dropping_out)
 def test_no_grad_and_eval_change_no_output(device):
-    """Within `no_grad` the outputs are the same and require no gradient, so `.data` adds nothing.
-    `net.eval()` is not needed, as the net has neither dropout nor batch norm.
+    """Within `torch.no_grad()`, the net of the notes returns the same outputs as outside, and the outputs
+    require no gradient, so `outputs.data` adds nothing. `net.eval()` is not needed, because the net has
+    neither dropout nor batch norm.
     """
     net = CifarNet().to(device).double()
     images = torch.rand(4, 3, 32, 32, device=device).double()
@@ -191,15 +197,16 @@ def test_no_grad_and_eval_change_no_output(device):
     "cifar.accuracy-arithmetic",
     notes="4 step 5; notebook cifar",
     verdict=QUALIFIED,
-    says="%d prints the share of (predicted == labels).sum().item() as a percentage",
+    says="the accuracy, from (predicted == labels).sum().item(), is printed as a percentage with %d",
 )
 @fault("a count is a float", torch.Tensor, "item", giving(float))
 @fault("wrong predictions are counted", torch.Tensor, "sum", lambda real: lambda same: real(~same))
 @fault("squeeze keeps an axis", torch.Tensor, "squeeze", lambda real: lambda same: same)
 @pytest.mark.asks_the_device
 class TestAccuracyArithmetic:
-    """Right predictions are counted as a Python int, and `%d` cuts off: 54.99 % is printed as 54 %. The loop
-    of the notebook that counts by class needs batches of four.
+    """`(predicted == labels).sum().item()` counts the right predictions as a Python int. The format `%d` cuts
+    off the decimals of a percentage, so 54.99 % is printed as 54 %. The notebook's loop that counts right
+    predictions by class raises an IndexError for a batch of fewer than four images.
     """
 
     def test_right_predictions_are_counted_as_an_int_and_printed_cut_off(self, device):

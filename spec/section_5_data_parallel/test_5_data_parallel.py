@@ -17,7 +17,7 @@ from spec.harness import QUALIFIED, fault, statement
 from spec.section_5_data_parallel import data_parallel_faults as faults
 from spec.section_5_data_parallel.data_parallel import ROUNDING, Net, computed, cpus, on_machines, stand_ins
 
-SAYS = "a model written for one card needs only this wrapper, everything else stays as it was"
+SAYS = "a model written for one card needs only this wrapper; everything else stays as it was"
 
 # (devices, rows)
 CASES = {"even shares": (3, 30), "uneven shares": (4, 10), "fewer rows than devices": (8, 5)}
@@ -76,8 +76,9 @@ def forgiving(load_state_dict):
 @fault("the wrapper is printed as the net", DataParallel, "__repr__", lambda real: lambda self: "Linear()")
 @fault("the batch is cut without devices", DataParallel, "forward", in_parts)
 class TestWrapModel:
-    """`nn.DataParallel(net)` is a module around the net itself, which it calls `module`, and has the very
-    parameters of the net; on a machine without accelerators it just calls the net.
+    """`nn.DataParallel(net)` returns a wrapper module that holds the net itself, not a copy, in its attribute
+    `module`. The parameters of the wrapper are the same objects as the parameters of the net. On a machine
+    without accelerators the wrapper just calls the net with the whole batch.
     """
 
     @on_machines
@@ -110,7 +111,7 @@ class TestWrapModel:
 @fault("calling a wrapper warns", DataParallel, "forward", with_a_warning)
 class TestDdpRecommended:
     """The documentation of `nn.DataParallel` recommends `DistributedDataParallel` instead, even on a single
-    machine; it is not deprecated, and gives no warning.
+    machine. `nn.DataParallel` wraps and runs a net without any warning, and so without a deprecation warning.
     """
 
     def test_documentation_recommends_distributed_data_parallel(self):
@@ -141,8 +142,9 @@ class TestDdpRecommended:
     lambda real: lambda *x: [each.train() for each in real(*x)],
 )
 class TestRestUnchanged:
-    """The loop that trains stays as it was: the outputs, the gradients, and the weights after each step are
-    those of the net alone, as long as the net treats each row by itself.
+    """A training loop works unchanged with a net that is wrapped in `nn.DataParallel`. The outputs, the
+    gradients, and the weights after each step are those of the net without the wrapper, as long as the net
+    computes each row of the batch independently of the other rows.
     """
 
     @pytest.mark.parametrize(("devices", "rows"), CASES.values(), ids=CASES)
@@ -184,8 +186,10 @@ class TestRestUnchanged:
 @fault("a bare net takes the prefix", nn.Linear, "load_state_dict", forgiving)
 @fault("a bare net loads nothing", nn.Linear, "load_state_dict", lambda real: lambda self, state: None)
 class TestAttributesAndStateDict:
-    """The wrapper has none of the attributes of the net, which are those of `wrapped.module`, and its
-    `state_dict()` has "module." before the names of the weights.
+    """After `wrapped = nn.DataParallel(net)`, `wrapped` lacks the net's own attributes and methods, such as
+    `weight`; `wrapped.module` has them. In `wrapped.state_dict()` the name of each weight begins with
+    "module.", so loading this `state_dict()` into a net without the wrapper raises a RuntimeError. A net
+    without the wrapper accepts `wrapped.module.state_dict()`.
     """
 
     @pytest.mark.parametrize("count", [0, 2])

@@ -12,7 +12,7 @@ from torch.utils.data import DistributedSampler
 
 from spec.harness import OUTDATED, fault, statement
 
-SPLITS = "DDP splits the input across the devices along the batch (documentation of 1.10)"
+SPLITS = "DDP splits the input across the devices along the batch axis (documentation of PyTorch 1.10)"
 
 
 def shapes():
@@ -31,7 +31,9 @@ def split_in_forward(real):
 @statement("parallel.ddp-does-not-split", notes="5, its link", verdict=OUTDATED, says=SPLITS)
 @fault("DDP splits its input", nn.parallel.DistributedDataParallel, "forward", split_in_forward)
 def test_ddp_gives_the_net_the_whole_input_of_its_process(ranks):
-    """DDP splits nothing: the net sees all that its process passes in, however many rows others have."""
+    """DistributedDataParallel (DDP) does not split its input. The net in each process gets all rows that this
+    process passes to DDP, whatever number of rows the other processes pass.
+    """
     assert ranks(2, shapes) == [([(2, 3)], (2, 1)), ([(3, 3)], (3, 1))]
 
 
@@ -85,8 +87,10 @@ def of_the_global_generator(real):
 @fault("set_epoch has no effect", DistributedSampler, "set_epoch", lambda real: lambda sampler, epoch: None)
 @fault("the global generator shuffles", torch, "randperm", of_the_global_generator)
 class TestDistributedSampler:
-    """A DistributedSampler gives each rank its share of the data: it deals the indices out in turn, and
-    repeats the first ones until the shares are equal. It shuffles anew only after set_epoch().
+    """A `DistributedSampler` gives each process an equal share of the samples: it deals out the indices in
+    turn, and repeats the first indices until the shares are equal, or drops the last indices with
+    `drop_last=True`. The shuffled order depends only on the sampler's seed and the epoch, so the order stays
+    the same until `set_epoch()` sets another epoch.
     """
 
     @pytest.mark.parametrize(("size", "options", "expected"), SHARES.values(), ids=SHARES)

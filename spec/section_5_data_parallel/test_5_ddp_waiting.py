@@ -58,8 +58,10 @@ def freeze_before():
 @fault("ranks keep their gradients", DDP, "forward", local)
 @fault("wrapping frees what is frozen", DDP, "__init__", then(lambda ddp: ddp.requires_grad_(True)))
 class TestWaitsForEveryGradient:
-    """DDP waits for the gradient of every parameter that required one when it was wrapped. One that has no
-    part in the loss is an error at the next forward pass, unless find_unused_parameters=True.
+    """DistributedDataParallel (DDP) waits for the gradient of every parameter that required a gradient when
+    DDP wrapped the net. If such a parameter has no part in the loss, the next forward pass raises a
+    RuntimeError. With `find_unused_parameters=True` there is no error, and the gradient of a process that
+    does not use the parameter counts as zero.
     """
 
     def test_parameter_without_part_in_the_loss_is_an_error_at_the_next_forward(self, ranks):
@@ -94,8 +96,10 @@ def evaluate():
 @fault("ranks keep their gradients", DDP, "forward", local)
 @fault("buffers are not sent", DDP, "__init__", with_options(broadcast_buffers=False))
 def test_one_rank_evaluates_by_the_net_inside(ranks):
-    """What a rank does through DDP it does together with all others, and waits for them. One rank alone calls
-    the net inside, even to evaluate it.
+    """A forward pass through DistributedDataParallel (DDP) waits for all other processes if the net has
+    buffers, even in evaluation mode, and raises an error if the other processes do not come in time. A
+    process that evaluates the net alone calls the net inside DDP, `ddp.module`, which waits for no other
+    process.
     """
     [alone, by_ddp], _ = ranks(2, evaluate)  # of a net with buffers, in eval()
 

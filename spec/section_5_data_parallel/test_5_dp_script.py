@@ -89,8 +89,10 @@ def small_batches_whole(forward):
 )
 @fault("the replicas run one after the other", DataParallel, "parallel_apply", faults.in_this_thread)
 class TestScriptOutput:
-    """The script prints what the notes (4 GPUs) and the tutorial (2, 3 and 8) show: on 4 GPUs the net sees
-    8, 8, 8 and 6 rows of a batch of 30, and 3, 3, 3 and 1 of the last 10, in an order that threads decide.
+    """The script dp.py prints the lines that the notes show for 4 GPUs and the tutorial shows for 2, 3 and 8
+    GPUs. On 4 GPUs the copies of the net get 8, 8, 8 and 6 rows of each batch of 30 rows, and 3, 3, 3 and 1
+    rows of the last batch of 10 rows. The order of the lines is not fixed, because each copy runs in a thread
+    of its own.
     """
 
     @each_row
@@ -126,8 +128,10 @@ class TestScriptOutput:
 @fault("a wrapper of one GPU moves nothing", nn.Linear, "to", lambda real: lambda self, *target: self)
 @fault("outputs come to the second GPU", DataParallel, "gather", faults.onto(1))
 class TestParametersOnTheFirstDevice:
-    """The net has to be on the first of the devices, else a call is a RuntimeError that names both places; a
-    `to(device)` may come after the wrapping, as in dp.py. The batch may be anywhere.
+    """On several GPUs `nn.DataParallel` needs all weights and buffers of the net on the first GPU; otherwise
+    a call of the wrapper raises a RuntimeError that names both devices. The wrapper's `to(device)` moves the
+    net, so `to(device)` may come after the wrapping, as in dp.py. With a single GPU the wrapper itself moves
+    the net to this GPU, and accepts a batch on the CPU.
     """
 
     @pytest.mark.parametrize("make_net", [net_elsewhere, buffer_elsewhere], ids=["layer", "buffer"])

@@ -16,7 +16,7 @@ from spec.harness import QUALIFIED, fault, statement
 from spec.section_5_data_parallel import data_parallel_faults as faults
 from spec.section_5_data_parallel.data_parallel import ROUNDING, Net, computed, cpus, on_machines, stand_ins
 
-SAYS = "a model written for one card needs only this wrapper, everything else stays as it was"
+SAYS = "a model written for one card needs only this wrapper; everything else stays as it was"
 
 # (devices, rows)
 CASES = {"even shares": (3, 30), "uneven shares": (4, 11), "an idle device": (4, 9)}
@@ -82,8 +82,9 @@ def with_copies_of_all_buffers(replicate):
 @fault("the first replica copies buffers", DataParallel, "replicate", with_copies_of_all_buffers)
 @fault("the first share alone has gradients", DataParallel, "parallel_apply", faults.of_the_first)
 class TestBatchNorm:
-    """In training, BatchNorm normalises each share by itself, so outputs are not those of the net alone; its
-    running averages are those of the first share; and it refuses a share of one row.
+    """In training, a BatchNorm layer under `nn.DataParallel` normalises each device's share of the batch by
+    itself, so the outputs differ from those of the net alone. The net keeps the running averages of the first
+    share alone. A share of a single row raises a ValueError.
     """
 
     @on_machines
@@ -134,8 +135,10 @@ class TestBatchNorm:
     "a copy is called", DataParallel, "forward", lambda real: lambda self, x: copy.deepcopy(self.module)(x)
 )
 class TestUpdatesInForward:
-    """What `forward()` assigns to `self`, such as a count, is lost with its replica. Of what replicas do in
-    place to buffers and weights, the net keeps what the first one does, and nothing of the others.
+    """Under `nn.DataParallel`, several devices run `forward()` on copies of the net, so a value that
+    `forward()` assigns to `self`, such as a count, is lost. The net keeps the in-place changes that the first
+    copy makes to its buffers and weights, but not the in-place changes of the other copies. On a single
+    device the net keeps every change.
     """
 
     @on_machines
@@ -161,8 +164,9 @@ class TestUpdatesInForward:
 @fault("the net is the first replica", DataParallel, "replicate", faults.calling_the_net)
 @fault("an error does not name the replica", DataParallel, "parallel_apply", faults.in_this_thread)
 class TestReplicas:
-    """Within `forward()` on several devices, `self` is a replica: its weights are there by name, but
-    `parameters()` is empty. An error in it names the replica.
+    """When `nn.DataParallel` uses several devices, `self` in `forward()` is a copy of the net, called a
+    replica. The replica has the weights under their names, such as `self.weight`, but `self.parameters()` is
+    empty. The message of an error in a replica says which replica failed.
     """
 
     @on_machines
@@ -192,8 +196,9 @@ class TestReplicas:
 )
 @fault("shares differ by one row at most", torch.Tensor, "chunk", faults.near_equal)
 class TestNumberForABatch:
-    """A net that gives one number for its batch, such as its loss, gives a vector of one for each device when
-    wrapped, with a warning; their mean is not the loss of the batch unless the shares are equal.
+    """If a net returns a single number for its batch, such as the loss, `nn.DataParallel` on several devices
+    raises a warning and returns a vector with one element for each device that got rows. If the shares of the
+    batch are unequal, the mean of the vector is not the mean loss of the whole batch.
     """
 
     @on_machines

@@ -25,9 +25,9 @@ from spec.section_5_data_parallel.data_parallel import (
     stand_ins,
 )
 
-FIRST_AXIS = "the data is split along the first axis and distributed"
-EVENLY = "each GPU gets batch_size / number of cards samples"
-REST = "a model written for one card needs only this wrapper, everything else stays as it was"
+FIRST_AXIS = "the data is split along the first axis and distributed to the GPUs"
+EVENLY = "the number of samples for each GPU is batch_size / number of cards"
+REST = "a model written for one card needs only this wrapper; everything else stays as it was"
 
 # (rows, devices, the rows of each share)
 SIZES = {
@@ -108,8 +108,8 @@ def cut_short(scatter_kwargs):
     "dim is overlooked in joining", DataParallel, "gather", lambda real: lambda self, *given: gather(*given)
 )
 class TestSplitOnFirstAxis:
-    """The batch is cut along its first axis, device by device, and the outputs are joined along it in that
-    order; another axis can be chosen by `dim=`.
+    """`nn.DataParallel` cuts the batch along its first axis, gives the parts to the devices in order, and
+    joins the outputs along the same axis in the same order. The argument `dim=` chooses another axis.
     """
 
     @on_machines
@@ -140,8 +140,10 @@ class TestSplitOnFirstAxis:
 @fault("the first device gets the rest", torch.Tensor, "chunk", faults.last_rows_first)
 @fault("rows are dealt out in turns", torch.Tensor, "chunk", in_turns)
 class TestEqualShares:
-    """Each device gets the rows divided by the devices, rounded up, until none is left: 30 rows on 4 devices
-    are 8, 8, 8 and 6. The last one gets less, and some may get nothing, though there are rows for all.
+    """`nn.DataParallel` divides the number of rows by the number of devices, rounds up, and gives each device
+    that many rows until no row is left: 4 devices get 8, 8, 8 and 6 of 30 rows. The last share can be smaller
+    than the other shares. Some devices can get no rows although there are more rows than devices: 10 rows
+    leave 3 of 8 devices without rows.
     """
 
     @pytest.mark.parametrize(("rows", "devices", "sizes"), SIZES.values(), ids=SIZES)
@@ -171,8 +173,10 @@ class TestEqualShares:
 @fault("everything is copied", DataParallel, "scatter", lambda real: lambda *x: copy.deepcopy(real(*x)))
 @fault("outputs are joined backwards", DataParallel, "gather", faults.backwards)
 class TestArgumentsAndOutputs:
-    """Each tensor in the arguments, however deep in tuples, lists and dicts, is cut by itself, and what is no
-    tensor goes to every device; outputs of that kind are joined in their form.
+    """`nn.DataParallel` cuts each tensor in the arguments separately, at any depth of tuples, lists and
+    dicts, and passes everything else to every device. Nested outputs are joined tensor by tensor and keep
+    their structure. A tensor without axes raises a RuntimeError; if one tensor has a single row, only the
+    first device's part of a longer batch is computed.
     """
 
     @on_machines
@@ -216,8 +220,10 @@ class TestArgumentsAndOutputs:
 @fault("idle devices stay idle", DATA_PARALLEL, "scatter_kwargs", cut_short)
 @fault("every device gets the whole batch", torch.Tensor, "chunk", faults.whole)
 class TestUnevenBatchWithExtraArguments:
-    """Where a batch leaves devices idle, a call with a keyword that is no tensor, such as `flag=True`, fails:
-    the idle devices are called, too, with the keyword alone.
+    """If a batch leaves some devices without rows, a call of an `nn.DataParallel` wrapper with a keyword
+    argument that is not a tensor, such as `flag=True`, raises a TypeError. The reason is that
+    `nn.DataParallel` calls the net for the devices without rows, too, with the keyword argument alone. The
+    call works with a positional `True`, or with a tensor as a further keyword argument.
     """
 
     @on_machines

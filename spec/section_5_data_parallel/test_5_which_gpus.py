@@ -21,10 +21,10 @@ from spec.harness import QUALIFIED, each_row, fault, statement
 from spec.section_5_data_parallel import data_parallel_faults as faults
 from spec.section_5_data_parallel.data_parallel import DATA_PARALLEL, Net, cpus, numbered
 
-CHOSEN = "CUDA_VISIBLE_DEVICES=0,1,2,3 in front of python chooses the known GPUs"
-NOHUP = "with nohup, the variable must come before nohup"
+CHOSEN = "CUDA_VISIBLE_DEVICES=0,1,2,3 in front of python chooses the GPUs that the program sees"
+NOHUP = "with nohup, CUDA_VISIBLE_DEVICES=... must come before nohup"
 COUNTED = "torch.cuda.device_count() counts the GPUs"
-USED = "the program puts the parts on all known GPUs; without setting anything, on all GPUs"
+USED = "the program spreads the batch over all GPUs that it sees; if nothing is set, these are all GPUs"
 
 VARIABLE = "CUDA_VISIBLE_DEVICES=0,1,2,3"
 PYTHON = shlex.quote(sys.executable)
@@ -138,8 +138,9 @@ def on_the_second(forward):
 @fault("a single device gets a replica", DataParallel, "forward", replica_for_one)
 @fault("a layer computes on the second GPU", nn.Linear, "forward", on_the_second)
 class TestUsedGpus:
-    """`nn.DataParallel` uses all visible GPUs, or those that `device_ids` chooses, in that order; outputs
-    come to the first, or to `output_device`. A single GPU gets no replica; without it a net uses one.
+    """`nn.DataParallel` uses all visible GPUs by default; the argument `device_ids` chooses the GPUs and
+    their order. The outputs come to the first of these GPUs, or to `output_device`. A single GPU gets no copy
+    of the net, and without `nn.DataParallel` a net uses only one GPU.
     """
 
     @pytest.mark.parametrize(("options", "ids", "output"), USES.values(), ids=USES)
@@ -184,8 +185,9 @@ class TestUsedGpus:
 @fault("ids of GPUs are not known", torch.cuda, PARSER, numbers_only)
 @fault("the driver overlooks the variable", subprocess, "run", in_words("CUDA_VISIBLE_DEVICES=", "OTHER="))
 class TestCudaVisibleDevices:
-    """`CUDA_VISIBLE_DEVICES=0,1,2,3` in front of `python` reaches that command alone. It orders the GPUs,
-    too, and ends before the first entry that names none; an empty value, or a GPU named twice, hides all.
+    """`CUDA_VISIBLE_DEVICES=0,1,2,3` in front of `python` sets the variable for that command alone. The
+    variable also sets the order of the GPUs. PyTorch ignores the first entry that names no GPU and all
+    entries after that entry; an empty value, or a value that names a GPU twice, hides all GPUs.
     """
 
     @pytest.mark.parametrize(("line", "status", "printed"), COMMANDS.values(), ids=COMMANDS)
@@ -216,8 +218,10 @@ class TestCudaVisibleDevices:
 @fault("env takes no variables", subprocess, "run", in_words("env ", ""))
 @fault("export passes nothing on", subprocess, "run", in_words("export ", ""))
 class TestNohupOrder:
-    """With `nohup` the variable may come before it. Right behind `nohup` it is taken for a program, but `env`
-    takes it there, and an `export` before is as good.
+    """On a command line with `nohup`, a variable such as `CUDA_VISIBLE_DEVICES=0,1,2,3` may be set before
+    `nohup`. Right after `nohup` the variable makes the command fail, because `nohup` treats
+    `CUDA_VISIBLE_DEVICES=0,1,2,3` as the name of a program. The command works with `env` between `nohup` and
+    the variable, or with an `export` of the variable before the command.
     """
 
     @pytest.mark.parametrize(("line", "status", "printed"), WITH_NOHUP.values(), ids=WITH_NOHUP)
@@ -232,8 +236,9 @@ class TestNohupOrder:
 @fault("errors go elsewhere", subprocess, "run", in_words("2>&1", "2>/dev/null"))
 @fault("output waits for the end", subprocess, "run", in_words(" -u ", " "))
 def test_nohup_line_appends_to_the_log_and_outlives_a_hang_up(tmp_path):
-    """`nohup python -u example.py >> log 2>&1 &` appends output and errors to the log as they come, and the
-    program outlives a hang-up of the terminal.
+    """`nohup python -u example.py >> log 2>&1 &` appends the output and the errors of the program to the file
+    `log` as soon as the program writes them. The program continues after the hang-up signal of a closed
+    terminal.
     """
     log = tmp_path / "log"
     log.write_text("before\n")
@@ -249,8 +254,9 @@ def test_nohup_line_appends_to_the_log_and_outlives_a_hang_up(tmp_path):
 @fault("the words of the variable count", torch.cuda, "device_count", counting_words)
 @fault("a program is not given the variable", subprocess, "run", in_words("CUDA_VISIBLE_DEVICES=", "OTHER="))
 class TestDeviceCount:
-    """`torch.cuda.device_count()` counts those GPUs of the machine that CUDA_VISIBLE_DEVICES lets the program
-    see when it begins to use CUDA, and is 0 without any.
+    """`torch.cuda.device_count()` returns the number of the machine's GPUs that CUDA_VISIBLE_DEVICES lets the
+    program see, and 0 if there are none. A change of CUDA_VISIBLE_DEVICES has no effect on this number once
+    the program has begun to use CUDA.
     """
 
     @pytest.mark.parametrize(("gpus", "value", "count"), COUNTS.values(), ids=COUNTS)

@@ -103,8 +103,9 @@ def straight_exp(real):
 @fault("gradients have no derivatives", torch.autograd, "grad", graph_forgotten)
 @fault("exp is straight beyond its slope", torch.Tensor, "exp", straight_exp)
 class TestFirstPrinciples:
-    """On generated expressions, autograd gives the gradients of first and second order that follow from the
-    rules of calculus, and None for an input that was not used.
+    """For randomly generated expressions, torch.autograd.grad returns the gradients that follow from the
+    rules of calculus, at first order and at second order (gradients of gradients). With allow_unused=True,
+    torch.autograd.grad returns None for an input that the expression does not use.
     """
 
     @settings(max_examples=60)

@@ -85,9 +85,10 @@ def without_total(real):
 @fault("gradgradcheck is gradcheck", torch.autograd, "gradgradcheck", lambda real: torch.autograd.gradcheck)
 @fault("the recomputing operator hides a + b, too", Recomputed, "apply", lambda real: Fused.apply)
 class TestHiddenIntermediateBreaksSecondOrder:
-    """An operator whose backward uses a result that autograd never saw is right at first order, and silently
-    wrong at second order: it lacks the paths through the hidden result. gradgradcheck finds it. The cure is
-    to compute the result again in the backward, or to return it as an output.
+    """If backward() of a custom autograd Function uses an intermediate result that forward() saved but did
+    not return, first-order gradients are right, but second-order gradients are silently wrong: the paths
+    through this result are missing. gradgradcheck() finds the error, and gradcheck() does not. The cure is to
+    compute the result again in backward() or to return the result from forward().
     """
 
     def test_first_order_is_right_and_gradcheck_accepts_it(self, device):
@@ -133,8 +134,10 @@ def unrecorded(real):
 @fault("*= makes a new tensor of its operand", torch.Tensor, "__imul__", lambda real: lambda x, factor: x * 1)
 @fault("an index copies", torch.Tensor, "__getitem__", lambda real: lambda x, index: real(x, index).clone())
 class TestMutationIsTracked:
-    """A use of a tensor before an in-place operation refers to the old value, and a use after it to the new
-    one, also through views.
+    """Autograd records an in-place operation such as x *= 5. Autograd treats a result that was computed from
+    x before the operation as a function of the old value of x, and a result that is computed later as a
+    function of the new value. An in-place operation on a tensor is also recorded for the views of the tensor,
+    and an in-place operation on a view is also recorded for the base tensor.
     """
 
     def test_uses_refer_to_the_value_that_they_saw(self, device):

@@ -57,7 +57,9 @@ def forcing(**forced):
 @fault("+ forgets its second operand", torch.Tensor, "__add__", second_use_forgotten)
 @fault("* forgets its second operand", torch.Tensor, "__mul__", second_use_forgotten)
 def test_gradients_of_the_loss_are_b_and_a_plus_2b(device):
-    """The gradients of sum((a + b) * b) are b for a, and a + 2b for b, as the notebook printed them."""
+    """The gradient of ((a + b) * b).sum() is b with respect to a, and a + 2b with respect to b. The notebook
+    Simple_Grad printed the same gradient with respect to b.
+    """
     a, b = leaves(FIRST_RUN, device)
 
     da, db = torch.autograd.grad(((a + b) * b).sum(), [a, b])
@@ -71,8 +73,10 @@ def test_gradients_of_the_loss_are_b_and_a_plus_2b(device):
 @fault("** forgets one of its factors", torch.Tensor, "__pow__", lambda real: lambda x, n: x.detach() * x)
 @fault("create_graph is always on", torch.autograd, "grad", forcing(create_graph=True))
 class TestSecondOrderValues:
-    """With create_graph=True, gradients can be differentiated again: the gradients of |da|² + |db|² are
-    2(a + 2b) for a, and 2b + 4(a + 2b) for b, as the notebook printed them.
+    """Gradients from torch.autograd.grad can be differentiated again if create_graph=True was passed;
+    otherwise the second differentiation raises a RuntimeError. If da and db are the gradients of
+    ((a + b) * b).sum(), the gradients of (da**2 + db**2).sum() are 2(a + 2b) for a and 2b + 4(a + 2b) for b,
+    as the notebook Simple_Grad printed.
     """
 
     def test_gradients_of_the_squared_norm_of_the_gradients_are_as_printed(self, device):
@@ -98,7 +102,10 @@ class TestSecondOrderValues:
 @fault("* forgets its second operand", torch.Tensor, "__mul__", second_use_forgotten)
 @fault("+ forgets its second operand", torch.Tensor, "__add__", second_use_forgotten)
 def test_gradients_of_all_uses_are_summed(device):
-    """Each use of a variable adds to its gradient: the gradient of a * a is 2a, and that of a + a is 2."""
+    """Every use of a tensor in an expression adds to the gradient of the tensor. The gradient of
+    (a * a).sum() is 2a, as the notebook Simple_Grad printed, and the gradient of (a + a).sum() is 2 for every
+    element.
+    """
     a = leaf(SECOND_RUN[0], device)
 
     (of_product,) = torch.autograd.grad((a * a).sum(), [a])
@@ -130,7 +137,7 @@ class ScaledTwice(Function):
     "derived.unused-input-gradient-is-none",
     notes="notebook Simple_Grad",
     verdict=QUALIFIED,
-    says="a variable that the loss does not use gets None as its gradient, not zeros, as inside PyTorch",
+    says="as in PyTorch itself, the gradient of a variable that the loss does not use is None, not zeros",
 )
 @fault("grad is zeros where there is none", torch.Tensor, "grad", zeros_for_no_grad)
 @fault("autograd.grad gives zeros for None", torch.autograd, "grad", zeros_for_none)
@@ -150,8 +157,10 @@ class ScaledTwice(Function):
     lambda real: lambda ctx, on: None,
 )
 class TestUnusedInputGradientIsNone:
-    """backward() leaves None in the grad of a leaf that the loss does not use. autograd.grad refuses such an
-    input, unless it is allowed; and a custom Function gets zeros for an output that was not used.
+    """If the loss does not use a leaf tensor, loss.backward() leaves the .grad of this tensor at None. For
+    such a tensor, torch.autograd.grad raises a RuntimeError by default, returns None with allow_unused=True,
+    and returns zeros with materialize_grads=True (since PyTorch 2.1). For an unused output of a custom
+    autograd Function, backward() receives zeros by default, and None after ctx.set_materialize_grads(False).
     """
 
     def test_backward_leaves_none_on_an_unused_leaf_and_zeros_where_the_slope_is_0(self, device):
@@ -204,8 +213,10 @@ class TestUnusedInputGradientIsNone:
     lambda real: lambda x, *shape: torch.cat([x, real(x.detach(), *shape)[:, 1:]], 1),
 )
 class TestSumBackwardIsExpand:
-    """The backward pass of sum() expands one number to the shape of its input, and that of expand() sums over
-    the copies. What a leaf accumulates in its grad has memory of its own.
+    """The backward pass of sum() expands one number, the gradient of the sum, to the shape of the input
+    without copying the number. The backward pass of expand() adds up the gradients of all repetitions of an
+    element. If an expanded gradient is stored in the .grad of a leaf tensor, the .grad has separate memory
+    for every element.
     """
 
     def test_gradient_of_a_sum_is_one_number_expanded_and_copied_into_a_leaf(self, device):

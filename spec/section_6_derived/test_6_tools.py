@@ -25,14 +25,14 @@ def cube(x):
     "derived.torchscript",
     notes="notebook Simple_Grad",
     verdict=OUTDATED,
-    says="TorchScript differentiates a program as a whole, by symbols",
+    says="TorchScript differentiates a program as a whole, symbolically",
 )
 @fault("script does not warn", torch.jit._script, "warnings", lambda real: SILENT)
 @fault("trace does not warn", torch.jit._trace, "warnings", lambda real: SILENT)
 @pytest.mark.parametrize("way", WAYS)
 def test_script_and_trace_warn_that_they_are_deprecated(way):
-    """torch.jit.script and torch.jit.trace are deprecated and say so. What they make can still be
-    differentiated.
+    """torch.jit.script and torch.jit.trace are deprecated, and a call of either function emits a warning. The
+    TorchScript functions that torch.jit.script and torch.jit.trace return can still be differentiated.
     """
     x = leaf([2.0, 3.0])
 
@@ -56,7 +56,7 @@ def test_script_and_trace_warn_that_they_are_deprecated(way):
 )
 @fault("grad returns its inputs", torch.autograd, "grad", lambda real: lambda outputs, inputs: inputs)
 def test_torch_has_no_grad_of_its_own():
-    """There is no torch.grad; torch.autograd.grad gives gradients."""
+    """PyTorch has no function torch.grad. The function torch.autograd.grad returns gradients."""
     x = leaf([2.0, 3.0])
 
     found = torch.autograd.grad(cube(x).sum(), [x])
