@@ -37,10 +37,10 @@ def forget_the_gradient(real):
 @fault("the optimizer clears all that there is", Optimizer, "zero_grad", clears_everything)
 @fault("unfreezing starts anew", torch.Tensor, "requires_grad_", forget_the_gradient)
 class TestZeroGradWithFrozenParameters:
-    """Neither net.zero_grad() nor optimizer.zero_grad() looks at requires_grad: both methods clear the
-    gradients that frozen parameters still have. The two methods differ if the optimizer was made without the
-    frozen parameters: optimizer.zero_grad() then leaves the old gradients of these parameters. If the
-    parameters are later unfrozen and added to the optimizer, the first step also uses the old gradients.
+    """Both net.zero_grad() and optimizer.zero_grad() clear the gradients of parameters that were frozen by
+    requires_grad_(False). An optimizer that was made without the frozen parameters leaves their old
+    gradients. The old gradients enter the first step after the parameters are unfrozen and added to the
+    optimizer.
     """
 
     @OWNERS
@@ -86,9 +86,9 @@ class TestZeroGradWithFrozenParameters:
 @fault("the optimizer clears all that there is", Optimizer, "zero_grad", clears_everything)
 @fault("the optimizer spares biases", Optimizer, "zero_grad", spares_biases)
 class TestZeroGradWithPartialOptimizer:
-    """If the optimizer holds only a part of the net, optimizer.zero_grad() leaves the gradients of all other
-    parameters of the net, and these gradients add up. Training still gives the same weights as with
-    net.zero_grad(), because optimizer.step() does not use the gradients of these other parameters.
+    """If the optimizer holds only a part of the net, optimizer.zero_grad() leaves the gradients of the other
+    parameters. These gradients add up, but optimizer.step() does not use these gradients. Training gives
+    the same weights as with net.zero_grad().
     """
 
     @pytest.mark.parametrize(("owner", "factors"), [("net", (1, 1, 1)), ("optimizer", (1, 2, 3))])
@@ -139,10 +139,9 @@ def values_after_each_step(clear, optimizer, loss, weights):
 @fault("the optimizer spares its second parameter", Optimizer, "zero_grad", spares_the_second)
 @fault("the optimizer clears all that there is", Optimizer, "zero_grad", clears_everything)
 class TestZeroGradWithOtherParameters:
-    """net.zero_grad() does not clear the gradients of parameters that only the optimizer holds, such as
-    parameters of another net, of a Python list, or of a layer that was replaced in the net. Every
-    optimizer.step() then uses the old gradients again. optimizer.zero_grad() does not clear the gradients of
-    a layer that was put into the net later, and optimizer.step() does not train such a layer.
+    """net.zero_grad() does not clear the gradients of parameters that only the optimizer holds, such as those
+    of another net. Every optimizer.step() then uses the old gradients again. optimizer.zero_grad() does
+    not clear the gradients of a layer that was put into the net later.
     """
 
     @pytest.mark.parametrize("where", ["another net", "a list"])

@@ -53,10 +53,9 @@ def leaves_for_zeros(real):
 @fault("the net always removes gradients", nn.Module, "zero_grad", removes)
 @fault("the optimizer always writes zeros", Optimizer, "zero_grad", writes_zeros)
 class TestNoneVersusZeroGrads:
-    """optimizer.step() does not change a parameter whose gradient is None. If the gradient is a tensor of
-    zeros, plain SGD does not change the parameter either, but momentum, weight decay and the averages of Adam
-    still change the parameter. Compared with None, a gradient of zeros costs memory, an operation that writes
-    the zeros, and an addition in the next backward pass.
+    """optimizer.step() does not change a parameter whose gradient is None. With a gradient of zeros,
+    momentum, weight decay and Adam still change the parameter, and plain SGD does not. A gradient of zeros
+    costs memory, and None costs no memory.
     """
 
     @each_row

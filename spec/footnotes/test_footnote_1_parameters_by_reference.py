@@ -28,10 +28,9 @@ def follows_the_list(real):
 @fault("the optimizer stores copies", Optimizer, "add_param_group", stores_copies)
 @fault("the optimizer keeps the list that it was given", SGD, "__init__", follows_the_list)
 class TestParametersByReference:
-    """An optimizer holds the parameters of the net themselves, not copies. The net and the optimizer
-    therefore share the gradients in .grad, and optimizer.step() changes the parameters of the net. If a new
-    tensor is stored under the name of an old parameter, the optimizer keeps the old parameter and never
-    changes the new tensor.
+    """An optimizer holds the parameters of the net themselves, not copies. optimizer.step() therefore uses
+    the gradients of the net and changes the net. If a parameter is replaced by a new tensor, the optimizer
+    keeps the old parameter and never changes the new tensor.
     """
 
     def test_optimizer_holds_the_very_parameters_of_the_net(self, device):

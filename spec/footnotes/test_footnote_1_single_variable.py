@@ -39,9 +39,8 @@ is_a_copy = reading(lambda data, x: data.clone())
 )
 class TestZeroSingleVariable:
     """weight.grad.data.zero_() fills the gradient of one parameter with zeros. The call raises an
-    AttributeError if weight.grad is None, that is, before the first backward() and (since PyTorch 2.0) after
-    zero_grad(). torch.autograd.Variable works like another name for torch.Tensor: Variable(tensor) returns an
-    ordinary Tensor with the same memory, and isinstance(tensor, Variable) is True.
+    AttributeError if weight.grad is None, for example (since PyTorch 2.0) after zero_grad().
+    torch.autograd.Variable works like another name for torch.Tensor.
     """
 
     @each_row

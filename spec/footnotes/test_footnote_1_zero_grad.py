@@ -67,9 +67,9 @@ OPTIMIZERS = {
 @fault("the optimizer writes zeros by default", Optimizer, "zero_grad", writes_zeros_by_default)
 @fault("the optimizer makes new tensors of zeros", Optimizer, "zero_grad", makes_zeros)
 class TestNetVsOptimizerZeroGrad:
-    """If the optimizer holds net.parameters(), net.zero_grad() and optimizer.zero_grad() do the same. Both
-    methods set every gradient to None by default (since PyTorch 2.0), and both methods fill every gradient
-    with zeros in place if set_to_none=False is passed. Training gives the same weights with either method.
+    """If the optimizer holds net.parameters(), net.zero_grad() and optimizer.zero_grad() have the same
+    effect. Both methods set every gradient to None by default (since PyTorch 2.0), or to zeros with
+    set_to_none=False. Training gives the same weights with either method.
     """
 
     @OWNERS

@@ -98,10 +98,9 @@ def loads_nothing(real):
 @fault("the optimizer loads nothing", Optimizer, "load_state_dict", loads_nothing)
 @fault("the scheduler loads nothing", LRScheduler, "load_state_dict", loads_nothing)
 class TestExponentialLr:
-    """ExponentialLR multiplies the learning rate of every parameter group by gamma at each scheduler.step(),
-    which should come once per epoch, after the calls of optimizer.step() (the opposite order causes a
-    warning). scheduler.get_last_lr() returns the learning rates that the scheduler set last. Resumed training
-    takes the current learning rates from optimizer.state_dict(), not from scheduler.state_dict().
+    """ExponentialLR multiplies every learning rate of an optimizer by gamma at each scheduler.step(). This
+    call should come once per epoch, after the calls of optimizer.step(). Resumed training takes the
+    current learning rates from optimizer.state_dict(), not from scheduler.state_dict().
     """
 
     def test_rate_is_the_first_times_a_power_of_gamma(self):

@@ -27,9 +27,9 @@ REFUSED = {  # what lists allow
 @fault("+ joins", Tensor, "__add__", lambda real: lambda x, y: torch.cat([x, y]))
 @fault("what has elements is true", Tensor, "__bool__", lambda real: lambda x: x.numel() > 0)
 class TestIsMultidimensionalArray:
-    """A tensor is used much like a NumPy array: it has axes, a length, rows and values. Unlike a list, a
-    tensor is rectangular and has one dtype, and its operators compute element by element. Only a tensor of
-    exactly one element has a truth value: `bool(x)` of any other tensor `x` raises a RuntimeError.
+    """A tensor is used much like a NumPy array. Unlike a list, a tensor is a rectangular grid of elements of
+    one dtype, and `+` adds element by element. `bool(x)` works only if the tensor `x` has exactly one
+    element.
     """
 
     def test_tensor_of_a_nested_list_has_its_axes_length_rows_and_values(self, device):

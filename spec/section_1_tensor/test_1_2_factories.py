@@ -24,9 +24,9 @@ def drawn(change):
 @fault("manual_seed does nothing", torch, "manual_seed", lambda real: lambda seed: None)
 @fault("rand makes integers", torch, "rand", lambda real: lambda size, dtype: real(size).to(dtype))
 class TestFactoryZerosOnesRand:
-    """`torch.zeros`, `torch.ones` and `torch.rand` make a tensor of a given shape. The elements of the tensor
-    are zeros, ones, or random numbers drawn evenly from the interval [0, 1). By default, the tensor is
-    float32, lies on the CPU and requires no gradient.
+    """`torch.zeros`, `torch.ones` and `torch.rand` fill a tensor of a given shape with zeros, ones or random
+    numbers. The random numbers are drawn evenly from the interval [0, 1). By default, the tensor is float32,
+    lies on the CPU and requires no gradient.
     """
 
     def test_zeros_and_ones_hold_their_number(self, device):

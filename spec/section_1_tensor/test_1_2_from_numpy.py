@@ -45,10 +45,9 @@ def given(convert):
 @fault("anything is taken for an array", torch, "from_numpy", given(np.asarray))
 @fault("the array is copied", torch, "from_numpy", given(np.copy))
 class TestFromNumpy:
-    """`torch.from_numpy()` returns a CPU tensor that uses the memory of a NumPy array and has the shape,
-    strides and values of the array. It raises an error for data that is not an array, for arrays of objects,
-    text or dates, and for arrays with negative strides or a foreign byte order. It accepts a read-only array
-    with a warning, and a change to the tensor then changes the array.
+    """`torch.from_numpy()` returns a tensor that uses the memory of a NumPy array. The tensor has the shape
+    and the values of the array. `torch.from_numpy()` raises an error for a list, an array of text, or an
+    array with reversed rows.
     """
 
     @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
@@ -87,9 +86,8 @@ class TestFromNumpy:
 @fault("integers become int64", torch, "from_numpy", lambda real: lambda array: real(array).long())
 @fault("integers become int32", torch, "from_numpy", lambda real: lambda array: real(array).int())
 class TestFromNumpyDtype:
-    """`torch.from_numpy()` returns a tensor with the dtype of the given array. NumPy usually makes an int64
-    array from Python integers, and PyTorch prints no dtype for an int64 tensor. The text `dtype=torch.int32`
-    is printed only for an int32 array, which NumPy 1 makes on Windows.
+    """`torch.from_numpy()` returns a tensor with the dtype of the given array. PyTorch prints
+    `dtype=torch.int32` for an int32 array, but no dtype for an int64 array.
     """
 
     def test_int32_is_printed_of_an_array_of_int32_only(self):
@@ -107,9 +105,9 @@ class TestFromNumpyDtype:
 @fault("the array is copied", torch, "from_numpy", given(np.copy))
 @fault("requires_grad_ copies", Tensor, "requires_grad_", lambda real: lambda x: real(x.clone()))
 class TestFromNumpySharesMemory:
-    """A NumPy array shares its memory with the tensor that `torch.from_numpy()` makes from the array. An
-    in-place change to the array shows in the tensor, and an in-place change to the tensor shows in the array.
-    The memory stays shared when the tensor is made to require a gradient.
+    """A tensor made by `torch.from_numpy(array)` shares its memory with the array. An in-place change to the
+    tensor or to the array shows in both. The memory stays shared when the tensor is made to require a
+    gradient.
     """
 
     def test_change_in_place_shows_on_the_other_side(self):

@@ -33,9 +33,8 @@ def keeping_gradient(real):
 @fault("rand_like makes floats", torch, "rand_like", lambda real: lambda x: real(x, dtype=torch.float32))
 class TestLikeFunctions:
     """`zeros_like(x)`, `ones_like(x)` and `rand_like(x)` make a tensor with the shape, dtype and device of a
-    tensor `x`, and with the strides of `x` if the strides leave no gaps. The new tensor has neither the
-    values nor the `requires_grad` of `x`. `rand_like(x)` raises a RuntimeError for an integer tensor `x`,
-    unless a floating-point dtype is given.
+    tensor `x`. The new tensor requires no gradient, even if `x` does. `rand_like(x)` raises a RuntimeError if
+    `x` holds integers.
     """
 
     @pytest.mark.parametrize("name", LIKE)
@@ -94,9 +93,8 @@ class TestLikeFunctions:
 @fault("there is a new_rand", Tensor, "__dir__", lambda real: lambda x: [*real(x), "new_rand"])
 @fault("new_tensor infers the dtype", Tensor, "new_tensor", lambda real: lambda x, data: torch.tensor(data))
 class TestNewOnes:
-    """The methods `new_ones`, `new_zeros`, `new_full`, `new_empty` and `new_tensor` of a tensor `x` make a
-    new tensor with the dtype and device of `x`, but without the shape and the `requires_grad` of `x`. None of
-    these methods draws random numbers, and no method `new_rand` exists.
+    """Methods such as `x.new_ones(size)` make a tensor of a given size, with the dtype and device of a tensor
+    `x`. The new tensor requires no gradient, even if `x` does. No `new_` method draws random numbers.
     """
 
     def test_dtype_and_device_are_taken_but_neither_shape_nor_requires_grad(self, device):

@@ -24,9 +24,8 @@ def settable(real):
 @fault("size is the number of elements", Tensor, "size", lambda real: property(lambda x: x.numel()))
 @fault("numel adds up the shape", Tensor, "numel", lambda real: lambda x: sum(x.shape))
 class TestShapeAndSize:
-    """`x.shape` and `x.size()` are the same `torch.Size`, which is a tuple with the number of elements along
-    each axis of a tensor `x`. `x.size(axis)` returns the number of elements along one axis, and `x.numel()`
-    returns the number of all elements.
+    """`x.shape` and `x.size()` are equal tuples with the size of each axis of a tensor `x`. `x.size(axis)`
+    returns the size of one axis. `x.numel()` returns the number of all elements.
     """
 
     def test_shape_is_the_size_of_each_axis(self, device):
@@ -61,10 +60,8 @@ class TestShapeAndSize:
 @fault("device can be set", Tensor, "device", settable)
 @fault("device is text", Tensor, "device", lambda real: property(lambda x: str(real.__get__(x))))
 class TestDtypeAndDeviceAttributes:
-    """`x.dtype` is the type of the elements of a tensor `x`, and `x.device` is the device where the elements
-    are stored. The tensor `torch.rand(3, 4)` has the dtype torch.float32 and the device cpu. The attributes
-    `shape`, `dtype` and `device` cannot be set, and a device does not equal its name: `x.device == "cpu"` is
-    False.
+    """A tensor `x` stores elements of the type `x.dtype` on the device `x.device`. The attributes `shape`,
+    `dtype` and `device` cannot be set. A device does not equal its name, so `x.device == "cpu"` is False.
     """
 
     def test_attributes_of_rand_print_as_in_the_notebook(self):

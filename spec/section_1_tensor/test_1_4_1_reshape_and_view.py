@@ -38,9 +38,9 @@ NO_SHAPES = {  # a number of elements, a shape, and why they cannot have it
 @fault("reshape overlooks strides", Tensor, "reshape", lambda real: lambda x, *to: real(as_it_lies(x), *to))
 @fault("reshape truncates", Tensor, "reshape", lambda real: lambda x, *to: real(x.flatten()[: prod(to)], *to))
 class TestReshapeOverView:
-    """`view()` never copies: the view that it makes of a contiguous tensor is contiguous, and `view()` raises
-    a RuntimeError where a copy would be needed. `reshape()` makes a copy in that case, and otherwise returns
-    the same view as `view()`, which may or may not be contiguous.
+    """`view()` never copies, and raises a RuntimeError if the new shape would need a copy. `reshape()` makes
+    a copy in that case, and otherwise returns the same view as `view()`. The view may be non-contiguous with
+    either function.
     """
 
     @pytest.mark.parametrize("shape", [(3, 4), (2, -1, 2), (1, 12, 1)], ids=str)
@@ -100,9 +100,9 @@ class TestReshapeOverView:
 @fault("resize_ makes a new tensor", Tensor, "resize_", lambda real: lambda x, *to: x[: prod(to)].view(to))
 @fault("resize reshapes without a warning", Tensor, "resize", lambda real: Tensor.reshape)
 class TestResizeHeading:
-    """The functions `reshape`, `view`, `squeeze`, `unsqueeze` and `transpose` do not resize a tensor, because
-    the result still has all elements of the tensor. `resize_()` changes the number of elements of a tensor in
-    place, and the method `resize()` without an underscore is deprecated.
+    """To resize a tensor means to change the number of its elements, as `resize_()` does in place. The
+    functions `reshape`, `view`, `squeeze`, `unsqueeze` and `transpose` do not resize a tensor, because their
+    result still has all elements.
     """
 
     def test_number_of_elements_stays(self, device):

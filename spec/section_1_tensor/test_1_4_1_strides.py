@@ -93,9 +93,9 @@ def only_of_contiguous(real):
 @fault("only a contiguous tensor has a view", layout, "view", only_of_contiguous)
 @fault("reshape always copies", Tensor, "reshape", lambda real: lambda x, shape: real(x.clone(), shape))
 class TestStrides:
-    """A tensor reads its elements from memory by a shape, an offset, and a stride (a step in memory) for each
-    axis. A view of the tensor reads the same memory by another shape, other strides or another offset.
-    `view()` raises a RuntimeError and `reshape()` copies exactly where no strides fit the new shape.
+    """A tensor finds its elements in memory by a start (offset) and a step (stride) for each axis. A view
+    reads the same memory with another shape, start or step. `reshape()` copies, and `view()` raises a
+    RuntimeError, exactly when no strides fit the new shape.
     """
 
     def test_view_changes_shape_strides_and_offset_and_no_element(self, device):

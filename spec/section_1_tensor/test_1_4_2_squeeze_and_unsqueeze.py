@@ -41,7 +41,7 @@ def within_three_axes(real):
 @fault("squeeze copies", Tensor, "squeeze", lambda real: lambda x, *dims: real(x, *dims).clone())
 class TestSqueeze:
     """`squeeze()` removes all axes of size 1, even the batch axis of a batch of one image. `squeeze(dim)`
-    removes only the axes that `dim` names. Both forms keep every axis of another size, and return a view.
+    removes only the axis `dim`, if its size is 1. The result is a view of the same memory.
     """
 
     @pytest.mark.parametrize(("shape", "dims", "squeezed"), SQUEEZED.values(), ids=SQUEEZED)

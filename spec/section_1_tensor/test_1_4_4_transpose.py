@@ -21,8 +21,7 @@ WARNED = {  # the shape of a tensor, and what its T warns of
 @fault("transpose copies", Tensor, "transpose", lambda real: lambda x, i, j: real(x, i, j).contiguous())
 class TestTranspose:
     """`transpose(i, j)` swaps the axes `i` and `j` of a tensor. The result is a view, so no element is moved
-    in memory, and it is usually not contiguous. The `transpose` of NumPy, which accepts an order of all axes,
-    is called `permute` in PyTorch.
+    in memory. The method `permute` reorders all axes, as `transpose` does in NumPy.
     """
 
     @pytest.mark.parametrize("axes", [(0, 1), (0, 2), (2, 1), (0, -1), (-3, -2)], ids=str)
@@ -57,9 +56,8 @@ class TestTranspose:
 @fault("T is mT", Tensor, "T", lambda real: Tensor.mT)
 @fault("mT reverses all axes", Tensor, "mT", lambda real: property(lambda x: x.permute(2, 1, 0)))
 class TestTransposeAttribute:
-    """`x.T` of a matrix `x` is the transpose of the matrix, as a view. `x.T` of any other tensor is a view
-    with all axes in reverse order, and PyTorch warns that this use is deprecated. `x.mT` transposes each
-    matrix of a batch of matrices.
+    """`x.T` is the transpose of a matrix `x`, as a view. If `x` is no matrix, `x.T` reverses the order of all
+    axes and warns that this use is deprecated. `x.mT` transposes each matrix of a batch.
     """
 
     def test_t_of_a_matrix_is_its_transpose(self, device):

@@ -40,9 +40,8 @@ def in_order_of_memory(real):
 @fault("plus cuts a row", Tensor, "__add__", lambda real: lambda x, y: real(x, y[: x.shape[-1]]))
 @fault("plus keeps the first dtype", Tensor, "__add__", lambda real: lambda x, y: real(x, y).to(x.dtype))
 class TestAddAndPlus:
-    """The sums `x + y`, `x.add(y)` and `torch.add(x, y)` are exactly the same, to the last bit. The shapes of
-    `x` and `y` are broadcast as in NumPy, and the sum has a dtype that fits both `x` and `y`. The argument
-    `alpha` of `add` multiplies `y` before the addition.
+    """The sums `x + y`, `x.add(y)` and `torch.add(x, y)` are equal to the last bit. An axis of size 1 is
+    stretched to the size of the other tensor (broadcasting). The sum has a dtype that fits both `x` and `y`.
     """
 
     def test_plus_and_add_are_one_rounded_sum(self, device):
@@ -97,9 +96,9 @@ class TestMulIsElementwise:
 @fault("at sign drops axes of size 1", Tensor, "__matmul__", lambda real: lambda x, y: real(x, y).squeeze())
 @fault("at sign adds floats", Tensor, "__matmul__", lambda real: lambda x, y: real(x.float(), y.float()))
 class TestMatmulIsMatrixProduct:
-    """The expressions `x @ y`, `x.matmul(y)` and `torch.matmul(x, y)` all compute the matrix product. The
-    operator `@` multiplies matrices, vectors and batches of matrices as it does in NumPy. Sizes or dtypes
-    that do not match raise a RuntimeError.
+    """The expressions `x @ y`, `x.matmul(y)` and `torch.matmul(x, y)` compute the matrix product. The
+    operator `@` multiplies vectors and batches of matrices as in NumPy. It raises a RuntimeError if the sizes
+    or the dtypes do not match.
     """
 
     def test_at_sign_and_matmul_multiply_rows_by_columns(self, device):

@@ -50,10 +50,9 @@ def answering(name, other):
 @fault("sum has a twin with an underscore", Tensor, "__getattribute__", answering("sum_", "sum"))
 @fault("out= is ignored", torch, "mul", lambda real: lambda x, y, out: real(x, y))
 class TestUnderscoreIsInPlace:
-    """A method such as `x.add_(5)`, with an underscore at the end, changes `x` itself in its own memory and
-    returns `x`. Many methods, such as `sum`, have no in-place form, and some methods, such as `fill_`, have
-    only an in-place form. The assignments `x += y` and `x[i] = y` and the options `out=` and `inplace=True`
-    work in place, too.
+    """A method with an underscore at the end, such as `x.add_(5)`, changes `x` itself and returns `x`. Many
+    methods, such as `sum`, have no form with an underscore. The assignments `x += y` and `x[i] = y` work in
+    place without an underscore.
     """
 
     @pytest.mark.parametrize(("change", "values"), CHANGES.values(), ids=CHANGES)
@@ -117,9 +116,9 @@ class TestUnderscoreIsInPlace:
 @fault("backward does not need the result of exp", Tensor, "exp", lambda real: lambda a: real(a) + 0)
 @fault("add_ makes a sum first", Tensor, "add_", lambda real: lambda x, other: x.copy_(x + other))
 class TestInPlaceDiscouraged:
-    """An in-place operation allocates no memory, and autograd records the operation, so no history is lost.
-    An in-place operation on a leaf tensor that requires a gradient raises a RuntimeError, except within
-    `torch.no_grad()`. `backward()` raises a RuntimeError if it needs a value that was overwritten.
+    """An in-place operation saves memory and loses no history of derivatives, because autograd records the
+    operation. `backward()` raises a RuntimeError if it needs a value that was overwritten. An in-place change
+    to a weight raises a RuntimeError outside of `torch.no_grad()`.
     """
 
     def test_gradient_of_a_result_changed_in_place_is_right(self, device):

@@ -54,8 +54,8 @@ def without_a_step(entry):
 @fault("one element is a number", Tensor, "__getitem__", lambda real: lambda x, i: real(x, i).sum().item())
 @fault("a float is a position", Tensor, "__getitem__", through(lambda i: int(i) if type(i) is float else i))
 class TestNumpyLikeIndexing:
-    """An index selects the same elements from a tensor as from a NumPy array, with two differences. The index
-    of a single element returns a tensor without axes instead of a number, and a slice cannot step backwards.
+    """An index selects the same elements from a tensor as from a NumPy array. Unlike in NumPy, the index of a
+    single element returns a tensor, and a slice cannot step backwards.
     """
 
     @pytest.mark.parametrize("select", [*VIEWS.values(), *COPIES.values()], ids=[*VIEWS, *COPIES])
@@ -103,9 +103,9 @@ class TestNumpyLikeIndexing:
 @fault("a list is a slice", Tensor, "__getitem__", through(lambda i: slice(0, 3) if type(i) is list else i))
 @fault("an assignment does nothing", Tensor, "__setitem__", lambda real: lambda x, index, value: None)
 class TestSliceIsView:
-    """Positions, slices, `...` and `None` in an index select a view, so writing to the selection writes to
-    the tensor. A mask or a list of positions selects a copy. An assignment such as `x[mask] = 0` nevertheless
-    changes the tensor `x` itself.
+    """Indexing by a position or a slice returns a view, so writing to the view changes the tensor. Indexing
+    by a mask or a list of positions returns a copy. An assignment such as `x[mask] = 0` nevertheless changes
+    `x` itself.
     """
 
     @pytest.mark.parametrize("select", VIEWS.values(), ids=VIEWS)

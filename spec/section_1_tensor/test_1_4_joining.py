@@ -35,9 +35,8 @@ def overlooking_strides(real):
 @fault("cat keeps the dtype", torch, "cat", lambda real: lambda xs, dim=0: real(xs, dim).to(xs[0].dtype))
 @fault("cat of one tensor is it", torch, "cat", lambda real: lambda xs: xs[0] if len(xs) == 1 else real(xs))
 class TestCat:
-    """`torch.cat(tensors)` joins tensors one after the other along an existing axis, in new memory. The
-    tensors must have the same size along all other axes, but an empty vector is accepted, too. The result has
-    the dtype that a sum of the tensors has.
+    """`torch.cat(tensors)` joins tensors one after the other along an existing axis. The sizes of the tensors
+    along this axis may differ. The result is a copy, even of a single tensor.
     """
 
     @pytest.mark.parametrize(("join", "expected"), JOINED.values(), ids=JOINED)
@@ -69,8 +68,9 @@ class TestCat:
 @fault("stack overlooks strides", torch, "stack", overlooking_strides)
 @fault("stack of one tensor is a view", torch, "stack", lambda real: lambda xs: xs[0][None])
 class TestStack:
-    """`torch.stack(tensors, dim)` joins tensors of the same shape along a new axis, in new memory. The result
-    equals the result of `torch.cat(tensors, dim)` after `unsqueeze(dim)` has been applied to each tensor.
+    """`torch.stack(tensors, dim)` joins tensors of the same shape along a new axis `dim`, in new memory.
+    `torch.cat(tensors, dim)` returns the same result if each tensor first gets the new axis by
+    `unsqueeze(dim)`.
     """
 
     @pytest.mark.parametrize("dim", [0, 1, 2, -1])

@@ -52,9 +52,9 @@ def seconds_a_product(place, rounds=3):
 @fault("clone is the tensor itself", Tensor, "clone", lambda real: lambda x: x)
 @fault("repeat repeats each value", Tensor, "repeat", lambda real: Tensor.repeat_interleave)
 class TestNumpyLikeApi:
-    """Many tensor methods, such as `sum` and `mean`, have the same name, the same `axis=` argument and the
-    same result as in NumPy. The methods `max`, `var`, `std` and `repeat` have a different meaning than in
-    NumPy. Tensors have the methods `to` and `clone` instead of `astype` and `copy`.
+    """Many tensor methods, such as `sum(axis=0)`, return the same result as in NumPy. The methods `max`,
+    `var`, `std` and `repeat` return something else than in NumPy. The methods `astype` and `copy` of NumPy
+    are called `to` and `clone`.
     """
 
     @pytest.mark.parametrize("axis", [0, 1])
@@ -97,9 +97,9 @@ class TestNumpyLikeApi:
 @fault("at sign runs on the CPU", Tensor, "__matmul__", lambda real: lambda x, y: real(x.cpu(), y.cpu()))
 @fault("accelerators wait", torch, "mm", lambda real: lambda x, y: (x.is_cpu or time.sleep(1), real(x, y))[1])
 class TestGpuUse:
-    """`x.to("cuda")` returns the tensor `x` on a GPU, or raises an error if there is no GPU. An operation
-    runs on the device of its tensors, and raises a RuntimeError for tensors on different devices, unless one
-    tensor is a scalar on the CPU. A GPU multiplies large matrices faster than one core of a CPU.
+    """`x.to("cuda")` returns the tensor `x` on a GPU, or raises an error if there is no GPU. An operation on
+    tensors of two devices usually raises a RuntimeError. A GPU multiplies large matrices faster than one core
+    of a CPU.
     """
 
     def test_move_to_cuda_succeeds_or_raises(self):

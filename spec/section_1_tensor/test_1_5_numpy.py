@@ -39,10 +39,8 @@ def address(array):
 @fault("+ works in place", Tensor, "__add__", lambda real: Tensor.add_)
 @fault("array shares", np, "array", lambda real: np.asarray)
 class TestNumpySharesMemory:
-    """A CPU tensor `x` shares its memory with the array that `x.numpy()` returns: an in-place change to the
-    tensor shows in the array, and an in-place change to the array shows in the tensor. The array has the
-    shape, strides and dtype of the tensor. `np.asarray(x)` shares the memory, too, but `np.array(x)` copies
-    the values.
+    """A CPU tensor `x` shares its memory with the array that `x.numpy()` returns. An in-place change to the
+    tensor or to the array shows in both. `np.array(x)` copies the values instead.
     """
 
     def test_change_in_place_shows_on_the_other_side(self):
@@ -94,10 +92,9 @@ class TestNumpySharesMemory:
 @fault("force copies", Tensor, "numpy", lambda real: lambda x, **options: real(x.clone(), **options))
 @fault("numpy loses the values", Tensor, "numpy", lambda real: lambda x, **options: real(x, **options) * 0)
 class TestNumpyPreconditions:
-    """`x.numpy()` accepts only a dense CPU tensor `x` with a dtype that NumPy knows. It raises an error if
-    `x` requires a gradient, except within `torch.no_grad()`, or if `x` is a complex conjugate that PyTorch
-    has not computed yet. `x.numpy(force=True)` detaches `x`, copies `x` to the CPU and computes the
-    conjugate, as far as needed.
+    """`x.numpy()` accepts only a tensor `x` on the CPU, of a dtype that NumPy knows. It raises an error if
+    `x` requires a gradient, except within `torch.no_grad()`. `x.numpy(force=True)` detaches `x` and copies
+    `x` to the CPU, as far as needed.
     """
 
     @pytest.mark.parametrize(("make", "error", "why"), REFUSED.values(), ids=REFUSED)
@@ -149,10 +146,8 @@ class TestNumpyPreconditions:
 @fault("numpy counts as a change", Tensor, "numpy", lambda real: lambda x: real(x.add_(0)))
 @fault("detach is data", Tensor, "detach", lambda real: lambda x: x.data)
 class TestNumpyWriteBypassesAutograd:
-    """Autograd does not notice a change that is written to a tensor through its NumPy array: `backward()`
-    raises no error and computes a wrong gradient if it needs the old values. Autograd notices a change
-    through `detach()`, which also shares the memory of the tensor, and `backward()` then raises a
-    RuntimeError.
+    """If a tensor is changed through its NumPy array, autograd does not notice. A `backward()` that needs the
+    old values then computes a wrong gradient and raises no error.
     """
 
     def test_change_through_the_array_gives_a_wrong_gradient(self):

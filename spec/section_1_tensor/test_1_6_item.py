@@ -29,9 +29,9 @@ NUMBERS = {  # what is put in, and what comes out
 @fault("int rounds up", Tensor, "__int__", lambda real: lambda x: math.ceil(x.item()))
 @fault("float does not warn", Tensor, "__float__", lambda real: lambda x: x.item())
 class TestItem:
-    """`x.item()` returns the only element of a tensor `x` as a Python number, exactly and without a gradient.
-    It raises a RuntimeError if `x` has no element or several elements. `float(x)` and `int(x)` convert the
-    only element to a float or an int, and `float(x)` warns if `x` requires a gradient (since PyTorch 2.8).
+    """`x.item()` returns the only element of a tensor `x` as a Python number, without a gradient. It raises a
+    RuntimeError if `x` has no element or several elements. `float(x)` warns if `x` requires a gradient (since
+    PyTorch 2.8).
     """
 
     @pytest.mark.asks_the_device

@@ -46,10 +46,9 @@ def with_a_plain_weight(layer):
 )
 @fault("a layer leaves its bias out", F, "linear", lambda real: lambda x, weight, bias: real(x, weight))
 class TestParameters:
-    """The weights and biases of a net determine what the net computes. Each weight or bias is an
-    nn.Parameter, a leaf tensor that requires a gradient by default, even if it is made under torch.no_grad(),
-    and whose .grad is None at first. Making an nn.Parameter of integers raises a RuntimeError unless
-    requires_grad=False is passed.
+    """The weights and biases of a net are tensors of the class nn.Parameter. By default, an nn.Parameter
+    requires a gradient, even if it is made under torch.no_grad(). The weights, the biases and the input
+    determine what the net computes.
     """
 
     @pytest.mark.parametrize("make", PARAMETERS.values(), ids=PARAMETERS)

@@ -34,10 +34,9 @@ def renewing(real):
 @fault("each sum of gradients is a new tensor", torch.Tensor, "backward", renewing)
 @fault("mse_loss is a sum", F, "mse_loss", lambda real: lambda *args: real(*args, reduction="sum"))
 class TestGradientsAccumulate:
-    """Each call of backward() adds the new gradient of a leaf in place to the gradient in the leaf's .grad,
-    until .grad is cleared. If a batch is split into parts and the mean loss of each part is multiplied by the
-    part's share of the batch, the gradients of the parts add up to the gradient of the mean loss of the
-    batch.
+    """backward() adds the new gradient to the gradient in .grad, until .grad is cleared. A batch can
+    therefore be split into parts. For the gradient of the batch's mean loss, each part's mean loss is
+    multiplied by the part's share of the batch.
     """
 
     def test_gradients_add_up_in_place_until_they_are_cleared(self, device):

@@ -46,7 +46,7 @@ def descending(real):
 def test_round_moves_weight_and_bias_against_their_gradients(device):
     """One round of training consists of the forward pass, the loss, backward() and the step() of the
     optimizer. backward() stores the gradient of each parameter in .grad. The first step() of SGD with
-    momentum then subtracts the learning rate times this gradient from the parameter.
+    momentum subtracts the learning rate times this gradient from the parameter.
     """
     layer = nn.Linear(2, 1, device=device)
     layer.load_state_dict({"weight": torch.tensor([[2.0, -1.0]]), "bias": torch.tensor([1.0])})
@@ -73,9 +73,8 @@ def test_round_moves_weight_and_bias_against_their_gradients(device):
 @fault("the square is the absolute value", torch.Tensor, "square", lambda real: torch.Tensor.abs)
 @pytest.mark.parametrize(("target", "gradient"), [(5, 2 * 3), (-4, 20 * 3), (7, -2 * 3)])
 def test_backward_stores_what_the_error_asks_for_and_moves_nothing(target, gradient, device):
-    """backward() changes no weight, but stores the gradient of each weight in .grad. The gradient of a
-    squared error is proportional to the error itself. The step() of the optimizer then uses the gradients to
-    move the weights.
+    """backward() changes no weight. backward() stores the gradient of each weight in .grad, for the step() of
+    the optimizer. The gradient of a squared error is proportional to the error.
     """
     weight = torch.tensor(2.0, device=device, requires_grad=True)
 
@@ -93,9 +92,8 @@ def test_backward_stores_what_the_error_asks_for_and_moves_nothing(target, gradi
 )
 @fault("a difference is squared", torch.Tensor, "__sub__", lambda real: lambda x, y: real(x, y).square())
 def test_error_of_the_notebook_has_one_gradient_whatever_the_labels(device):
-    """The gradient of (prediction - labels).sum(), the error in the notebook on autograd, is the same for all
-    labels. The notebook therefore shows how a training step runs, but the error is not a loss for training a
-    net.
+    """The notebook on autograd calls backward() on (prediction - labels).sum(). The gradient of this sum does
+    not depend on the labels, so the sum is no loss with which a net can learn the labels.
     """
     weight = torch.tensor([2.0, -1.0], device=device, requires_grad=True)
     gradients = []
@@ -134,9 +132,9 @@ def test_error_of_the_notebook_has_one_gradient_whatever_the_labels(device):
     lambda real: lambda loss: real(loss) if torch.is_grad_enabled() else None,
 )
 class TestBackwardFillsGrad:
-    """backward() fills the .grad of each leaf tensor that requires a gradient and took part in the
-    computation, even if backward() is called under torch.no_grad(). A frozen leaf, an unused leaf and a
-    computed tensor keep None in .grad, and reading the .grad of the computed tensor gives a warning.
+    """backward() fills the .grad of each leaf tensor that was used and requires a gradient. Leaf tensors,
+    such as weights, are not computed by an operation. The .grad of a computed tensor stays None, and reading
+    it gives a warning.
     """
 
     def test_leaf_that_took_part_alone_gets_a_gradient(self, device):
@@ -174,9 +172,8 @@ class TestBackwardFillsGrad:
 @fault("a step without gradients warns", SGD, "step", then(lambda _: warnings.warn("none", stacklevel=1)))
 @fault("the step clears the gradients", SGD, "step", clear_after)
 class TestStepUsesGrad:
-    """The step() of SGD uses whatever gradient is in .grad, even one that backward() did not compute, and
-    leaves the gradient in .grad. A parameter whose .grad is None is skipped without a warning: neither
-    momentum nor weight decay moves the parameter.
+    """The step() of SGD uses whatever gradient is in .grad, even one that backward() did not compute. The
+    step leaves this gradient in .grad. SGD skips a parameter whose .grad is None, without a warning.
     """
 
     def test_step_follows_what_stands_in_grad_and_leaves_it(self, device):

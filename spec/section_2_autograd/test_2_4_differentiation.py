@@ -77,9 +77,8 @@ def test_gradients_are_9a2_and_minus_2b(device):
 @fault("a gradient is fitted to its output", torch.Tensor, "backward", given_another(to_its_shape))
 @fault("a gradient loses its sign", torch.Tensor, "backward", given_another(lambda y, v: v.abs()))
 class TestVectorOutput:
-    """backward() needs a gradient as its argument unless the output has exactly one element, for example in
-    the shape (1, 1). This gradient must be a tensor of the same shape as the output, or backward() raises an
-    error. The dtype of the gradient may differ; backward() casts the gradient to the output's dtype.
+    """backward() needs a gradient as its argument if the output has more than one element. This gradient must
+    be a tensor of the same shape as the output. Otherwise, backward() raises an error.
     """
 
     @pytest.mark.parametrize("shape", [(2,), (1, 3)], ids=str)
@@ -124,8 +123,8 @@ class TestVectorOutput:
     ids=["ones", "weights"],
 )
 def test_gradient_weights_the_sum(v, of_a, of_b, device):
-    """Q.backward(v) stores the same gradients as (v * Q).sum().backward(). With a v of ones, these gradients
-    are the gradients of Q.sum().
+    """If Q and v are vectors, Q.backward(v) stores the same gradients as (v * Q).sum().backward(). If v
+    consists of ones, these gradients are the gradients of Q.sum().
     """
     v = torch.tensor(v, device=device)
     a, b, Q = make_example(device)

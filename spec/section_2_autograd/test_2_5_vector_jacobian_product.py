@@ -83,10 +83,9 @@ def of_ones(real):
 @fault("functional.jvp is vjp", functional, "jvp", lambda real: lambda f, x, u: functional.vjp(f, x, f(x)))
 @fault("grad takes ones for v", autograd, "grad", of_ones)
 class TestVectorJacobianProduct:
-    """y.backward(v) stores the product Jᵀv in x.grad, where row i of the Jacobian J holds the derivatives of
-    yᵢ with respect to x. If v is the gradient of a loss with respect to y, then Jᵀv is the gradient of the
-    loss with respect to x. torch.autograd.functional has functions for J, Jᵀv and Ju with a vector u, and
-    torch.func (since PyTorch 2.0) has functions for J and Jᵀv.
+    """If the vector y is computed from x, y.backward(v) stores the product Jᵀv in x.grad. Row i of the matrix
+    J, the Jacobian, holds the derivatives of yᵢ. If v is the gradient of a loss with respect to y, Jᵀv is the
+    gradient with respect to x.
     """
 
     def test_backward_multiplies_v_by_the_transposed_jacobian(self, device):

@@ -39,9 +39,9 @@ def of_a_twin(x):
 @fault("exp works on a leaf of its own", Tensor, "exp", lambda real: lambda x: real(of_a_twin(x)))
 @fault("exp gives a leaf", Tensor, "exp", lambda real: lambda x: of_a_twin(real(x)))
 class TestGraphStructure:
-    """The graph of a result has one node for each operation, with an edge to the node of each operand that
-    requires a gradient. A value that is used twice has one node. The root of the graph is the result, and the
-    leaves are the tensors that require a gradient and have no grad_fn, because no operation made them.
+    """The graph of a result has one node for each operation that led to the result. Each node has an edge to
+    the node of every operand that requires a gradient. The graph ends at its leaves, the tensors that no
+    recorded operation made.
     """
 
     def test_graph_of_q_leads_back_to_a_and_b(self, device):

@@ -73,10 +73,9 @@ def keeps_the_graph(real):
 @fault("backward ignores retain_graph", torch.Tensor, "backward", lambda real: lambda y, **options: real(y))
 @fault("backward keeps every graph", torch.Tensor, "backward", keeps_the_graph)
 class TestGraphIsRebuilt:
-    """Each forward pass builds a new graph, whether or not backward() was called in between. backward() frees
-    the values that the forward pass saved, so a second backward() through the same graph raises a
-    RuntimeError. The second backward() works if the first was called with retain_graph=True, or if no values
-    were saved.
+    """Each forward pass builds a new graph, with or without backward() in between. backward() frees the
+    values that the forward pass saved, unless retain_graph=True is passed. A second backward() that needs the
+    freed values raises a RuntimeError.
     """
 
     def test_each_forward_pass_builds_a_graph_of_its_own(self, device):
@@ -117,8 +116,8 @@ class TestGraphIsRebuilt:
 @each_row
 @pytest.mark.parametrize(("forward", "numbers", "gradients"), CHANGING.values(), ids=CHANGING)
 def test_gradient_follows_what_the_forward_pass_did(forward, numbers, gradients, device):
-    """The gradients are computed from the operations that the forward pass really ran. The number of passes
-    of a loop, the branch that is taken and the length of the batch may therefore differ in every iteration.
+    """The gradients are computed from the operations that the forward pass really ran. The number of loop
+    passes, the branch that is taken and the length of the batch may therefore change in every iteration.
     """
     seen = []
     for number in numbers:

@@ -60,9 +60,9 @@ def as_a_leaf(real):
 @fault("int keeps the graph", torch.Tensor, "int", lambda real: torch.Tensor.trunc)
 @fault("zeros_like multiplies by zero", torch, "zeros_like", lambda real: lambda x: 0 * x)
 class TestNodes:
-    """A differentiable operation adds a node to the graph if and only if an input of the operation requires a
-    gradient. No node is added by detach(), comparisons, casts to integers, functions that return positions
-    (such as argmax()) and functions that make new tensors (such as zeros_like()).
+    """A differentiable operation adds a node to the graph if at least one input requires a gradient.
+    Comparisons, argmax() and casts to integers are not differentiable and add no node. detach() and
+    zeros_like() add no node either.
     """
 
     @pytest.mark.parametrize("operation", RECORDED.values(), ids=RECORDED)
@@ -96,9 +96,9 @@ class TestNodes:
 )
 @fault("round drops the graph", torch.Tensor, "round", lambda real: lambda x: real(x).detach())
 class TestRequiresGradPropagates:
-    """The result of a differentiable operation requires a gradient if and only if at least one input requires
-    a gradient. The results of round() and sign() require a gradient, too, but the gradient that round() and
-    sign() pass back to the input is zero.
+    """The result of a differentiable operation requires a gradient if at least one input requires a gradient.
+    If no input does, the result requires none. round() and sign() count as differentiable, but pass back a
+    gradient of zeros.
     """
 
     @pytest.mark.parametrize("flags", list(product([False, True], repeat=2)), ids=str)

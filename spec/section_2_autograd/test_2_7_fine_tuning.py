@@ -76,8 +76,8 @@ def train_without_effect(real):
 @fault("assignment freezes nothing", nn.Parameter, "requires_grad", never_set)
 @fault("freezing makes the gradient zero", nn.Parameter, "requires_grad", by_zeroing)
 def test_two_of_the_62_parameters_of_resnet18_get_gradients():
-    """If a whole net is frozen and its last layer is then replaced, only the parameters of the new layer get
-    gradients, and only the new layer has nodes in the graph. In resnet18, the weight and the bias of the new
+    """If a net is frozen (requires_grad=False) and its last layer is then replaced, only the new layer gets
+    gradients. Only the new layer has nodes in the graph. In resnet18, the weight and the bias of the new
     layer are 2 of the 62 parameters.
     """
     from torchvision.models import resnet18  # takes a second to import
@@ -108,9 +108,9 @@ def test_two_of_the_62_parameters_of_resnet18_get_gradients():
 @each_row
 @pytest.mark.parametrize(("call", "names"), MODES.values(), ids=MODES)
 def test_averages_of_batch_norm_change_in_train_mode(device, call, names):
-    """If a frozen net gets a new last layer (the head), training updates only the parameters of the head.
-    Each forward pass in train() mode also changes the running averages of batch norm, even in a frozen layer.
-    After eval(), the averages stay the same until train() is called on the net.
+    """If a frozen net (requires_grad=False) gets a new last layer, training updates only the parameters of
+    the new layer. Each forward pass in train() mode still changes the running averages of batch norm. In
+    eval() mode, these averages stay the same.
     """
     net = fine_tuned(Classifier(), 2).to(device)
     start = copy.deepcopy(net.state_dict())

@@ -93,9 +93,9 @@ def rounded_if_frozen(real):
 @fault("no gradient passes a frozen layer", F, "linear", no_way_through)
 @fault("the gradient of the input is always computed", F, "linear", always_through)
 class TestFreezingSavesWork:
-    """If the first layers of a net are frozen, the backward pass does not run through these layers. If a
-    frozen layer comes after a layer that trains, the backward pass skips only the gradients of the frozen
-    layer's own parameters. Freezing a layer between the forward pass and backward() saves no work.
+    """backward() skips the first layers of a net if these layers are frozen (requires_grad=False). If a
+    frozen layer comes after a layer that trains, backward() skips only the gradients of the frozen layer's
+    own parameters. Freezing after the forward pass saves no work.
     """
 
     @each_row
@@ -126,9 +126,9 @@ class TestFreezingSavesWork:
 @fault("no_grad changes results", F, "linear", if_grad_is_off(lambda output: output + 1e-6))
 @fault("freezing changes results", F, "linear", rounded_if_frozen)
 class TestNoGradOrFreezing:
-    """A frozen layer still passes gradients back to the earlier layers of the net. If the layer is run under
-    torch.no_grad() instead, the earlier layers get no gradients either. Neither freezing nor torch.no_grad()
-    changes what the net computes.
+    """A frozen layer (requires_grad=False) still passes gradients back to the earlier layers of the net. A
+    layer that runs under torch.no_grad() passes no gradients back. Freezing and torch.no_grad() both leave
+    the output of the net unchanged.
     """
 
     @each_row

@@ -52,10 +52,9 @@ def make_square(device):
 @fault("inference_mode is no_grad", torch, "inference_mode", lambda real: torch.no_grad)
 @fault("no_grad is inference_mode", torch.Tensor, "__rmul__", lambda real: torch.inference_mode()(real))
 class TestNoGradDisablesTracking:
-    """A new result that is computed under torch.no_grad() has no graph and requires no gradient, but may
-    enter a graph later. A view that is made under torch.no_grad() of a tensor that requires a gradient has
-    requires_grad=True, but gets no gradient and passes no gradient on. An operation that changes nothing,
-    such as contiguous(), returns its input with the graph of the input.
+    """A new tensor that is computed under torch.no_grad() has no graph and requires no gradient. A view of a
+    weight has requires_grad=True even there, but passes no gradient back to the weight. If contiguous() has
+    nothing to do, it returns its input with the input's graph.
     """
 
     @pytest.mark.parametrize("compute", COMPUTED.values(), ids=COMPUTED)
@@ -178,9 +177,9 @@ def inherited(real):
 @fault("a thread inherits the mode", threading.Thread, "start", inherited)
 @pytest.mark.usefixtures("grad_mode_back_on")
 class TestNoGradScope:
-    """torch.no_grad() turns off the tracking by autograd within its block or within the function that it
-    decorates, and only in its own thread. At the end, even after an exception in the block, torch.no_grad()
-    restores the earlier setting. The decorator works without parentheses since PyTorch 2.1.
+    """torch.no_grad() turns off the tracking by autograd inside its block or inside a function that it
+    decorates. The end of the block restores the earlier setting, even after an exception. The decorator works
+    without parentheses since PyTorch 2.1.
     """
 
     def test_exit_restores_the_mode_of_before(self):

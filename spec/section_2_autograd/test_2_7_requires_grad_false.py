@@ -71,10 +71,9 @@ def graph_or_nothing(real):
 @fault("a module is frozen by assignment", nn.Module, "__setattr__", freezing_modules)
 @fault("loading freezes", nn.Module, "load_state_dict", loading_frozen)
 class TestRequiresGradFalse:
-    """A leaf with requires_grad=False counts as a constant: backward() leaves the .grad of this leaf as it
-    was (None at first) and computes the gradients of the other leaves. backward() raises a RuntimeError if
-    every leaf is frozen. A module is frozen by its method requires_grad_(False), and not by an assignment to
-    its attribute requires_grad.
+    """A leaf tensor, such as a weight, counts as a constant if its requires_grad is False. backward() does
+    not change the .grad of this leaf, and still computes the gradients of the other leaves. A module is
+    frozen by module.requires_grad_(False), but not by module.requires_grad = False.
     """
 
     @pytest.mark.parametrize("freeze", BY.values(), ids=BY)
@@ -175,10 +174,9 @@ MIDWAY = {
 @each_row
 @pytest.mark.parametrize(("options", "clear", "expected"), MIDWAY.values(), ids=MIDWAY)
 def test_gradient_that_is_left_moves_it_on(device, options, clear, expected):
-    """A parameter that is frozen after some training, but is still held by the optimizer SGD, stays where it
-    is once zero_grad() has set .grad to None, which is the default since PyTorch 2.0. A gradient other than
-    zero that is left in .grad still moves the parameter. Even a gradient of zeros moves the parameter if SGD
-    uses momentum or weight decay.
+    """A parameter that is frozen (requires_grad=False) during training still moves if SGD finds an old
+    gradient in .grad. With momentum or weight decay, even zeros in .grad move the parameter. Since PyTorch
+    2.0, zero_grad() sets .grad to None by default, which keeps the parameter where it is.
     """
     weight = torch.ones(1, dtype=torch.float64, device=device, requires_grad=True)
     optimizer = SGD([weight], lr=0.1, **options)

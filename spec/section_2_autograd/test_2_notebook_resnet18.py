@@ -55,9 +55,9 @@ def only_the_head(real):
 @fault("only the head is loaded", nn.Module, "load_state_dict", only_the_head)
 @pytest.mark.parametrize(("options", "messages"), FORMS.values(), ids=FORMS)
 def test_both_forms_load_the_same_file_and_the_old_one_warns(offline, options, messages):
-    """The argument pretrained=True of torchvision's resnet18() still loads the pretrained weights, but has
-    been deprecated since torchvision 0.13 and gives two warnings. The argument weights="IMAGENET1K_V1" loads
-    the same weights without a warning.
+    """In torchvision, resnet18(pretrained=True) still loads the pretrained weights, but gives two warnings.
+    The argument pretrained has been deprecated since torchvision 0.13. The argument weights="IMAGENET1K_V1"
+    loads the same weights without a warning.
     """
     weights, asked = offline
 
@@ -80,8 +80,8 @@ def test_both_forms_load_the_same_file_and_the_old_one_warns(offline, options, m
     lambda real: lambda layer, channels: real(layer, channels, track_running_stats=False),
 )
 def test_image_of_64x64_gets_a_thousand_scores():
-    """The net resnet18 of torchvision has 62 parameters with 11,689,512 elements in all, and 60 buffers.
-    backward() gives each parameter a gradient. The net returns a thousand scores for each image.
+    """The net resnet18 of torchvision returns a thousand scores for each image. The net has 62 parameters
+    with 11,689,512 elements in all. backward() gives each parameter a gradient.
     """
     with torch.device("meta"):  # shapes without values, in a tenth of the time
         net, image = resnet18(), torch.rand(1, 3, 64, 64)

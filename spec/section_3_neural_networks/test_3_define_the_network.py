@@ -51,9 +51,8 @@ def straight_through(real):
 @fault("Linear forgets its bias", nn.Linear, "forward", lambda real: lambda fc, x: F.linear(x, fc.weight))
 @fault("LeakyReLU is steeper", nn.LeakyReLU, "forward", lambda real: lambda layer, x: F.leaky_relu(x, 0.1))
 class TestLayersCallFunctional:
-    """Many layers of torch.nn, such as Conv2d, Linear and MaxPool2d, call a function of torch.nn.functional
-    with their own weights and settings. Some layers, such as Tanh, Flatten and LSTM, do not call any function
-    of torch.nn.functional.
+    """Many layers of torch.nn, such as Conv2d and Linear, call a function of torch.nn.functional with their
+    own weights. Other layers, such as Tanh and LSTM, call no function of torch.nn.functional.
     """
 
     def test_most_layers_call_their_function_and_some_call_none(self, monkeypatch):
@@ -104,10 +103,9 @@ class TestLayersCallFunctional:
 @fault("lists are registered", nn.Module, "__setattr__", registers_lists)
 @fault("buffers are parameters", nn.Module, "register_buffer", registers_buffers_as_parameters)
 class TestModuleContainsLayers:
-    """An nn.Module registers, in order, the layers and other modules that are assigned to its attributes. The
-    nn.Module also registers its Parameters, and the buffers that are passed to register_buffer(), but it does
-    not register plain lists and plain tensors. Assigning a layer before super().__init__() has run raises an
-    AttributeError.
+    """An nn.Module registers every layer and every Parameter that is assigned to one of its attributes. It
+    does not register a plain tensor, or the layers in a plain list. Assigning a layer before
+    super().__init__() has run raises an AttributeError.
     """
 
     def test_modules_parameters_and_buffers_register_and_lists_and_tensors_do_not(self):
@@ -139,9 +137,9 @@ class TestModuleContainsLayers:
 )
 @fault("a Module returns its input", nn.Module, "forward", lambda real: lambda module, x: x)
 class TestForwardReturnsOutput:
-    """net(input) returns the same output as net.forward(input). The call net(input) also runs the forward
-    hooks of the net, and the call net.forward(input) does not run the hooks. Calling a Module that does not
-    define forward() raises a NotImplementedError.
+    """net(input) returns the same output as net.forward(input). Functions that are registered with
+    net.register_forward_hook() run only in net(input). Calling a Module without a forward() raises a
+    NotImplementedError.
     """
 
     def test_call_returns_what_forward_returns_and_runs_the_hooks(self, device):
@@ -198,9 +196,8 @@ def test_forward_alone_gives_every_parameter_its_gradient(device):
 @fault("detach does not detach", torch.Tensor, "detach", lambda real: lambda x: x * 1)
 @fault("argmax has a gradient", torch.Tensor, "argmax", lambda real: lambda x: real(x) + 0 * x.sum())
 class TestAnyTensorOpInForward:
-    """forward() may use tensor operations in loops and conditions that depend on the data, and autograd still
-    computes the right gradients. No gradient flows back through detach(), item(), tolist(), numpy() or
-    argmax().
+    """forward() may contain loops and conditions that depend on the data. Autograd still computes the right
+    gradients. No gradient flows back through detach(), item(), tolist(), numpy() or argmax().
     """
 
     @pytest.mark.asks_the_device

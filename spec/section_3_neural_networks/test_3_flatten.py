@@ -28,7 +28,9 @@ class HardCodedNet(Net):
 @fault("view swaps the sizes", torch.Tensor, "view", lambda real: lambda x, a, b: real(x, b, a))
 @fault("view flattens all", torch.Tensor, "view", lambda real: lambda x, a, b: real(x, -1))
 def test_view_works_out_the_axis_given_as_minus_one():
-    """view() accepts -1 as the first or the last size, and computes this size from the number of elements."""
+    """One of the sizes that are passed to view() may be -1. view() computes this size from the number of
+    elements.
+    """
     x = torch.arange(6).reshape(3, 2)
 
     assert x.view(-1, 3).tolist() == [[0, 1, 2], [3, 4, 5]]
@@ -45,8 +47,8 @@ def test_view_works_out_the_axis_given_as_minus_one():
 @fault("view reverses the batch", torch.Tensor, "view", lambda real: lambda x, a, b: real(x, a, b).flip(0))
 @fault("the batch counts as features", Net, "num_flat_features", lambda real: lambda net, x: x.numel())
 def test_view_makes_one_row_of_each_image_of_the_batch(device):
-    """In Net, the net of the notes, view() turns a tensor with four axes, of the shape (N, 16, 6, 6), into a
-    tensor with two axes, of the shape (N, 576). Each of the N images becomes one row.
+    """In Net, the net of the notes, view() turns the feature maps of each image into one row. For N images,
+    the shape (N, 16, 6, 6) becomes (N, 576), so four axes become two.
     """
     seen = {}
     net = Net().to(device)
@@ -71,9 +73,9 @@ def test_view_makes_one_row_of_each_image_of_the_batch(device):
 @fault("the size counts the batch", Net, "num_flat_features", lambda real: lambda net, x: x.numel())
 @fault("flatten swaps axes", torch.Tensor, "flatten", lambda real: lambda x, start: real(x.mT, start))
 class TestWhyNumFlatFeatures:
-    """For the 32x32 images of the notes, num_flat_features() computes 576, so the fixed size 576 would work
-    as well. A fixed 576 would turn one image of 54x54 into four rows, and would accept an image without a
-    batch axis. With num_flat_features(), Net raises a RuntimeError in both cases.
+    """num_flat_features() returns 576 for the 32x32 images of the notes, so a fixed 576 would work too. With
+    a fixed 576, one image of 54x54 would become four rows. With num_flat_features(), Net raises a
+    RuntimeError for this image.
     """
 
     @pytest.mark.parametrize(("shape", "scores", "why"), MISREAD.values(), ids=MISREAD)
@@ -104,9 +106,9 @@ class TestWhyNumFlatFeatures:
 @fault("view is reshape", torch.Tensor, "view", lambda real: torch.Tensor.reshape)
 @fault("flatten follows the memory", torch.Tensor, "flatten", lambda real: lambda x, start: real(x.mT, start))
 class TestFlattenWithViewNeedsContiguous:
-    """Since PyTorch 1.12, a convolution of float32 images in the channels_last format returns feature maps in
-    the same format. Flattening such feature maps with view() raises a RuntimeError. The method flatten(1)
-    flattens such feature maps correctly.
+    """view() cannot flatten feature maps in channels_last format (an order of the elements in memory). The
+    method flatten(1) can flatten such maps. Since PyTorch 1.12, a convolution returns such maps for float32
+    images in channels_last format.
     """
 
     @since("1.12")
@@ -132,8 +134,8 @@ class TestFlattenWithViewNeedsContiguous:
 @fault("pooling rounds up", nets, "max_pool2d", lambda real: lambda x, size: real(x, size, ceil_mode=True))
 @fault("the size is fixed", Net, "num_flat_features", lambda real: lambda net, x: 576)
 def test_sizes_30_to_33_pass_and_28_does_not(device):
-    """The forward() of Net, the net of the notes, accepts square images from 30x30 to 33x33. An image of
-    28x28 causes an error in the layer fc1, so the images of MNIST have to be resized.
+    """Net, the net of the notes, accepts square images from 30x30 to 33x33. Net raises a RuntimeError for
+    images of 28x28, the size of the images of MNIST.
     """
     net, passed = Net().to(device), []
 

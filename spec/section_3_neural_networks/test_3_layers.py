@@ -35,9 +35,8 @@ def padding_the_end(real):
 @fault("planes are averaged", F, "conv2d", lambda real: lambda x, *rest: real(x, *rest) / x.shape[1])
 @fault("other planes are ignored", F, "conv2d", lambda real: lambda x, w, *rest: real(x[:, :1], w, *rest))
 class TestConvIs2dConvolution:
-    """Conv2d slides its kernel over the image without flipping the kernel, which mathematics calls
-    cross-correlation. Each element of the output is a bias plus a sum over all input channels. Conv2d raises
-    a RuntimeError for an image that has the wrong number of channels or is smaller than the kernel.
+    """Conv2d does not flip its kernel (its small grid of weights), so mathematics calls the operation a
+    cross-correlation. Each element of the output is a bias plus a sum over all input channels.
     """
 
     def test_conv2d_does_not_flip_its_kernel(self, device):
@@ -72,10 +71,9 @@ class TestConvIs2dConvolution:
 @fault("pooling rounds up", F, "max_pool2d", lambda real: lambda x, size: real(x, size, ceil_mode=True))
 @fault("pooling skips the first row", F, "max_pool2d", lambda real: lambda x, size: real(x[..., 1:, :], size))
 class TestConvOutputSize:
-    """A convolution with kernel size k, padding p and stride s turns an image with H rows into a map with
-    floor((H + 2p - k) / s) + 1 rows. Net, the net of the notes, turns an image of 32x32 into maps of 30x30,
-    then 15x15, 13x13 and 6x6. Pooling a map of 13x13 with a window of 2x2 leaves out the last row and the
-    last column.
+    """A convolution turns an image with H rows into a map with floor((H + 2p - k) / s) + 1 rows. Here k is
+    the kernel size, p the padding and s the stride. In Net, the net of the notes, 32x32 images become maps
+    of 30x30, 15x15, 13x13 and 6x6.
     """
 
     def test_images_shrink_from_32_to_30_to_15_to_13_to_6(self, device):
@@ -116,8 +114,8 @@ class TestConvOutputSize:
 @fault("biases are positive", nn.init, "uniform_", lambda real: lambda bias, low, high: real(bias, 0, high))
 @fault("weights start as for relu", nn.init, "kaiming_uniform_", lambda real: lambda weight, a: real(weight))
 class TestLinearIsAffine:
-    """Linear maps each vector x along the last axis of its input to Wx + b, where the weight W has the shape
-    (out, in). The weights and biases of a new Linear with n inputs are spread evenly between -1/sqrt(n) and
+    """Linear turns each input vector x into Wx + b, with the weight W and the bias b. The vectors lie along
+    the last axis of the input. A new Linear with n inputs draws W and b evenly between -1/sqrt(n) and
     1/sqrt(n).
     """
 

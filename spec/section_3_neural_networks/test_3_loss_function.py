@@ -91,10 +91,9 @@ def gradient_of(tensor):
     lambda real: lambda output, target, **options: real(output, -target),
 )
 class TestMseLoss:
-    """By default, MSELoss returns the mean of (output - target)² over all elements; reduction="sum" makes
-    MSELoss return the sum, and reduction="none" makes MSELoss return every square. The target may require a
-    gradient, just like the output. If the output is a column and the target is a row, MSELoss only gives a
-    warning, and compares every element of the output with every element of the target.
+    """By default, MSELoss returns the mean of (output - target)² over all elements. If the output is a column
+    and the target is a row, MSELoss only gives a warning. MSELoss then compares every element of the output
+    with every element of the target.
     """
 
     def test_mse_loss_is_the_mean_of_the_squared_differences(self, device):
@@ -166,9 +165,8 @@ class TestMseLoss:
     lambda real: lambda *pair, **options: F.multi_margin_loss(*pair),
 )
 class TestLossGraphChain:
-    """The graph of autograd leads from the MSELoss back through the steps of Net, the net of the notes, in
-    reverse order. A linear layer appears in the graph under the name Addmm. With CrossEntropyLoss instead of
-    MSELoss, the graph begins with NllLoss and LogSoftmax.
+    """The autograd graph of the loss leads back through the steps of Net, the net of the notes. A linear
+    layer has the name Addmm in this graph. CrossEntropyLoss appears as two nodes, NllLoss and LogSoftmax.
     """
 
     def test_graph_leads_from_the_loss_back_through_every_step(self, device):
@@ -209,9 +207,9 @@ class TestLossGraphChain:
     lambda real: lambda x, weight, bias: real(x, weight, bias * 1),
 )
 def test_three_printed_nodes_are_loss_addmm_and_accumulate_grad(device):
-    """The notes print loss.grad_fn and the next two nodes of the graph, which are found with
-    next_functions[0][0]. Since PyTorch 1.10, these three nodes are called MseLossBackward0, AddmmBackward0
-    and AccumulateGrad.
+    """Since PyTorch 1.10, the three graph nodes that the notes print are called MseLossBackward0,
+    AddmmBackward0 and AccumulateGrad. The first node is loss.grad_fn. Each further node is
+    next_functions[0][0] of the node before.
     """
     net, images, target = make_step(device)
 
@@ -233,9 +231,8 @@ def test_three_printed_nodes_are_loss_addmm_and_accumulate_grad(device):
 @fault("the bias is a clone", F, "linear", lambda real: lambda x, weight, bias: real(x, weight, bias.clone()))
 @fault("relu is tanh", nets, "relu", lambda real: torch.tanh)
 def test_first_input_of_the_last_linear_layer_is_its_bias(device):
-    """The third graph node that the notes print is next_functions[0][0] of the node of the last linear layer.
-    The third node accumulates the gradient of fc3.bias, the bias of this layer. The node of the ReLU is
-    next_functions[1][0] of the node of the last linear layer.
+    """The third graph node that the notes print belongs to the bias of the last layer, not to ReLU. The node
+    of ReLU is next_functions[1][0] of the second printed node.
     """
     net, images, _ = make_step(device)
 
@@ -270,9 +267,9 @@ def test_first_input_of_the_last_linear_layer_is_its_bias(device):
     lambda real: lambda output, target, **options: 10 * real(output, target),
 )
 class TestAllTensorsGetGradients:
-    """loss.backward() fills the .grad of the ten parameters of Net, the net of the notes, but not the .grad
-    of the input, the output, the target or the loss. If the input requires a gradient, the .grad of the input
-    is filled as well. After output.retain_grad(), the .grad of the output is filled as well.
+    """loss.backward() fills the .grad of all parameters of Net, the net of the notes. By default, the .grad
+    of the input, the output, the target and the loss stays None. After output.retain_grad(), loss.backward()
+    fills the .grad of the output too.
     """
 
     def test_backward_fills_only_leaves_that_require_a_gradient(self, device):

@@ -54,9 +54,9 @@ def test_printed_net_lists_its_five_layers():
 @fault("parameters are copies", nn.Module, "parameters", lambda real: lambda net: map(torch.clone, real(net)))
 @fault("frozen ones are left out", nn.Module, "parameters", trained_alone)
 class TestParametersIsAnIterator:
-    """net.parameters() returns an iterator over the parameters themselves, not over copies. The iterator
-    yields the parameters of all submodules in order, each parameter once, including frozen parameters. After
-    one pass the iterator is empty, and an optimizer that receives the empty iterator raises a ValueError.
+    """net.parameters() returns an iterator over the parameters of all submodules of the net. The iterator
+    yields each parameter once. After one pass the iterator is empty, and SGD raises a ValueError for an empty
+    iterator.
     """
 
     def test_parameters_is_an_iterator_that_ends_after_one_pass(self):
@@ -84,8 +84,8 @@ class TestParametersIsAnIterator:
 @fault("convolutions have no bias", nn, "Conv2d", lambda real: functools.partial(real, bias=False))
 @fault("linear layers are turned round", nn, "Linear", lambda real: lambda rows, columns: real(columns, rows))
 def test_net_has_ten_parameters_and_81194_values():
-    """Net, the net of the notes, has ten parameters with 81,194 elements in all. The first parameter is the
-    weight of the layer conv1, and has the shape (6, 1, 3, 3).
+    """Net, the net of the notes, has ten parameters with 81,194 elements in all. The first parameter, the
+    weight of the layer conv1, has the shape (6, 1, 3, 3).
     """
     parameters = list(Net().named_parameters())
 

@@ -74,9 +74,9 @@ def mistreating(rank, fault):
 @fault("Net ends in log_softmax", Net, "forward", lambda real: lambda net, x: log_softmax(real(net, x), 1))
 @fault("Net drops the batch axis", Net, "forward", lambda real: lambda net, x: real(net, x)[0])
 def test_output_is_one_row_of_ten_scores_from_a_linear_layer(device):
-    """For one image, Net, the net of the notes, returns ten scores in the shape (1, 10). The scores are not
-    probabilities: a number that is added to the bias of the last layer is added to each score. Since PyTorch
-    1.10, the printed scores end in grad_fn=<AddmmBackward0>.
+    """For one image, Net, the net of the notes, returns ten scores in the shape (1, 10). The scores come
+    straight from a linear layer, so they are not probabilities. Since PyTorch 1.10, the printed scores end in
+    grad_fn=<AddmmBackward0>.
     """
     net, image = make_net(device), make_images(device)
 
@@ -93,9 +93,8 @@ def test_output_is_one_row_of_ten_scores_from_a_linear_layer(device):
 @fault("forward clears .grad", Net, "forward", lambda real: lambda net, x: net.zero_grad() or real(net, x))
 @fault("zero_grad does nothing", nn.Module, "zero_grad", clears_nothing)
 def test_gradients_add_up_unless_they_are_cleared(device):
-    """A second forward and backward pass on the same images doubles every gradient of a net, because
-    gradients add up. After net.zero_grad(), another pass on these images produces the gradients of the first
-    pass again.
+    """Gradients add up, so a second forward and backward pass on the same images doubles every gradient.
+    After net.zero_grad(), another pass on these images computes the gradients of the first pass again.
     """
     net, images = make_net(device), make_images(device)
 
@@ -121,8 +120,8 @@ def test_gradients_add_up_unless_they_are_cleared(device):
 @fault("x is a parameter", Net, "forward", lambda real: lambda net, x: setattr(net, "x", x) or real(net, x))
 class TestZeroGradResult:
     """Since PyTorch 2.0, net.zero_grad() sets the gradient of every parameter of the net to None. With
-    set_to_none=False, net.zero_grad() fills the existing gradient tensors with zeros instead. By default,
-    net.zero_grad() does not remove the gradient of the input.
+    set_to_none=False, net.zero_grad() fills the gradients with zeros instead. By default, net.zero_grad()
+    does not remove the gradient of the input.
     """
 
     @since("2.0")
@@ -156,8 +155,8 @@ class TestZeroGradResult:
 )
 @fault("backward does nothing", torch.Tensor, "backward", lambda real: lambda output, v=None: None)
 class TestBackwardWithRandomGradient:
-    """out.backward(v) computes the gradients of the single number (out * v).sum(), so v takes the place of a
-    loss. If out has more than one element, out.backward() without v raises a RuntimeError.
+    """out.backward(v) computes the same gradients as (out * v).sum().backward(). If out has more than one
+    element, out.backward() without v raises a RuntimeError.
     """
 
     def test_backward_weights_the_outputs_by_its_argument(self, device):
@@ -195,10 +194,9 @@ class TestBackwardWithRandomGradient:
 @fault("Flatten flattens one sample whole", nn.Flatten, "forward", mistreating(3, torch.flatten))
 @fault("Dropout2d drops nothing of one sample", F, "dropout2d", mistreating(3, torch.ones_like))
 class TestOnlyMiniBatches:
-    """Since PyTorch 1.11, Conv2d, LSTM and CrossEntropyLoss accept one sample without a batch axis, just as
-    Linear and MaxPool2d always did. For such a sample, BatchNorm2d raises an error, and Flatten and Dropout2d
-    treat the first axis of the sample as the batch axis. Conv2d raises an error for an input with two or five
-    axes.
+    """Since PyTorch 1.11, Conv2d, LSTM and CrossEntropyLoss accept a single sample without a batch axis.
+    BatchNorm2d raises an error for such a sample. Flatten and Dropout2d treat the first axis of such a sample
+    as the batch axis.
     """
 
     @each_row

@@ -63,10 +63,9 @@ def calls(optimizer):
 )
 @fault("a step takes None for zeros", SGD, "step", zeros_for_none)
 class TestSgdForms:
-    """A step of plain SGD updates the weights with one call for each weight, or with a single call for all
-    weights if foreach=True or fused=True is set. By default, SGD updates weights on the CPU one by one, and
-    weights on CUDA with foreach. With foreach and Nesterov momentum, a step also adds momentum * buffer to
-    the gradient in .grad, unless weight decay or maximize is set.
+    """A step of SGD updates the weights one by one, or all in one call with foreach=True or fused=True. By
+    default, SGD uses foreach=True on CUDA, but not on the CPU. With foreach=True and Nesterov momentum, a
+    step can change the gradient in .grad.
     """
 
     def test_step_takes_weights_one_by_one_or_all_at_once(self, device):

@@ -101,9 +101,9 @@ def path_of_formula(run, device):
     lambda real: lambda *lists, **o: real(*lists, **o | {"maximize": False}),
 )
 class TestSgdFollowsItsFormula:
-    """SGD with momentum, dampening, Nesterov momentum, weight decay and maximize follows the formula that
-    blitz.sgd_step() computes. SGD follows the formula in each of its three forms: one weight after the other,
-    all weights at once with foreach=True, and one kernel with fused=True.
+    """SGD computes the same weights as the formula in blitz.sgd_step(). The formula covers momentum,
+    dampening, Nesterov momentum, weight decay and maximize. SGD follows the formula one weight at a time,
+    with foreach=True and with fused=True.
     """
 
     @given(run=runs())

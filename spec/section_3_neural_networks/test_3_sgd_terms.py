@@ -110,10 +110,9 @@ TERMS = {
     lambda real: lambda w, grads, *rest, **o: any(g.item() for g in grads) and real(w, grads, *rest, **o),
 )
 class TestSgdTerms:
-    """With momentum, SGD keeps a buffer that starts as the undamped first gradient; dampening weakens only
-    later gradients. SGD adds weight decay to the gradient before momentum, Nesterov momentum looks one step
-    ahead by adding momentum * buffer, and maximize reverses the gradient but not the decay. A gradient of
-    None leaves a weight unchanged; a gradient of zeros does not stop momentum and decay.
+    """With momentum, SGD keeps a decaying sum of the gradients, which starts as the full first gradient. This
+    sum includes the weight decay. Momentum and weight decay still move a weight whose gradient is zero, but
+    not a weight whose gradient is None.
     """
 
     @each_row
@@ -146,8 +145,8 @@ class TestSgdTerms:
 )
 @fault("momentum is ignored", sgd, "sgd", with_formula(momentum=0))
 def test_each_group_is_stepped_by_options_of_its_own(device):
-    """SGD updates each group of weights with the options that the group sets itself. For an option that a
-    group does not set, SGD uses the common value that was passed to SGD().
+    """SGD updates each group of weights with the options of that group. If a group does not set an option,
+    SGD uses the value that was passed to SGD() for all groups.
     """
     plain, other = make_weight(16.0, device), make_weight(16.0, device)
     groups = [{"params": [plain]}, {"params": [other], "lr": 0.5, "momentum": 0.5}]

@@ -91,9 +91,8 @@ def train(net, optimizer, image, target, count):
     lambda real: lambda optimizer, weights, lr: real(optimizer, [w.detach() for w in weights], lr=lr),
 )
 class TestSgdLearningRate:
-    """A step of SGD replaces each weight by weight - learning rate * gradient. Since PyTorch 2.2, the
-    learning rate is 0.001 by default. SGD raises an error for a negative learning rate, for a tensor that is
-    computed from another tensor (not a leaf), and for a single tensor that is not in a list.
+    """A step of SGD replaces each weight by weight - learning rate * gradient. Since PyTorch 2.2, the default
+    learning rate is 0.001. SGD raises an error for a negative learning rate.
     """
 
     def test_sgd_subtracts_learning_rate_times_gradient(self, device):
@@ -128,7 +127,9 @@ class TestSgdLearningRate:
 @fault("there is Nesterov momentum", SGD, "__init__", with_options(momentum=0.9, nesterov=True))
 @fault("weights decay", SGD, "__init__", with_options(weight_decay=5e-4))
 def test_sgd_is_one_line_by_hand(device):
-    """A step of plain SGD does the same as `weight.data.sub_(weight.grad * lr)` for every weight."""
+    """With only a learning rate, a step of SGD changes every weight just as
+    `weight.data.sub_(weight.grad * lr)` does.
+    """
     net, image, target = make_step(device)
     twin = copy.deepcopy(net)
 
@@ -148,8 +149,8 @@ def test_sgd_is_one_line_by_hand(device):
 @fault("zero_grad does nothing", torch.optim.Optimizer, "zero_grad", lambda real: lambda optimizer: None)
 @fault("the step climbs", SGD, "__init__", with_options(maximize=True))
 class TestTrainingLoopOrder:
-    """If the training loop of the notes runs on a single sample, each step lowers the loss. If `zero_grad()`
-    is called between `loss.backward()` and `optimizer.step()`, no weight changes.
+    """On a single sample, each step of the training loop of the notes lowers the loss. If `zero_grad()` is
+    called between `loss.backward()` and `optimizer.step()`, no weight changes.
     """
 
     def test_training_loop_lowers_the_loss_at_every_step(self, device):

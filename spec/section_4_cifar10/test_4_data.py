@@ -57,9 +57,8 @@ def with_a_transform(real):
 @fault("channels come first", torch, "from_numpy", lambda real: lambda array: real(array.transpose(2, 0, 1)))
 @fault("bytes go backwards", torch, "frombuffer", giving(lambda tensor: tensor.flip(0)))
 class TestDataThroughNumpy:
-    """The NumPy array of a picture, and the tensor that `torch.from_numpy` makes of this array, hold bytes in
-    the order height, width, channel. A net does not accept a picture in this form yet. `torch.frombuffer`
-    makes a tensor of the same bytes without NumPy.
+    """`torch.from_numpy` turns the NumPy array of a picture into a tensor of bytes, in the order height,
+    width, channel. `torch.frombuffer` makes a tensor of the same bytes without NumPy.
     """
 
     def test_array_of_a_picture_becomes_a_tensor_of_height_width_channel(self, tmp_path):
@@ -85,9 +84,8 @@ class TestDataThroughNumpy:
 @fault("ImageNet can be downloaded", datasets, "ImageNet", lambda real: datasets.MNIST)
 @fault("CIFAR10 is empty without its files", datasets, "CIFAR10", lambda real: lambda root, download: [])
 class TestTorchvisionDatasets:
-    """torchvision can download the data sets CIFAR10 and MNIST, which have an option `download`. CIFAR10
-    raises a RuntimeError if its files are missing and `download=True` is not given. ImageNet has no option
-    `download`, so torchvision does not download ImageNet.
+    """torchvision can download CIFAR10 and MNIST with the option `download=True`. ImageNet has no such
+    option. Without `download=True`, CIFAR10 raises a RuntimeError if its files are missing.
     """
 
     def test_cifar10_and_mnist_can_be_downloaded_and_imagenet_cannot(self):
@@ -110,8 +108,8 @@ class TestTorchvisionDatasets:
 @fault("a DataLoader reads ahead", DataLoader, "__iter__", giving(lambda batches: iter(list(batches))))
 @fault("the data set reads itself", datasets.FakeData, "__init__", then(lambda source: source[0]))
 class TestDataLoaderDoesNotDownload:
-    """A DataLoader neither downloads nor transforms the data, and has no option for either. The data set
-    itself transforms an image each time that the DataLoader needs the image for a batch, and not before.
+    """A DataLoader has no option to download or to transform the data. The data set itself transforms an
+    image, each time that a batch needs the image.
     """
 
     def test_data_loader_takes_neither_download_nor_transform(self):
@@ -140,9 +138,8 @@ class TestDataLoaderDoesNotDownload:
 @fault("it trains on the test images", data.Cifar10, "train", lambda real: property(lambda self: self.test))
 @fault("classes are turned round", data.Cifar10, "classes", lambda real: property(lambda self: CLASSES[::-1]))
 class TestDatasetFacts:
-    """CIFAR-10 has 50,000 training images and 10,000 test images, which are 5,000 and 1,000 images of each of
-    ten classes. Each item of the data set is an RGB picture of 32x32 pixels together with the number of its
-    class.
+    """CIFAR-10 has 50,000 training images and 10,000 test images in ten classes of equal size. Each item is
+    an RGB picture of 32x32 pixels together with the number of its class.
     """
 
     def test_item_is_an_rgb_picture_of_32_by_32_and_its_class_number(self, testset):

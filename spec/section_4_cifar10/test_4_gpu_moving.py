@@ -55,9 +55,9 @@ def test_device_is_cuda_0_where_there_is_one_and_else_the_cpu():
 @fault("buffers stay", nn.BatchNorm1d, "_apply", lambda real: lambda self, change, recurse=True: self)
 @fault("gradients stay", nn.Module, "to", without_gradients)
 class TestModuleToIsInPlace:
-    """`net.to(device)` moves the parameters, gradients and buffers of all layers in place and returns the
-    same net, so no assignment is needed. An optimizer that was made before the move still updates the
-    parameters. A plain tensor in an attribute of the net is not moved.
+    """`net.to(device)` moves the net in place and returns this net, so no assignment is needed. An optimizer
+    that was made before the move still updates the net. A plain tensor in an attribute of the net is not
+    moved.
     """
 
     def test_net_itself_is_moved_with_all_within_but_plain_tensors(self, device):
@@ -96,9 +96,8 @@ class TestModuleToIsInPlace:
 @fault("all is copied", torch.Tensor, "to", lambda real: lambda x, *to, copy=True: real(x, *to, copy=copy))
 @fault("to leaves the graph", torch.Tensor, "to", giving(lambda moved: moved.detach().requires_grad_()))
 class TestTensorToReturnsCopy:
-    """`tensor.to()` returns a copy if the device or the dtype changes. The original tensor stays as it was,
-    and gradients flow back through the copy to the original. If device and dtype stay the same, `tensor.to()`
-    returns the tensor itself, unless `copy=True` is given.
+    """By default, `tensor.to()` returns a copy if the device or the dtype changes, and the tensor itself
+    otherwise. The original tensor stays as it was. Gradients flow from the copy back to the original.
     """
 
     def test_other_device_or_dtype_makes_a_new_tensor(self, device):
@@ -131,9 +130,8 @@ class TestTensorToReturnsCopy:
 @fault("a convolution moves its input", F, "conv2d", following_the_weight)
 @fault("the loss moves its labels", F, "cross_entropy", following_the_scores)
 class TestInputsMustMoveToo:
-    """In every training step, the net, the inputs and the labels must be on the same device, because PyTorch
-    moves nothing automatically. Inputs on another device than the net, or labels on another device than the
-    scores, raise a RuntimeError.
+    """In a training step, the net, the inputs and the labels must be on the same device. PyTorch moves
+    nothing by itself, and raises a RuntimeError if the devices differ.
     """
 
     def test_net_elsewhere_refuses_inputs_on_the_cpu(self, elsewhere):
@@ -161,10 +159,9 @@ class TestInputsMustMoveToo:
 @fault("map_location is ignored", torch, "load", given(map_location=None))
 @fault("nothing is loaded", nn.Module, "load_state_dict", lambda real: lambda net, state: None)
 class TestSavedOnGpu:
-    """`torch.load` puts each tensor of a state dict on the device from which the tensor was saved, and raises
-    a RuntimeError if the device is CUDA and CUDA is missing. With `map_location="cpu"`, `torch.load` puts the
-    tensors on the CPU instead. `load_state_dict` accepts tensors from any device, and the net stays on its
-    own device in its own dtype.
+    """`torch.load` puts each tensor on the device from which the tensor was saved. Without CUDA, `torch.load`
+    raises a RuntimeError for tensors that were saved from CUDA. With `map_location="cpu"`, `torch.load` puts
+    all tensors on the CPU.
     """
 
     @pytest.mark.gpu

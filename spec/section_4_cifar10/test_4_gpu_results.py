@@ -105,10 +105,9 @@ def in_ieee_precision(real):
 @fault("a step does nothing", SGD, "step", lambda real: lambda optimizer: None)
 @fault("convolutions begin in IEEE precision", subprocess, "run", in_ieee_precision)
 class TestSameResultsOnGpu:
-    """On every device, in float64, float32, float16 and bfloat16, a training step of the net of the notes
-    computes the same scores, loss, gradients and weights as in float64 on the CPU, up to rounding. By
-    default, PyTorch allows CUDA to round float32 numbers in convolutions to TF32, which keeps 10 of the 23
-    bits of the fraction.
+    """Up to rounding, a training step of the CIFAR-10 net has the same results on every device. The results
+    are the scores, the loss, the gradients and the new weights. By default, PyTorch allows CUDA to compute
+    float32 convolutions in TF32, a less exact format.
     """
 
     @each_row

@@ -68,9 +68,9 @@ def speedup(batch):
 @fault("large batches are slow", CifarNet, "forward", waiting("accelerator", lambda n: (n / 1024) ** 2))
 @fault("an operation is waited for", torch.Tensor, "add", then(lambda tensor: torch.cuda.synchronize()))
 class TestSmallNetNoSpeedup:
-    """An accelerator trains the net of the notes on batches of four images less than ten times as fast as one
-    CPU core. The speed-up grows with the size of the batch. A CUDA operation returns before it is done, so a
-    time measurement has to wait for CUDA, for example with `item()`.
+    """With batches of four images, an accelerator trains the CIFAR-10 net less than ten times as fast as one
+    CPU core. With larger batches the speed-up grows. A CUDA operation returns before it is done, so a clock
+    has to wait, for example with `item()`.
     """
 
     def test_batch_of_four_is_less_than_ten_times_faster(self, measured):

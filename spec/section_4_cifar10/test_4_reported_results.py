@@ -65,9 +65,9 @@ def train(cifar10, finished, device, request):
 @fault("momentum is ignored", torch.optim, "SGD", without_momentum)
 @fault("images are not normalised", data, "normalize", lambda real: lambda images: images.float() / 255)
 class TestReportedLosses:
-    """When the CIFAR-10 net is trained by the recipe of the notes, each running loss lies within 0.12 of the
-    loss that the notebook printed. The exact digits depend on the seed. After the first 2,000 mini-batches,
-    the loss and the accuracy are already better than chance.
+    """Training by the recipe of the notes reproduces each running loss of the notebook to within 0.12. After
+    the first 2,000 mini-batches, the loss and the accuracy of the CIFAR-10 net are already better than
+    chance.
     """
 
     def test_first_2000_mini_batches_beat_chance(self, cifar10, device):
@@ -98,8 +98,8 @@ class TestReportedLosses:
 )
 @fault("momentum is ignored", torch.optim, "SGD", without_momentum)
 def test_accuracy_is_at_least_52_percent(train, finished, cifar10, device, measured):
-    """After two epochs of training by the recipe of the notes, the CIFAR-10 net classifies 52 to 58 % of the
-    test images correctly; chance is 10 %.
+    """After two epochs by the recipe of the notes, the CIFAR-10 net classifies 52 to 58 % of the test images
+    correctly. Random guesses would be right for 10 %.
     """
     list(train())
 
@@ -120,9 +120,9 @@ def test_accuracy_is_at_least_52_percent(train, finished, cifar10, device, measu
 )
 @fault("classes are counted by prediction", evaluation, "Evaluation", per_prediction)
 def test_every_class_beats_chance_and_vehicles_beat_small_animals(train, finished, cifar10, device, measured):
-    """After two epochs of training by the recipe of the notes, the CIFAR-10 net beats chance (10 %) in every
-    class. On average, the accuracy for birds, cats and deer is lower than the accuracy for vehicles. The mean
-    of the ten accuracies by class is the accuracy on all test images.
+    """After two epochs by the recipe of the notes, the CIFAR-10 net beats chance (10 %) in every class. The
+    average accuracy is lower for birds, cats and deer than for vehicles. The mean of the ten accuracies is
+    the accuracy on all test images.
     """
     list(train())
 

@@ -49,8 +49,8 @@ def order_of(loader):
 @fault("next takes a DataLoader", torch_data, "DataLoader", taken_by_next)
 @fault("there is one iterator", DataLoader, "__iter__", functools.cache)
 def test_loader_is_an_iterable_and_each_iter_begins_a_new_pass():
-    """A DataLoader is an iterable but not an iterator, so `next()` of a DataLoader raises a TypeError. Each
-    call of `iter()` on the DataLoader starts a new pass at the first batch.
+    """A DataLoader is not an iterator, so `next(loader)` raises a TypeError. Each call of `iter(loader)`
+    starts a new pass over the data at the first batch.
     """
     loader = torch_data.DataLoader(range(10), batch_size=4)
 
@@ -83,10 +83,9 @@ def test_iterator_of_a_loader_has_no_method_next():
 @fault("batches always have four", DataLoader, "__init__", given(batch_size=4))
 @fault("samples make a list", DataLoader, "__init__", given(collate_fn=lambda samples: samples))
 class TestBatchStructure:
-    """With `batch_size=4`, a DataLoader of CIFAR-10 image tensors and labels returns each batch as a list of
-    two tensors: inputs, float32 of shape (4, 3, 32, 32), and labels, int64 of shape (4,). By default a batch
-    has one sample, and with `batch_size=None` the DataLoader returns single samples. Pictures that are not
-    converted to tensors raise a TypeError.
+    """With `batch_size=4`, a DataLoader of CIFAR-10 returns each batch as a list of inputs and labels. The
+    inputs are float32 of shape (4, 3, 32, 32), and the labels are int64 of shape (4,). By default a batch has
+    one sample.
     """
 
     def test_batch_is_a_list_of_inputs_and_labels(self):
@@ -109,9 +108,9 @@ class TestBatchStructure:
 @fault("drop_last is ignored", DataLoader, "__init__", given(drop_last=False))
 @fault("the last batch is missing", DataLoader, "__iter__", giving(lambda batches: islice(batches, 11_999)))
 class TestBatchCount:
-    """A DataLoader with `batch_size=4` splits n samples into n / 4 batches, rounded up. If four does not
-    divide n, the last batch is smaller, and `drop_last=True` leaves this batch out. A report after every
-    2,000 batches leaves out the last 500 of the 12,500 batches of an epoch.
+    """With `batch_size=4`, the last batch of a DataLoader is smaller if four does not divide the number of
+    samples. `drop_last=True` leaves this batch out. An epoch of CIFAR-10 has 12,500 batches, so a report
+    after every 2,000 batches misses the last 500.
     """
 
     @pytest.mark.parametrize(("n", "sizes"), SIZES.items(), ids=SIZES)
@@ -139,9 +138,8 @@ class TestBatchCount:
 # Python 3.12 and later warn when a process with threads forks; these workers only count.
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 class TestShuffle:
-    """With `shuffle=True`, each pass over a DataLoader returns every sample once in a new order, and the same
-    seed repeats this order. Without `shuffle=True`, the samples come in the order of the data set. The number
-    of workers does not change the order in either case.
+    """With `shuffle=True`, each pass over a DataLoader returns every sample once, in a new order. The same
+    seed repeats this order. Without `shuffle=True`, the samples come in the order of the data set.
     """
 
     def test_shuffle_draws_a_new_permutation_for_each_pass(self):
@@ -173,9 +171,8 @@ class TestShuffle:
 )
 @fault("the loader shuffles", DataLoader, "__init__", given(shuffle=True))
 def test_first_test_batch_is_the_first_four_images_of_the_source(cifar10):
-    """Without shuffling, the first test batch holds the first four test images. In the official CIFAR-10, the
-    classes of these images are cat, ship, ship, plane; in a folder of images, all four images are airplanes.
-    The classes that a trained net predicts for the four images differ from one training to the next.
+    """Without shuffling, the first test batch of the official CIFAR-10 shows a cat, a ship, a ship and a
+    plane. A folder of images is sorted by class, so its first four test images are all planes.
     """
     expected = {"official": [3, 8, 8, 0], "image folder": [0, 0, 0, 0]}[cifar10.origin]
 

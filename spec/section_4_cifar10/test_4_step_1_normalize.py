@@ -33,9 +33,8 @@ def from_right_to_left(real):
 @fault("height and width change places", ToTensor, "__call__", giving(lambda tensor: tensor.mT))
 @fault("all numbers are scaled", ToTensor, "__call__", giving(lambda tensor: tensor / 255))
 class TestToTensor:
-    """ToTensor converts a picture or a NumPy array of bytes in the order height, width, channel to a float32
-    tensor with the channel first, and divides the values by 255. An array of float64 or int64 keeps its dtype
-    and its values: ToTensor does not scale such an array.
+    """ToTensor turns a picture or a NumPy array of bytes into a float32 tensor with the channel first. The
+    values are divided by 255. An array of float64 or int64 keeps its dtype and its values.
     """
 
     @each_row
@@ -58,9 +57,9 @@ class TestToTensor:
 @fault("mean and std change places", Normalize, "__init__", lambda real: lambda self, a, b: real(self, b, a))
 @fault("the variance is one", Normalize, "forward", giving(lambda images: images / images.std()))
 class TestNormalizeRange:
-    """Normalize subtracts a given mean from each channel of an image, divides the channel by a given standard
-    deviation, and returns the result as a new tensor. With 0.5 for both numbers, Normalize maps the range [0,
-    1] onto [-1, 1], but the variance of the pixels does not become one.
+    """Normalize subtracts a mean from each channel of an image and divides the result by a standard
+    deviation. With 0.5 for both numbers, Normalize maps the range [0, 1] onto [-1, 1]. The variance of the
+    pixels need not become one.
     """
 
     def test_one_half_maps_0_to_1_onto_minus_1_to_1_in_a_new_tensor(self):
@@ -86,9 +85,9 @@ class TestNormalizeRange:
 @fault("Compose begins with the last one", Compose, "__call__", from_right_to_left)
 @fault("Normalize converts bytes", Normalize, "forward", lambda real: lambda self, x: real(self, x.float()))
 class TestNormalizeRejectsPil:
-    """Normalize accepts only tensors of floating-point numbers, and raises a TypeError for a picture and for
-    a tensor of bytes. Therefore ToTensor comes before Normalize in Compose, which applies its transforms from
-    left to right.
+    """Normalize accepts only tensors of floating-point numbers. For a picture or a tensor of bytes, Normalize
+    raises a TypeError. Compose applies its transforms from left to right, so ToTensor has to come before
+    Normalize.
     """
 
     def test_normalize_refuses_a_picture_so_to_tensor_comes_first(self):
@@ -108,10 +107,9 @@ class TestNormalizeRejectsPil:
 @fault("the grid has no border", torchvision.utils, "make_grid", given(padding=0))
 @fault("the grid is turned round", torchvision.utils, "make_grid", giving(lambda grid: grid.flip(2)))
 class TestDisplayHelpers:
-    """For an image `img` that was normalised with mean 0.5 and standard deviation 0.5, `img / 2 + 0.5`
-    restores the original. `make_grid` sets the images of a batch side by side in one grid, with a border of
-    two pixels. `np.transpose(grid, (1, 2, 0))` puts the channel last, and in this order the grid can be
-    shown.
+    """If an image `img` was normalised with mean and standard deviation 0.5, `img / 2 + 0.5` restores the
+    original. `make_grid` sets the images of a batch side by side, with a border of two pixels.
+    `np.transpose(grid, (1, 2, 0))` puts the channel last.
     """
 
     def test_half_plus_one_half_undoes_the_normalisation(self):

@@ -37,10 +37,8 @@ def narrowed(real):
 )
 @fault("layers have no bias", nn.Linear, "__init__", given(bias=False))
 class TestNetShapes:
-    """In the CIFAR-10 net of the notes, the first convolution turns an image of 32x32 pixels into 6 planes of
-    28x28, and the second convolution returns 16 planes of 10x10. The same pooling layer follows both
-    convolutions and halves the planes to 14x14 and to 5x5. Three linear layers then return 120 numbers, 84
-    numbers and 10 scores; the net has 62,006 parameters in ten tensors.
+    """The CIFAR-10 net of the notes turns an image of 32x32 pixels into 10 scores. The convolutions return
+    planes of 28x28 and 10x10, which the pooling layer halves to 14x14 and 5x5. The net has 62,006 parameters.
     """
 
     def test_net_halves_28_to_14_and_10_to_5(self, device):
@@ -74,9 +72,9 @@ class TestNetShapes:
 @fault("each image gives a row", CifarNet, "forward", resized)
 @fault("there is one row", CifarNet, "forward", giving(lambda scores: scores[:1]))
 class TestHardCodedView:
-    """In the CIFAR-10 net of the notes, `view(-1, 16 * 5 * 5)` makes one row of every 400 values, which fits
-    images whose sides have 32 to 35 pixels. For images of another size, the net raises a RuntimeError or
-    silently returns a wrong number of rows, such as four rows for one image of 52x52 pixels.
+    """In the CIFAR-10 net, `view(-1, 16 * 5 * 5)` fits only images whose sides have 32 to 35 pixels. For
+    other images, the net raises a RuntimeError or silently returns a wrong number of rows. One image of 52x52
+    pixels becomes four rows.
     """
 
     @pytest.mark.parametrize(("shape", "rows"), ROWS.values(), ids=ROWS)

@@ -47,10 +47,9 @@ def lenient_about_targets(real):
 @fault("the loss is a sum", nn.CrossEntropyLoss, "__init__", given(reduction="sum"))
 @fault("any target is rounded to a class", F, "cross_entropy", lenient_about_targets)
 class TestCrossEntropyTakesLogits:
-    """CrossEntropyLoss accepts plain scores and returns the mean of -log softmax(scores) at the right
-    classes; the loss of an untrained net of ten classes is about ln 10. The net needs no softmax: a softmax
-    in the net would keep the loss at 1.46 even if each prediction were certain and right. The targets are
-    int64 indices or floating-point probabilities of all classes; int32 indices, for example, raise an error.
+    """CrossEntropyLoss accepts plain scores, so the net needs no softmax. The loss is the mean of -log
+    softmax(scores) at the right classes. With a softmax in the net, even certain and right predictions of ten
+    classes would have a loss of 1.46.
     """
 
     @each_row
@@ -87,8 +86,8 @@ class TestCrossEntropyTakesLogits:
 @fault("the gradient is dampened", SGD, "__init__", given(dampening=0.9))
 @fault("momentum is Nesterov's", SGD, "__init__", given(nesterov=True))
 def test_sgd_with_momentum_adds_nine_tenths_of_the_last_velocity(device):
-    """SGD with learning rate 0.001 and momentum 0.9 computes the velocity v = 0.9 v + gradient in each step,
-    and then changes the parameter p to p - 0.001 v. In the first step, the velocity is the gradient.
+    """In each step, SGD with momentum 0.9 computes the velocity v = 0.9 v + gradient. With the learning rate
+    0.001, SGD then changes the parameter p to p - 0.001 v. In the first step, the velocity is the gradient.
     """
     p = torch.tensor([0.0, 0.0], dtype=torch.float64, device=device, requires_grad=True)
     optimizer = SGD([p], lr=0.001, momentum=0.9)

@@ -33,8 +33,8 @@ def batches(device):
 @fault("the loss grows", SGD, "__init__", given(maximize=True))
 @fault("backward does nothing", torch.Tensor, "backward", lambda real: lambda loss: None)
 class TestZeroGradInLoop:
-    """A call of `optimizer.zero_grad()` at the start of each training iteration keeps earlier batches out of
-    the gradient in `.grad`. Twenty training iterations on one batch lower the loss of this batch.
+    """With `optimizer.zero_grad()` in each training iteration, `.grad` holds the gradient of the current
+    batch alone. Twenty such iterations on one batch lower the loss of this batch.
     """
 
     def test_gradient_is_that_of_its_own_batch_alone(self, device, batches):
@@ -67,9 +67,8 @@ class TestZeroGradInLoop:
 @fault("item gives an int", torch.Tensor, "item", giving(int))
 @fault("the loss is detached", F, "cross_entropy", giving(torch.Tensor.detach))
 class TestLossItem:
-    """`loss.item()` returns a Python float, so a running loss that adds up `loss.item()` is a Python float,
-    too. If the losses are added up without `item()`, the sum is a tensor that keeps the autograd graph of
-    every batch.
+    """`loss.item()` returns a Python float, which a running loss can add up. Without `item()`, the sum of the
+    losses is a tensor that keeps the autograd graph of every batch.
     """
 
     def test_running_loss_is_a_float(self, device):
@@ -104,9 +103,9 @@ class TestLossItem:
 @fault("a state holds parameters", CifarNet, "state_dict", given(keep_vars=True))
 @fault("a state is a copy", CifarNet, "state_dict", giving(copy.deepcopy))
 class TestSaveStateDict:
-    """`torch.save(net.state_dict(), PATH)` writes the ten parameters of the net of the notes as plain tensors
-    into a zip file. The file stays the same when the net is trained further, while the tensors that
-    `state_dict()` returned change with the net.
+    """`torch.save(net.state_dict(), PATH)` writes the parameters of the net as plain tensors into a zip file.
+    If the net changes later, the file keeps the old values. The tensors that `state_dict()` returned change
+    with the net.
     """
 
     def test_saved_state_is_a_zip_of_ten_plain_tensors(self, tmp_path):

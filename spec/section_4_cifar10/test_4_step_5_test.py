@@ -69,10 +69,9 @@ def count_by_class(predicted, labels):
 @fault("parameters are replaced", nn.Module, "load_state_dict", given(assign=True))
 @fault("other names are passed over", nn.Module, "load_state_dict", given(strict=False))
 class TestLoadStateDict:
-    """`load_state_dict` copies a saved state dict into the existing parameters of a new net, which then
-    returns exactly the same scores as the saved net. By default, `load_state_dict` raises a RuntimeError if a
-    name is missing or unknown. For a wrong shape, `load_state_dict` raises the error even if `strict=False`
-    is given.
+    """`load_state_dict` copies saved parameters into a new net. The new net then returns exactly the same
+    scores as the saved net. By default, a missing name, an unknown name or a wrong shape raises a
+    RuntimeError.
     """
 
     def test_net_loads_a_saved_state_into_its_own_parameters(self, tmp_path):
@@ -105,8 +104,8 @@ class TestLoadStateDict:
 @fault("a pickle is run before it is refused", torch, "load", running_what_it_refuses)
 @pytest.mark.filterwarnings("ignore:You are using `torch.load`:FutureWarning")  # 2.4 and 2.5 only warned
 class TestLoadDefaultWeightsOnly:
-    """By default, `torch.load` reads a saved state dict, but raises an UnpicklingError for a whole net and
-    for a pickle that calls a function such as `Path.touch`. The function is not run. With
+    """By default, `torch.load` raises an UnpicklingError if the file holds a whole net. A file that calls a
+    function such as `Path.touch` raises the same error, and the function is not run. With
     `weights_only=False`, `torch.load` loads the whole net.
     """
 
@@ -130,7 +129,7 @@ class TestLoadDefaultWeightsOnly:
 @fault("max is of absolute values", torch, "max", lambda real: lambda x, *dim: real(x.abs(), *dim))
 @fault("nan counts as the least", torch, "max", lambda real: lambda x, *dim: real(x.nan_to_num(-9), *dim))
 class TestMaxPicksClass:
-    """`torch.max(outputs, 1)` returns the largest score of each image and, as int64, the class that has this
+    """For each image, `torch.max(outputs, 1)` returns the largest score and the number of the class with this
     score. Without the 1, `torch.max(outputs)` returns only the largest of all scores. A score of nan counts
     as the largest.
     """
@@ -160,9 +159,8 @@ class TestMaxPicksClass:
 @fault("the net ends in relu", CifarNet, "forward", giving(torch.relu))
 @fault("softmax only divides", F, "softmax", lambda real: lambda x, dim: x / x.sum(dim, keepdim=True))
 def test_outputs_are_scores_and_softmax_makes_probabilities(device):
-    """The outputs of the net of the notes are not probabilities: the outputs can be negative, and the outputs
-    for an image do not sum to 1. Softmax turns the outputs into probabilities, which have the same order as
-    the outputs.
+    """The outputs of the CIFAR-10 net are scores, not probabilities. The scores of an image can be negative
+    and do not sum to 1. Softmax turns the scores into probabilities and keeps the order of the classes.
     """
     outputs = CifarNet().to(device).double()(torch.rand(4, 3, 32, 32).double().to(device))
     probabilities = F.softmax(outputs, 1)
@@ -178,9 +176,9 @@ def test_outputs_are_scores_and_softmax_makes_probabilities(device):
 @fault("gradients stay on", CifarNet, "forward", torch.enable_grad())
 @fault("the net drops out", CifarNet, "forward", dropping_out)
 def test_no_grad_and_eval_change_no_output(device):
-    """Within `torch.no_grad()`, the net of the notes returns the same outputs as outside, and the outputs
-    require no gradient, so `outputs.data` adds nothing. `net.eval()` is not needed, because the net has
-    neither dropout nor batch norm.
+    """The CIFAR-10 net returns the same outputs within `torch.no_grad()` as outside. Within
+    `torch.no_grad()`, the outputs require no gradient. A call of `net.eval()` changes no output, because this
+    net has neither dropout nor batch norm.
     """
     net = CifarNet().to(device).double()
     images = torch.rand(4, 3, 32, 32, device=device).double()
@@ -204,9 +202,9 @@ def test_no_grad_and_eval_change_no_output(device):
 @fault("squeeze keeps an axis", torch.Tensor, "squeeze", lambda real: lambda same: same)
 @pytest.mark.asks_the_device
 class TestAccuracyArithmetic:
-    """`(predicted == labels).sum().item()` counts the right predictions as a Python int. The format `%d` cuts
-    off the decimals of a percentage, so 54.99 % is printed as 54 %. The notebook's loop that counts right
-    predictions by class raises an IndexError for a batch of fewer than four images.
+    """`(predicted == labels).sum().item()` returns the number of right predictions as a Python int. The
+    format `%d` cuts off the decimals, so 54.99 % is printed as 54 %. The notebook's count by class raises an
+    IndexError for a batch of fewer than four images.
     """
 
     def test_right_predictions_are_counted_as_an_int_and_printed_cut_off(self, device):

@@ -76,9 +76,9 @@ def forgiving(load_state_dict):
 @fault("the wrapper is printed as the net", DataParallel, "__repr__", lambda real: lambda self: "Linear()")
 @fault("the batch is cut without devices", DataParallel, "forward", in_parts)
 class TestWrapModel:
-    """`nn.DataParallel(net)` returns a wrapper module that holds the net itself, not a copy, in its attribute
-    `module`. The parameters of the wrapper are the same objects as the parameters of the net. On a machine
-    without accelerators the wrapper just calls the net with the whole batch.
+    """`nn.DataParallel(net)` returns a wrapper whose attribute `module` is the net itself, not a copy. The
+    wrapper and the net share the same parameters. Without an accelerator, the wrapper just calls the net with
+    the whole batch.
     """
 
     @on_machines
@@ -111,7 +111,7 @@ class TestWrapModel:
 @fault("calling a wrapper warns", DataParallel, "forward", with_a_warning)
 class TestDdpRecommended:
     """The documentation of `nn.DataParallel` recommends `DistributedDataParallel` instead, even on a single
-    machine. `nn.DataParallel` wraps and runs a net without any warning, and so without a deprecation warning.
+    machine. A program that wraps and runs a net with `nn.DataParallel` gets no warning.
     """
 
     def test_documentation_recommends_distributed_data_parallel(self):
@@ -142,9 +142,9 @@ class TestDdpRecommended:
     lambda real: lambda *x: [each.train() for each in real(*x)],
 )
 class TestRestUnchanged:
-    """A training loop works unchanged with a net that is wrapped in `nn.DataParallel`. The outputs, the
-    gradients, and the weights after each step are those of the net without the wrapper, as long as the net
-    computes each row of the batch independently of the other rows.
+    """A training loop works unchanged with a net in `nn.DataParallel`. The outputs, the gradients, and the
+    weights after each step are those of the net alone. This holds if the net computes each row of the batch
+    independently of the other rows.
     """
 
     @pytest.mark.parametrize(("devices", "rows"), CASES.values(), ids=CASES)
@@ -186,10 +186,10 @@ class TestRestUnchanged:
 @fault("a bare net takes the prefix", nn.Linear, "load_state_dict", forgiving)
 @fault("a bare net loads nothing", nn.Linear, "load_state_dict", lambda real: lambda self, state: None)
 class TestAttributesAndStateDict:
-    """After `wrapped = nn.DataParallel(net)`, `wrapped` lacks the net's own attributes and methods, such as
-    `weight`; `wrapped.module` has them. In `wrapped.state_dict()` the name of each weight begins with
-    "module.", so loading this `state_dict()` into a net without the wrapper raises a RuntimeError. A net
-    without the wrapper accepts `wrapped.module.state_dict()`.
+    """After `wrapped = nn.DataParallel(net)`, the net's own attributes, such as `weight`, are in
+    `wrapped.module`, not in `wrapped`. A net without `nn.DataParallel` can load
+    `wrapped.module.state_dict()`. The net raises a RuntimeError for `wrapped.state_dict()`, where each name
+    begins with "module.".
     """
 
     @pytest.mark.parametrize("count", [0, 2])

@@ -77,10 +77,9 @@ def save(path):
 @fault("wrapping asks for no group", DDP, "__init__", lambda real: lambda ddp, net: nn.Module.__init__(ddp))
 @fault("names stay as they are", DDP, "state_dict", lambda real: lambda ddp: ddp.module.state_dict())
 class TestDDP:
-    """To use DistributedDataParallel (DDP), each process joins a process group, wraps its net in DDP, and
-    trains on its own equal part of each batch. All processes begin with the weights of the process of rank 0,
-    and with a mean loss all processes end with the weights that one process reaches with the whole batches.
-    One process can save `ddp.module.state_dict()`, which fits the net without DDP.
+    """To use DistributedDataParallel (DDP), each process joins a group of processes and wraps its net in DDP.
+    Each process trains on an equal part of each batch. With a mean loss, all processes reach the weights that
+    the first process alone would reach with the whole batches.
     """
 
     def test_ddp_needs_a_process_group(self):
@@ -132,10 +131,9 @@ def backward_in_ranks(sizes, weights=(1, 1, 1)):
 @fault("gradients are summed", DDP, "__init__", SUMMED)
 @fault("all get the gradient of rank 0", DDP, "__init__", FIRST_ONLY)
 class TestDDPAveragesGradients:
-    """After a backward pass through DistributedDataParallel (DDP), the gradient in .grad of each process is
-    the mean of the gradients that the processes would compute alone. With a mean loss and equal shares of the
-    batch, this mean is the gradient of the whole batch. With unequal shares, the same is true if each process
-    multiplies its loss by its fraction of the rows times the number of processes.
+    """In a backward pass, DistributedDataParallel (DDP) replaces the gradient of each process with the mean
+    over all processes. With a mean loss and equal shares of the batch, this mean is the gradient of the whole
+    batch.
     """
 
     @pytest.mark.parametrize("sizes", MEANS.values(), ids=MEANS)
@@ -171,9 +169,9 @@ def running_means():
 @fault("buffers are never sent", DDP, "__init__", with_options(broadcast_buffers=False))
 @fault("ranks go on by themselves", DDP, "forward", local)
 def test_running_mean_goes_on_from_that_of_rank_0(ranks):
-    """DistributedDataParallel (DDP) copies the buffers of the process of rank 0, such as the running mean of
-    batch norm, to all processes when DDP wraps the net and at the beginning of each forward pass. Each
-    process then updates its buffers with its own share of the batch.
+    """DistributedDataParallel (DDP) copies the running mean of batch norm from the first process to all other
+    processes. DDP does so when it wraps the net, and before each forward pass. In the pass, each process
+    updates its running mean with its own share of the batch.
     """
     means = [[share[0].mean(0) for share in shares_of(make_batch(number), (4, 4))] for number in range(2)]
 
@@ -229,9 +227,9 @@ def halving(ddp):
 @fault("gradients are halved", DDP, "__init__", then(halving))
 @fault("what is averaged is doubled", default_hooks, "allreduce_hook", doubling)
 def test_one_rank_trains_as_the_net_alone_on_the_cpu(ranks, backend):
-    """On an accelerator, DistributedDataParallel (DDP) sends gradients through the accelerator's own
-    communication backend, such as NCCL for CUDA. A group of one process trains the net on the accelerator to
-    the same weights as the net without DDP reaches on the CPU.
+    """On an accelerator, DistributedDataParallel (DDP) sends gradients by a library for this accelerator,
+    such as NCCL for CUDA. With a single process, the trained weights equal those of the net without DDP on
+    the CPU.
     """
     net = make_net()
     for number in range(10):

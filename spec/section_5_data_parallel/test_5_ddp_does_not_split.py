@@ -32,7 +32,7 @@ def split_in_forward(real):
 @fault("DDP splits its input", nn.parallel.DistributedDataParallel, "forward", split_in_forward)
 def test_ddp_gives_the_net_the_whole_input_of_its_process(ranks):
     """DistributedDataParallel (DDP) does not split its input. The net in each process gets all rows that this
-    process passes to DDP, whatever number of rows the other processes pass.
+    process passes to DDP. The number of rows may differ between the processes.
     """
     assert ranks(2, shapes) == [([(2, 3)], (2, 1)), ([(3, 3)], (3, 1))]
 
@@ -87,10 +87,9 @@ def of_the_global_generator(real):
 @fault("set_epoch has no effect", DistributedSampler, "set_epoch", lambda real: lambda sampler, epoch: None)
 @fault("the global generator shuffles", torch, "randperm", of_the_global_generator)
 class TestDistributedSampler:
-    """A `DistributedSampler` gives each process an equal share of the samples: it deals out the indices in
-    turn, and repeats the first indices until the shares are equal, or drops the last indices with
-    `drop_last=True`. The shuffled order depends only on the sampler's seed and the epoch, so the order stays
-    the same until `set_epoch()` sets another epoch.
+    """A `DistributedSampler` gives each of n processes every n-th sample. To make the shares equal, the
+    sampler repeats the first samples, or drops the last samples with `drop_last=True`. The shuffled order
+    stays the same until `set_epoch()` sets another epoch.
     """
 
     @pytest.mark.parametrize(("size", "options", "expected"), SHARES.values(), ids=SHARES)

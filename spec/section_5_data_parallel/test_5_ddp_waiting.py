@@ -58,10 +58,9 @@ def freeze_before():
 @fault("ranks keep their gradients", DDP, "forward", local)
 @fault("wrapping frees what is frozen", DDP, "__init__", then(lambda ddp: ddp.requires_grad_(True)))
 class TestWaitsForEveryGradient:
-    """DistributedDataParallel (DDP) waits for the gradient of every parameter that required a gradient when
-    DDP wrapped the net. If such a parameter has no part in the loss, the next forward pass raises a
-    RuntimeError. With `find_unused_parameters=True` there is no error, and the gradient of a process that
-    does not use the parameter counts as zero.
+    """DistributedDataParallel (DDP) waits for the gradient of every weight that requires a gradient when DDP
+    wraps the net. If such a weight has no part in the loss, the next forward pass raises a RuntimeError. With
+    `find_unused_parameters=True`, the missing gradient of a process counts as zero.
     """
 
     def test_parameter_without_part_in_the_loss_is_an_error_at_the_next_forward(self, ranks):
@@ -97,9 +96,8 @@ def evaluate():
 @fault("buffers are not sent", DDP, "__init__", with_options(broadcast_buffers=False))
 def test_one_rank_evaluates_by_the_net_inside(ranks):
     """A forward pass through DistributedDataParallel (DDP) waits for all other processes if the net has
-    buffers, even in evaluation mode, and raises an error if the other processes do not come in time. A
-    process that evaluates the net alone calls the net inside DDP, `ddp.module`, which waits for no other
-    process.
+    buffers, such as the averages of batch norm. A process that evaluates the net alone should call
+    `ddp.module`, the net inside DDP. This net does not wait.
     """
     [alone, by_ddp], _ = ranks(2, evaluate)  # of a net with buffers, in eval()
 

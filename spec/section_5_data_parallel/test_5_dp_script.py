@@ -89,10 +89,9 @@ def small_batches_whole(forward):
 )
 @fault("the replicas run one after the other", DataParallel, "parallel_apply", faults.in_this_thread)
 class TestScriptOutput:
-    """The script dp.py prints the lines that the notes show for 4 GPUs and the tutorial shows for 2, 3 and 8
-    GPUs. On 4 GPUs the copies of the net get 8, 8, 8 and 6 rows of each batch of 30 rows, and 3, 3, 3 and 1
-    rows of the last batch of 10 rows. The order of the lines is not fixed, because each copy runs in a thread
-    of its own.
+    """On 2, 3, 4 or 8 GPUs, the script dp.py prints the lines that the notes or the tutorial show. For
+    example, 4 copies of the net get 8, 8, 8 and 6 of 30 rows. The lines can come in any order, because each
+    copy runs in its own thread.
     """
 
     @each_row
@@ -128,10 +127,9 @@ class TestScriptOutput:
 @fault("a wrapper of one GPU moves nothing", nn.Linear, "to", lambda real: lambda self, *target: self)
 @fault("outputs come to the second GPU", DataParallel, "gather", faults.onto(1))
 class TestParametersOnTheFirstDevice:
-    """On several GPUs `nn.DataParallel` needs all weights and buffers of the net on the first GPU; otherwise
-    a call of the wrapper raises a RuntimeError that names both devices. The wrapper's `to(device)` moves the
-    net, so `to(device)` may come after the wrapping, as in dp.py. With a single GPU the wrapper itself moves
-    the net to this GPU, and accepts a batch on the CPU.
+    """On several GPUs, `nn.DataParallel` needs the whole net on the first GPU, otherwise a call raises a
+    RuntimeError. The net may be moved after the wrapping, by `to(device)` of the wrapper, as in dp.py. With a
+    single GPU, the wrapper itself moves the net to this GPU.
     """
 
     @pytest.mark.parametrize("make_net", [net_elsewhere, buffer_elsewhere], ids=["layer", "buffer"])

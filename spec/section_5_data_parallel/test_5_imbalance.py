@@ -86,9 +86,9 @@ def on_idle_devices_too(replicate):
 @fault("idle devices get replicas, too", DataParallel, "replicate", on_idle_devices_too)
 @fault("the sums of outputs are gathered", DataParallel, "gather", of_their_sums)
 class TestImbalance:
-    """In each step `nn.DataParallel` copies the weights to all devices that it uses, and collects all outputs
-    and gradients on the first device. The first device therefore needs more memory than any other device.
-    Later devices can get fewer rows of the batch, or no rows at all.
+    """In each step, `nn.DataParallel` collects all outputs and all gradients on the first device. The first
+    device therefore needs more memory than any other device. The last devices can get fewer rows of the batch
+    than the first device, or no rows.
     """
 
     def test_first_device_collects_outputs_and_gradients_of_all(self):
@@ -150,9 +150,9 @@ class TestImbalance:
 @fault("DDP leaves gradients as they are", DistributedDataParallel, "forward", local)
 @fault("DDP sums gradients", DistributedDataParallel, "__init__", SUMMED)
 class TestThreeWays:
-    """With a mean loss and equal shares of the batch, three ways of training have the same gradient: one
-    process, `nn.DataParallel`, and DistributedDataParallel (DDP) in two processes. In each step, DDP sends
-    every element of the gradients exactly once to be averaged.
+    """One process, `nn.DataParallel`, and DistributedDataParallel (DDP) in two processes compute the same
+    gradient. This holds for a mean loss and equal shares of the batch. In each step, DDP sends every element
+    of the gradients exactly once to be averaged.
     """
 
     def test_all_ways_have_the_same_gradient(self, ranks):

@@ -82,9 +82,9 @@ def with_copies_of_all_buffers(replicate):
 @fault("the first replica copies buffers", DataParallel, "replicate", with_copies_of_all_buffers)
 @fault("the first share alone has gradients", DataParallel, "parallel_apply", faults.of_the_first)
 class TestBatchNorm:
-    """In training, a BatchNorm layer under `nn.DataParallel` normalises each device's share of the batch by
-    itself, so the outputs differ from those of the net alone. The net keeps the running averages of the first
-    share alone. A share of a single row raises a ValueError.
+    """In training with `nn.DataParallel`, batch norm normalises each device's share of the batch by itself.
+    The outputs therefore differ from those of the net alone. The net keeps only the running averages of the
+    first share.
     """
 
     @on_machines
@@ -135,10 +135,9 @@ class TestBatchNorm:
     "a copy is called", DataParallel, "forward", lambda real: lambda self, x: copy.deepcopy(self.module)(x)
 )
 class TestUpdatesInForward:
-    """Under `nn.DataParallel`, several devices run `forward()` on copies of the net, so a value that
-    `forward()` assigns to `self`, such as a count, is lost. The net keeps the in-place changes that the first
-    copy makes to its buffers and weights, but not the in-place changes of the other copies. On a single
-    device the net keeps every change.
+    """With `nn.DataParallel` on several devices, `forward()` runs on copies of the net. A value that
+    `forward()` assigns to `self`, such as a count, is lost. In-place changes of weights and registered
+    tensors (buffers) are kept only from the first copy.
     """
 
     @on_machines
@@ -165,8 +164,8 @@ class TestUpdatesInForward:
 @fault("an error does not name the replica", DataParallel, "parallel_apply", faults.in_this_thread)
 class TestReplicas:
     """When `nn.DataParallel` uses several devices, `self` in `forward()` is a copy of the net, called a
-    replica. The replica has the weights under their names, such as `self.weight`, but `self.parameters()` is
-    empty. The message of an error in a replica says which replica failed.
+    replica. The replica has its weights as attributes, such as `self.weight`, but `self.parameters()` is
+    empty. The message of an error says which replica failed.
     """
 
     @on_machines
@@ -196,9 +195,9 @@ class TestReplicas:
 )
 @fault("shares differ by one row at most", torch.Tensor, "chunk", faults.near_equal)
 class TestNumberForABatch:
-    """If a net returns a single number for its batch, such as the loss, `nn.DataParallel` on several devices
-    raises a warning and returns a vector with one element for each device that got rows. If the shares of the
-    batch are unequal, the mean of the vector is not the mean loss of the whole batch.
+    """On several devices, `nn.DataParallel` returns a vector if the net returns a single number, such as the
+    loss. The vector has one element for each device that got rows. With unequal shares, the mean of the
+    vector is not the mean loss of the batch.
     """
 
     @on_machines

@@ -108,8 +108,8 @@ def cut_short(scatter_kwargs):
     "dim is overlooked in joining", DataParallel, "gather", lambda real: lambda self, *given: gather(*given)
 )
 class TestSplitOnFirstAxis:
-    """`nn.DataParallel` cuts the batch along its first axis, gives the parts to the devices in order, and
-    joins the outputs along the same axis in the same order. The argument `dim=` chooses another axis.
+    """`nn.DataParallel` cuts the batch along its first axis and gives the parts to the devices in order. The
+    outputs are joined along the same axis in the same order. The argument `dim=` chooses another axis.
     """
 
     @on_machines
@@ -140,10 +140,9 @@ class TestSplitOnFirstAxis:
 @fault("the first device gets the rest", torch.Tensor, "chunk", faults.last_rows_first)
 @fault("rows are dealt out in turns", torch.Tensor, "chunk", in_turns)
 class TestEqualShares:
-    """`nn.DataParallel` divides the number of rows by the number of devices, rounds up, and gives each device
-    that many rows until no row is left: 4 devices get 8, 8, 8 and 6 of 30 rows. The last share can be smaller
-    than the other shares. Some devices can get no rows although there are more rows than devices: 10 rows
-    leave 3 of 8 devices without rows.
+    """`nn.DataParallel` divides the number of rows by the number of devices and rounds up. Each device gets
+    that many rows until no row is left. So 4 devices get 8, 8, 8 and 6 of 30 rows, and 10 rows leave 3 of 8
+    devices without rows.
     """
 
     @pytest.mark.parametrize(("rows", "devices", "sizes"), SIZES.values(), ids=SIZES)
@@ -173,10 +172,8 @@ class TestEqualShares:
 @fault("everything is copied", DataParallel, "scatter", lambda real: lambda *x: copy.deepcopy(real(*x)))
 @fault("outputs are joined backwards", DataParallel, "gather", faults.backwards)
 class TestArgumentsAndOutputs:
-    """`nn.DataParallel` cuts each tensor in the arguments separately, at any depth of tuples, lists and
-    dicts, and passes everything else to every device. Nested outputs are joined tensor by tensor and keep
-    their structure. A tensor without axes raises a RuntimeError; if one tensor has a single row, only the
-    first device's part of a longer batch is computed.
+    """`nn.DataParallel` cuts every tensor in the arguments, even inside tuples, lists and dicts. Everything
+    else reaches every device unchanged. The outputs are joined tensor by tensor and keep their structure.
     """
 
     @on_machines
@@ -220,10 +217,9 @@ class TestArgumentsAndOutputs:
 @fault("idle devices stay idle", DATA_PARALLEL, "scatter_kwargs", cut_short)
 @fault("every device gets the whole batch", torch.Tensor, "chunk", faults.whole)
 class TestUnevenBatchWithExtraArguments:
-    """If a batch leaves some devices without rows, a call of an `nn.DataParallel` wrapper with a keyword
-    argument that is not a tensor, such as `flag=True`, raises a TypeError. The reason is that
-    `nn.DataParallel` calls the net for the devices without rows, too, with the keyword argument alone. The
-    call works with a positional `True`, or with a tensor as a further keyword argument.
+    """A keyword argument such as `flag=True` can make a call of `nn.DataParallel` raise a TypeError. This
+    happens when the batch leaves a device without rows, because the net runs on that device with `flag`
+    alone. A positional `True` raises no error.
     """
 
     @on_machines

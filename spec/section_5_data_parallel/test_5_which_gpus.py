@@ -138,9 +138,9 @@ def on_the_second(forward):
 @fault("a single device gets a replica", DataParallel, "forward", replica_for_one)
 @fault("a layer computes on the second GPU", nn.Linear, "forward", on_the_second)
 class TestUsedGpus:
-    """`nn.DataParallel` uses all visible GPUs by default; the argument `device_ids` chooses the GPUs and
-    their order. The outputs come to the first of these GPUs, or to `output_device`. A single GPU gets no copy
-    of the net, and without `nn.DataParallel` a net uses only one GPU.
+    """Without `nn.DataParallel`, a net uses only one GPU. With `nn.DataParallel`, the net uses all visible
+    GPUs, or the GPUs in `device_ids` in that order. The outputs come to the first of the used GPUs, or to
+    `output_device`.
     """
 
     @pytest.mark.parametrize(("options", "ids", "output"), USES.values(), ids=USES)
@@ -185,9 +185,9 @@ class TestUsedGpus:
 @fault("ids of GPUs are not known", torch.cuda, PARSER, numbers_only)
 @fault("the driver overlooks the variable", subprocess, "run", in_words("CUDA_VISIBLE_DEVICES=", "OTHER="))
 class TestCudaVisibleDevices:
-    """`CUDA_VISIBLE_DEVICES=0,1,2,3` in front of `python` sets the variable for that command alone. The
-    variable also sets the order of the GPUs. PyTorch ignores the first entry that names no GPU and all
-    entries after that entry; an empty value, or a value that names a GPU twice, hides all GPUs.
+    """`CUDA_VISIBLE_DEVICES=0,1,2,3` in front of `python` chooses the GPUs and their order for that command
+    alone. PyTorch ignores the first entry that names no GPU, and all entries behind that entry. A value that
+    is empty or names a GPU twice hides all GPUs.
     """
 
     @pytest.mark.parametrize(("line", "status", "printed"), COMMANDS.values(), ids=COMMANDS)
@@ -218,10 +218,9 @@ class TestCudaVisibleDevices:
 @fault("env takes no variables", subprocess, "run", in_words("env ", ""))
 @fault("export passes nothing on", subprocess, "run", in_words("export ", ""))
 class TestNohupOrder:
-    """On a command line with `nohup`, a variable such as `CUDA_VISIBLE_DEVICES=0,1,2,3` may be set before
-    `nohup`. Right after `nohup` the variable makes the command fail, because `nohup` treats
-    `CUDA_VISIBLE_DEVICES=0,1,2,3` as the name of a program. The command works with `env` between `nohup` and
-    the variable, or with an `export` of the variable before the command.
+    """On a command line, `CUDA_VISIBLE_DEVICES=0,1,2,3` can stand before `nohup`, but not right after
+    `nohup`. Right after `nohup`, the command fails, because `nohup` takes the variable for the name of a
+    program. The command works with `env` between `nohup` and the variable.
     """
 
     @pytest.mark.parametrize(("line", "status", "printed"), WITH_NOHUP.values(), ids=WITH_NOHUP)
@@ -237,8 +236,8 @@ class TestNohupOrder:
 @fault("output waits for the end", subprocess, "run", in_words(" -u ", " "))
 def test_nohup_line_appends_to_the_log_and_outlives_a_hang_up(tmp_path):
     """`nohup python -u example.py >> log 2>&1 &` appends the output and the errors of the program to the file
-    `log` as soon as the program writes them. The program continues after the hang-up signal of a closed
-    terminal.
+    `log`. Each line is in `log` as soon as the program writes the line. The program continues after the
+    hang-up signal of a closed terminal.
     """
     log = tmp_path / "log"
     log.write_text("before\n")
@@ -254,9 +253,9 @@ def test_nohup_line_appends_to_the_log_and_outlives_a_hang_up(tmp_path):
 @fault("the words of the variable count", torch.cuda, "device_count", counting_words)
 @fault("a program is not given the variable", subprocess, "run", in_words("CUDA_VISIBLE_DEVICES=", "OTHER="))
 class TestDeviceCount:
-    """`torch.cuda.device_count()` returns the number of the machine's GPUs that CUDA_VISIBLE_DEVICES lets the
-    program see, and 0 if there are none. A change of CUDA_VISIBLE_DEVICES has no effect on this number once
-    the program has begun to use CUDA.
+    """`torch.cuda.device_count()` returns the number of GPUs that CUDA_VISIBLE_DEVICES lets the program see.
+    Without such GPUs the number is 0. Once the program has begun to use CUDA, a change of the variable has no
+    effect on the number.
     """
 
     @pytest.mark.parametrize(("gpus", "value", "count"), COUNTS.values(), ids=COUNTS)

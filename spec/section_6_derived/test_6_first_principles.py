@@ -104,8 +104,7 @@ def straight_exp(real):
 @fault("exp is straight beyond its slope", torch.Tensor, "exp", straight_exp)
 class TestFirstPrinciples:
     """For randomly generated expressions, torch.autograd.grad returns the gradients that follow from the
-    rules of calculus, at first order and at second order (gradients of gradients). With allow_unused=True,
-    torch.autograd.grad returns None for an input that the expression does not use.
+    rules of calculus. The gradients of these gradients follow from the same rules.
     """
 
     @settings(max_examples=60)

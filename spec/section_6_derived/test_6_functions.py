@@ -85,10 +85,9 @@ def without_total(real):
 @fault("gradgradcheck is gradcheck", torch.autograd, "gradgradcheck", lambda real: torch.autograd.gradcheck)
 @fault("the recomputing operator hides a + b, too", Recomputed, "apply", lambda real: Fused.apply)
 class TestHiddenIntermediateBreaksSecondOrder:
-    """If backward() of a custom autograd Function uses an intermediate result that forward() saved but did
-    not return, first-order gradients are right, but second-order gradients are silently wrong: the paths
-    through this result are missing. gradgradcheck() finds the error, and gradcheck() does not. The cure is to
-    compute the result again in backward() or to return the result from forward().
+    """A custom autograd Function can have right gradients, but silently wrong gradients of gradients. The
+    cause is an intermediate result that forward() saves for backward() but does not return.
+    gradgradcheck() finds the mistake, and gradcheck() does not.
     """
 
     def test_first_order_is_right_and_gradcheck_accepts_it(self, device):
@@ -134,10 +133,9 @@ def unrecorded(real):
 @fault("*= makes a new tensor of its operand", torch.Tensor, "__imul__", lambda real: lambda x, factor: x * 1)
 @fault("an index copies", torch.Tensor, "__getitem__", lambda real: lambda x, index: real(x, index).clone())
 class TestMutationIsTracked:
-    """Autograd records an in-place operation such as x *= 5. Autograd treats a result that was computed from
-    x before the operation as a function of the old value of x, and a result that is computed later as a
-    function of the new value. An in-place operation on a tensor is also recorded for the views of the tensor,
-    and an in-place operation on a view is also recorded for the base tensor.
+    """Autograd records an in-place operation such as x *= 5. Only the gradients of results that are computed
+    from x later include the factor 5. An operation on x is recorded for its views too, and an operation on
+    a view for x.
     """
 
     def test_uses_refer_to_the_value_that_they_saw(self, device):

@@ -57,8 +57,8 @@ def forcing(**forced):
 @fault("+ forgets its second operand", torch.Tensor, "__add__", second_use_forgotten)
 @fault("* forgets its second operand", torch.Tensor, "__mul__", second_use_forgotten)
 def test_gradients_of_the_loss_are_b_and_a_plus_2b(device):
-    """The gradient of ((a + b) * b).sum() is b with respect to a, and a + 2b with respect to b. The notebook
-    Simple_Grad printed the same gradient with respect to b.
+    """The gradient of ((a + b) * b).sum() with respect to a is b. The gradient with respect to b is a + 2b,
+    as the notebook Simple_Grad printed.
     """
     a, b = leaves(FIRST_RUN, device)
 
@@ -73,10 +73,9 @@ def test_gradients_of_the_loss_are_b_and_a_plus_2b(device):
 @fault("** forgets one of its factors", torch.Tensor, "__pow__", lambda real: lambda x, n: x.detach() * x)
 @fault("create_graph is always on", torch.autograd, "grad", forcing(create_graph=True))
 class TestSecondOrderValues:
-    """Gradients from torch.autograd.grad can be differentiated again if create_graph=True was passed;
-    otherwise the second differentiation raises a RuntimeError. If da and db are the gradients of
-    ((a + b) * b).sum(), the gradients of (da**2 + db**2).sum() are 2(a + 2b) for a and 2b + 4(a + 2b) for b,
-    as the notebook Simple_Grad printed.
+    """Gradients from torch.autograd.grad can be differentiated again if create_graph=True was passed. Let da
+    and db be the gradients of ((a + b) * b).sum(). Then the gradients of (da**2 + db**2).sum() are 2a + 4b
+    for a and 4a + 10b for b, as the notebook Simple_Grad printed.
     """
 
     def test_gradients_of_the_squared_norm_of_the_gradients_are_as_printed(self, device):
@@ -103,8 +102,8 @@ class TestSecondOrderValues:
 @fault("+ forgets its second operand", torch.Tensor, "__add__", second_use_forgotten)
 def test_gradients_of_all_uses_are_summed(device):
     """Every use of a tensor in an expression adds to the gradient of the tensor. The gradient of
-    (a * a).sum() is 2a, as the notebook Simple_Grad printed, and the gradient of (a + a).sum() is 2 for every
-    element.
+    (a * a).sum() is 2a, as the notebook Simple_Grad printed. The gradient of (a + a).sum() is 2 for every
+    element of a.
     """
     a = leaf(SECOND_RUN[0], device)
 
@@ -157,10 +156,9 @@ class ScaledTwice(Function):
     lambda real: lambda ctx, on: None,
 )
 class TestUnusedInputGradientIsNone:
-    """If the loss does not use a leaf tensor, loss.backward() leaves the .grad of this tensor at None. For
-    such a tensor, torch.autograd.grad raises a RuntimeError by default, returns None with allow_unused=True,
-    and returns zeros with materialize_grads=True (since PyTorch 2.1). For an unused output of a custom
-    autograd Function, backward() receives zeros by default, and None after ctx.set_materialize_grads(False).
+    """If the loss does not use a leaf tensor, loss.backward() leaves the .grad of this tensor at None. By
+    default, torch.autograd.grad raises a RuntimeError for such a tensor. It returns None with
+    allow_unused=True, and zeros with materialize_grads=True (since PyTorch 2.1).
     """
 
     def test_backward_leaves_none_on_an_unused_leaf_and_zeros_where_the_slope_is_0(self, device):
@@ -213,10 +211,9 @@ class TestUnusedInputGradientIsNone:
     lambda real: lambda x, *shape: torch.cat([x, real(x.detach(), *shape)[:, 1:]], 1),
 )
 class TestSumBackwardIsExpand:
-    """The backward pass of sum() expands one number, the gradient of the sum, to the shape of the input
-    without copying the number. The backward pass of expand() adds up the gradients of all repetitions of an
-    element. If an expanded gradient is stored in the .grad of a leaf tensor, the .grad has separate memory
-    for every element.
+    """The backward pass of sum() expands one number, the gradient of the sum, to the shape of the input. The
+    number is not copied. The backward pass of expand() adds up the gradients of all repetitions of an
+    element.
     """
 
     def test_gradient_of_a_sum_is_one_number_expanded_and_copied_into_a_leaf(self, device):

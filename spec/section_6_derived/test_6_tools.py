@@ -31,8 +31,8 @@ def cube(x):
 @fault("trace does not warn", torch.jit._trace, "warnings", lambda real: SILENT)
 @pytest.mark.parametrize("way", WAYS)
 def test_script_and_trace_warn_that_they_are_deprecated(way):
-    """torch.jit.script and torch.jit.trace are deprecated, and a call of either function emits a warning. The
-    TorchScript functions that torch.jit.script and torch.jit.trace return can still be differentiated.
+    """torch.jit.script and torch.jit.trace are deprecated, and every call emits a warning. The functions that
+    torch.jit.script and torch.jit.trace return can still be differentiated.
     """
     x = leaf([2.0, 3.0])
 
