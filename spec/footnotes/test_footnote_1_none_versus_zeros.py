@@ -53,9 +53,9 @@ def leaves_for_zeros(real):
 @fault("the net always removes gradients", nn.Module, "zero_grad", removes)
 @fault("the optimizer always writes zeros", Optimizer, "zero_grad", writes_zeros)
 class TestNoneVersusZeroGrads:
-    """optimizer.step() does not change a parameter whose gradient is None. With a gradient of zeros,
-    momentum, weight decay and Adam still change the parameter, and plain SGD does not. A gradient of zeros
-    costs memory, and None costs no memory.
+    """optimizer.step() does not change a parameter whose gradient is None. If the gradient is zeros, plain
+    SGD does not change the parameter either, but SGD with momentum or weight decay does, and so does Adam.
+    A gradient of zeros costs memory, and None costs no memory.
     """
 
     @each_row

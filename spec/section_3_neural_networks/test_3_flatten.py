@@ -73,9 +73,9 @@ def test_view_makes_one_row_of_each_image_of_the_batch(device):
 @fault("the size counts the batch", Net, "num_flat_features", lambda real: lambda net, x: x.numel())
 @fault("flatten swaps axes", torch.Tensor, "flatten", lambda real: lambda x, start: real(x.mT, start))
 class TestWhyNumFlatFeatures:
-    """num_flat_features() returns 576 for the 32x32 images of the notes, so a fixed 576 would work too. With
-    a fixed 576, one image of 54x54 would become four rows. With num_flat_features(), Net raises a
-    RuntimeError for this image.
+    """num_flat_features() returns 576 for the 32x32 images of the notes, where a fixed 576 would work too.
+    But a fixed 576 would turn one image of 54x54 into four rows instead of one, without an error. With
+    num_flat_features(), Net raises a RuntimeError for this image.
     """
 
     @pytest.mark.parametrize(("shape", "scores", "why"), MISREAD.values(), ids=MISREAD)

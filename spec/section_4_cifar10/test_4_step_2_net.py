@@ -38,7 +38,8 @@ def narrowed(real):
 @fault("layers have no bias", nn.Linear, "__init__", given(bias=False))
 class TestNetShapes:
     """The CIFAR-10 net of the notes turns an image of 32x32 pixels into 10 scores. The convolutions return
-    planes of 28x28 and 10x10, which the pooling layer halves to 14x14 and 5x5. The net has 62,006 parameters.
+    planes of 28x28 and 10x10, which the pooling layer halves to 14x14 and 5x5. Its
+    parameters hold 62,006 numbers.
     """
 
     def test_net_halves_28_to_14_and_10_to_5(self, device):

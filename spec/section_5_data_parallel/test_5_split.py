@@ -141,8 +141,8 @@ class TestSplitOnFirstAxis:
 @fault("rows are dealt out in turns", torch.Tensor, "chunk", in_turns)
 class TestEqualShares:
     """`nn.DataParallel` divides the number of rows by the number of devices and rounds up. Each device gets
-    that many rows until no row is left. So 4 devices get 8, 8, 8 and 6 of 30 rows, and 10 rows leave 3 of 8
-    devices without rows.
+    that many rows until no row is left. With 30 rows, 4 devices get 8, 8, 8 and 6 rows. With 10 rows and 8
+    devices, five devices get 2 rows each, and three get none.
     """
 
     @pytest.mark.parametrize(("rows", "devices", "sizes"), SIZES.values(), ids=SIZES)
