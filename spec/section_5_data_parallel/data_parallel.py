@@ -85,7 +85,8 @@ on_machines = pytest.mark.parametrize(
 def scatter(copies, there, tensor, devices, sizes=None, dim=0, streams=None):
     """Cut by chunk, or into `sizes` where they are given, as for a gradient."""
     parts = tensor.chunk(len(devices), dim) if sizes is None else tensor.split(list(sizes), dim)
-    copies.append(("scatter", [part.shape[dim] for part in parts]))
+    # a fault can let a number through, which has no axis
+    copies.append(("scatter", [part.shape[dim] if part.dim() else 1 for part in parts]))
     return tuple(part.to(there, copy=True) for part in parts)
 
 

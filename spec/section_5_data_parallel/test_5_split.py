@@ -190,11 +190,11 @@ class TestArgumentsAndOutputs:
 
     @on_machines
     def test_tensor_without_axes_is_refused(self, machine):
-        with (
-            machine() as devices,
-            pytest.raises(RuntimeError, match="expects at least a 1-dimensional tensor"),
-        ):
-            nn.DataParallel(Net())(torch.tensor(1.5, device=devices[0]))
+        with machine() as devices:
+            wrapped, number = nn.DataParallel(Net()), torch.tensor(1.5, device=devices[0])
+
+            with pytest.raises(RuntimeError, match="expects at least a 1-dimensional tensor"):
+                wrapped.scatter((number,), {}, wrapped.device_ids)
 
     @on_machines
     def test_rows_are_lost_beside_a_tensor_of_a_single_row(self, machine):
