@@ -1,4 +1,4 @@
-"""The parser of `blitz train`, `evaluate` and `predict`; PyTorch is imported when one of them runs."""
+"""The parser of `blitz train`, `evaluate`, `predict` and `chapter`; PyTorch is imported when one runs."""
 
 import argparse
 import importlib
@@ -70,6 +70,51 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     look.set_defaults(run=_command("predict"))
     look.add_argument(
         "images", type=Path, nargs="+", metavar="IMAGE", help="an image of any size, or a folder of images"
+    )
+
+    _add_chapters(subparsers, data, device)
+
+
+def _add_chapters(
+    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    data: argparse.ArgumentParser,
+    device: argparse.ArgumentParser,
+) -> None:
+    """Add `blitz chapter NAME`, a parser for each system with the options that it has."""
+    chapters = subparsers.add_parser(
+        "chapter", help="run a system that section 6 of the notes points to"
+    ).add_subparsers(required=True, metavar="NAME")
+    training = argparse.ArgumentParser(add_help=False, parents=[device])
+    training.add_argument("--out", type=Path, metavar="DIR", help="folder to write to; default: runs/NAME")
+    training.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: 0")
+    training.add_argument(
+        "--steps", type=_count, metavar="N", help="train for N steps; default: the chapter's"
+    )
+    training.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="PATH",
+        help="checkpoint to go on from; default: the one in DIR",
+    )
+    parsers = {}
+    for name, parents, words in (
+        ("fine-tuning", [data, training], "fine-tune a ResNet-18 on classes that it has not seen"),
+        ("dqn", [training], "learn to balance the pole of CartPole with a deep Q-network (needs gymnasium)"),
+        ("imagenet", [training], "train a ResNet-18 on a folder of images, as for ImageNet"),
+        ("dcgan", [data, training], "learn to draw images with a generative adversarial network"),
+        ("word-lstm", [training], "learn to write text, word by word, with an LSTM"),
+    ):
+        parsers[name] = chapters.add_parser(name, parents=parents, help=words, description=words)
+        parsers[name].set_defaults(run=_command("chapter"), chapter=name)
+    parsers["fine-tuning"].add_argument(
+        "--weights", type=Path, metavar="FILE", help="a pretrained ResNet-18; default: it is trained first"
+    )
+    parsers["imagenet"].add_argument(
+        "--data", metavar="DIR", help="folder with train/CLASS/ and val/CLASS/; default: the stand-in"
+    )
+    parsers["word-lstm"].add_argument(
+        "--text", type=Path, metavar="FILE", help="text to learn; default: the help texts of Python"
     )
 
 

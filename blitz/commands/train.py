@@ -1,7 +1,6 @@
 """The command `blitz train`: where training meets files, signals and a person."""
 
 import argparse
-import os
 import shlex
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +11,7 @@ from tqdm import tqdm
 
 from blitz.cifar10.data import Cifar10, normalize
 from blitz.commands import folder, signals
-from blitz.commands.shared import evaluate_test, labelled_as, load_data, print_accuracy
+from blitz.commands.shared import choose_threads, evaluate_test, labelled_as, load_data, print_accuracy
 from blitz.errors import BlitzError, CheckpointError
 from blitz.training import checkpoint, distributed
 from blitz.training.devices import has_bfloat16
@@ -110,14 +109,6 @@ def _train_in_group(
         print_accuracy(evaluation, data)
         print(f"Saved in {out}: {', '.join(folder.FILES)}")
     return 0
-
-
-def choose_threads(batch_size: int) -> None:
-    """Take one thread where more would wait for each other, unless OMP_NUM_THREADS says how many."""
-    # below a batch of 32 a second thread gains nothing, and beside other work the two wait for each other
-    # in a loop: at batch 4 that is 14 to 25 times slower
-    if batch_size < 32 and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
 
 
 def _go_on(training: Training, start: Path, state: dict[str, Any], out: Path, runs: set[str]) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from blitz.cifar10 import data
-from blitz.commands.train import choose_threads
+from blitz.commands.shared import choose_threads
 from blitz.errors import BlitzError
 from blitz.training.devices import find_device
 from blitz.training.evaluation import evaluate

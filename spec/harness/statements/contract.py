@@ -13,6 +13,7 @@ REASONS = {
     "no-accelerator": "PyTorch sees no accelerator on this machine",
     "too-few-devices": "this machine has fewer CUDA devices than the check needs",
     "no-data": "the data that the statement is about is not at hand",
+    "no-package": "a package that the check needs is not installed",
     "torch-too-old": "the check is about a newer PyTorch than this one",
     "no-namespaces": "two hosts on one machine need Linux, root and iproute2",
     "blocked": "the accelerator failed a rung of the ladder that the check stands on",

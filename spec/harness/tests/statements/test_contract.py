@@ -25,6 +25,7 @@ LACKS = "raise NotImplementedError(\"Could not run 'aten::sort' with arguments f
 WITHOUT_ACCELERATOR = {
     "no-accelerator": {"mark": "@pytest.mark.gpu"},
     "no-data": {"fixtures": "cifar10"},
+    "no-package": {"body": "not_checked('no-package')"},
     "torch-too-old": {"mark": "@since('99.0')"},
     "no-namespaces": {"body": "not_checked('no-namespaces')"},
     "blocked": {"body": "not_checked('blocked')"},
