@@ -19,9 +19,9 @@ MOST_WORDS = 5000  # a vocabulary has no more: the decoder scores each of them a
 OFTEN = 3  # times that a word of the vocabulary occurs in the training part
 UNKNOWN, PARAGRAPH = "<unk>", "\n\n"
 
-# A word, or a mark, keeps the space before it, so that joined words are the text again. Chinese and Japanese
-# are written without spaces: each sign counts as a word.
-_SIGN = "\u3040-\u30ff\u3400-\u9fff"
+# A word keeps the space before it, so that joined words are the text again. Each digit is a word, as most
+# numbers would be unknown, and each sign of Chinese and Japanese, which are written without spaces.
+_SIGN = "0-9\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf" ?(?:[{_SIGN}]|[^\W{_SIGN}]+|[^\w\s])|{PARAGRAPH}")
 
 
@@ -58,16 +58,16 @@ def read(path: Path | None) -> Text:
     name = str(path) if path else f"the help texts of Python {'.'.join(map(str, sys.version_info[:3]))}"
     words = split(text)
     if len(words) < SHORTEST:
-        raise DataError(f"expected a text of at least {SHORTEST} words and marks, {name} has {len(words)}")
+        raise DataError(f"expected a text of at least {SHORTEST} words, {name} has {len(words)}")
     numbers = numbered(words)
     if len(numbers[0]) == 1:
         raise DataError(f"expected words that occur {OFTEN} times or more, {name} has none")
-    size = f"{len(words)} words and marks, CRC-32 {zlib.crc32(text.encode()):08x}"
+    size = f"{len(words)} words, CRC-32 {zlib.crc32(text.encode()):08x}"
     return Text(name, size, *numbers)
 
 
 def split(text: str) -> list[str]:
-    r"""Return words, marks and ends of paragraphs; a paragraph ends at an empty line.
+    r"""Return words, digits, marks and ends of paragraphs; a paragraph ends at an empty line.
 
     >>> split('Use "if" here.\n\nOr  not\n(!)')
     ['Use', ' "', 'if', '"', ' here', '.', '\n\n', 'Or', ' not', ' (', '!', ')', '\n\n']

@@ -86,4 +86,4 @@ def test_another_text_does_not_go_on(run, tmp_path, capsys):
     status = run("out", "--resume")
 
     assert status == 2
-    assert "does not fit: its text was 2001 words and marks" in capsys.readouterr().err
+    assert "does not fit: its text was 2001 words" in capsys.readouterr().err
