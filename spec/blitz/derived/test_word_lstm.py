@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from blitz.commands import pictures
-from blitz.derived import trigram, word_net
-from blitz.derived.word_lstm import WordLSTM
+from blitz.derived import trigram, word_lstm, word_net
 from blitz.training import checkpoint
 from spec.command_line import main
 
@@ -22,9 +21,10 @@ def run(tmp_path, monkeypatch):
     text = tmp_path / "text.txt"
     text.write_text(" ".join("abcdefghij"[number] for number in torch.randint(10, (2000,))))
     monkeypatch.setattr(word_net, "UNITS", 8)
+    monkeypatch.setattr(word_lstm, "SAMPLE_WORDS", 50)
     monkeypatch.setattr(trigram, "WEIGHTS", [0.5])
     monkeypatch.setattr(pictures, "perplexities", lambda history, *, title: f"{history} {title}".encode())
-    learn = WordLSTM.learn
+    learn = word_lstm.WordLSTM.learn
 
     def chapter(folder, *words, stop_at=None):
         def learn_and_stop(system, *window):
@@ -32,7 +32,7 @@ def run(tmp_path, monkeypatch):
             if system.step + 1 == stop_at:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        monkeypatch.setattr(WordLSTM, "learn", learn_and_stop)
+        monkeypatch.setattr(word_lstm.WordLSTM, "learn", learn_and_stop)
         options = ["--text", str(text), "--steps", "5", "--device", "cpu", "--out", str(tmp_path / folder)]
         return main(["chapter", "word-lstm", *options, *words])
 
@@ -72,18 +72,6 @@ def test_training_tells_its_perplexities_and_a_text_and_leaves_them(run, tmp_pat
     samples = (tmp_path / "out/samples.txt").read_text()
     assert all(line.startswith(start) for line, start in zip(lines, starts, strict=False))
     assert lines[7:-2] == samples.splitlines()
-    assert len(samples.split()) == 200
+    assert len(samples.split()) == 50
     assert set(samples.split()) <= set("abcdefghij")
     assert max(map(len, lines[7:-2])) <= 100
-
-
-def test_another_text_does_not_go_on(run, tmp_path, capsys):
-    """Its words would have the numbers of others."""
-    run("out")
-    text = tmp_path / "text.txt"
-    text.write_text(text.read_text()[::-1])
-
-    status = run("out", "--resume")
-
-    assert status == 2
-    assert "does not fit: its text was 2001 words" in capsys.readouterr().err

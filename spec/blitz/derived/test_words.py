@@ -71,6 +71,17 @@ def test_text_is_parted_in_its_order_and_rare_words_are_unknown(file):
     assert text.size.startswith("1000 words, CRC-32 ")
 
 
+def test_texts_with_as_many_words_differ_in_their_checksum(file):
+    """By it a checkpoint knows the text that it was trained on."""
+    sizes = set()
+    for text in ("a b " * 500, "b a " * 500):
+        file.write_text(text)
+        sizes.add(words.read(file).size)
+
+    assert {size.partition(",")[0] for size in sizes} == {"1000 words"}
+    assert len(sizes) == 2
+
+
 def test_vocabulary_has_an_end(file, monkeypatch):
     """The most frequent words stay."""
     monkeypatch.setattr(words, "MOST_WORDS", 3)
