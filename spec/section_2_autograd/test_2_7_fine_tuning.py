@@ -164,8 +164,8 @@ def test_averages_of_batch_norm_change_in_train_mode(device, call, names):
 @fault("assignment freezes nothing", nn.Parameter, "requires_grad", never_set)
 @fault("SGD does nothing if a parameter is frozen", SGD, "step", only_where_all_is_free)
 def test_new_head_learns_labels_that_the_net_was_not_trained_for(device):
-    """A frozen net (requires_grad=False) with a new last layer can learn new labels. Training changes only the
-    new layer. The frozen layers keep the weights that they learned for the old labels.
+    """A frozen net (requires_grad=False) with a new last layer can learn new labels. Training changes only
+    the new layer. The frozen layers keep the weights that they learned for the old labels.
     """
     net, points = Corners().to(device), torch.tensor(CORNERS, device=device)
     assert trained_on(net, points, WHICH_CORNER) == WHICH_CORNER
