@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import nn
 from torch.func import functional_call
 
-NEW_MEMORY = {  # the result has memory of its own
+ARITHMETIC = {  # in the tables from here to WIDER, the result has memory of its own
     "sum": ("x + y", "x + y; x.add(y); torch.add(x, y)"),
     "sum with a number": ("x + 5", "x + 5; 5 + x; x.add(5); torch.add(x, 5)"),
     "sum with a multiple": ("x + 3 * y", "x.add(y, alpha=3); torch.add(x, y, alpha=3)"),
@@ -23,6 +23,14 @@ NEW_MEMORY = {  # the result has memory of its own
     "product with a number": ("3 * x", "3 * x; x * 3; x.mul(3); torch.mul(x, 3)"),
     "quotient": ("x / y", "x / y; x.div(y); torch.div(x, y)"),
     "quotient of a number": ("2 / y", "2 / y"),
+    "matrix product": (
+        "x @ y.T",
+        "x @ y.T; x.matmul(y.T); torch.matmul(x, y.T); x.mm(y.T); torch.mm(x, y.T)",
+    ),
+    "matrix and vector": ("x @ y[1]", "x @ y[1]; x.matmul(y[1]); torch.matmul(x, y[1])"),
+}
+
+FUNCTIONS = {
     "negative": ("-x", "-x; x.neg(); torch.neg(x)"),
     "absolute value": ("abs(x)", "abs(x); x.abs(); torch.abs(x)"),
     "power": ("x**3", "x**3; x.pow(3); torch.pow(x, 3)"),
@@ -36,11 +44,9 @@ NEW_MEMORY = {  # the result has memory of its own
     "relu": ("np.maximum(x, 0)", "x.relu(); torch.relu(x); F.relu(x); nn.ReLU()(x)"),
     "softmax": ("softmax(x)", "x.softmax(1); torch.softmax(x, 1); F.softmax(x, 1); nn.Softmax(1)(x)"),
     "log softmax": ("np.log(softmax(x))", "x.log_softmax(1); F.log_softmax(x, 1)"),
-    "matrix product": (
-        "x @ y.T",
-        "x @ y.T; x.matmul(y.T); torch.matmul(x, y.T); x.mm(y.T); torch.mm(x, y.T)",
-    ),
-    "matrix and vector": ("x @ y[1]", "x @ y[1]; x.matmul(y[1]); torch.matmul(x, y[1])"),
+}
+
+REDUCTIONS = {
     "sum of all": ("x.sum()", "x.sum(); torch.sum(x)"),
     "sum of each row": ("x.sum(1)", "x.sum(1); x.sum(axis=1); torch.sum(x, dim=1)"),
     "mean of all": ("x.mean()", "x.mean(); torch.mean(x)"),
@@ -53,6 +59,9 @@ NEW_MEMORY = {  # the result has memory of its own
     "largest of all": ("x.max()", "x.max(); torch.max(x); x.amax()"),
     "largest of each row": ("x.max(1)", "x.max(1).values; torch.max(x, 1)[0]; x.amax(1)"),
     "smallest of each column": ("x.min(0)", "x.min(0).values; torch.min(x, 0)[0]; x.amin(0)"),
+}
+
+COPIES = {
     "rows joined": ("np.concatenate([x, y])", "torch.cat([x, y]); torch.cat((x, y), dim=0)"),
     "columns joined": ("np.concatenate([x, y], 1)", "torch.cat([x, y], 1); torch.cat((x, y), dim=-1)"),
     "stack": ("np.stack([x, y])", "torch.stack([x, y]); torch.stack((x, y), dim=0)"),
@@ -65,6 +74,9 @@ NEW_MEMORY = {  # the result has memory of its own
     "copy": ("x", "x.clone(); torch.clone(x); x.to(x.dtype, copy=True)"),
     "copy of a view, row by row": ("x.T", "x.T.contiguous()"),
     "flat transpose": ("x.T.reshape(-1)", "x.T.reshape(-1); x.T.flatten(); torch.flatten(x.T)"),
+}
+
+LAYERS = {
     "convolution": (
         "conv2d(image, kernel, bias)",
         "torch.conv2d(image, kernel, bias); F.conv2d(image, kernel, bias);"
@@ -87,7 +99,7 @@ NEW_MEMORY = {  # the result has memory of its own
     ),
 }
 
-WIDER = {  # the same; an accelerator may lack float64
+WIDER = {  # an accelerator may lack float64
     "float64": ("x.astype(np.float64)", "x.to(torch.float64); x.double(); x.type(torch.float64)"),
 }
 
@@ -157,7 +169,7 @@ IN_PLACE = {  # the result is the operand x itself, with other values
     "numbers assigned by a mask": ("x * ~mask", "x[mask] = 0"),
 }
 
-WITHOUT_GRADIENT = {  # the result has memory of its own, and autograd does not record it
+COMPARISONS = {  # the result has memory of its own, and autograd does not record it
     "greater": ("x > y", "x > y; x.gt(y); torch.gt(x, y)"),
     "less": ("x < y", "x < y; x.lt(y); torch.lt(x, y)"),
     "at least a number": ("x >= 0", "x >= 0; x.ge(0); torch.ge(x, 0)"),
@@ -175,6 +187,9 @@ WITHOUT_GRADIENT = {  # the result has memory of its own, and autograd does not 
     "integers of floats": ("x.astype(np.int64)", "x.long(); x.to(torch.int64)"),
     "floats of integers": ("labels.astype(np.float32)", "labels.float(); labels.to(torch.float32)"),
     "sum of integers": ("labels + 1", "labels + 1; labels.add(1); torch.add(labels, 1)"),
+}
+
+NEW_TENSORS = {  # the same
     "tensor of numbers": (
         "np.array([1.5, -2], np.float32)",
         "torch.tensor([1.5, -2], device=device); x.new_tensor([1.5, -2])",
@@ -196,7 +211,7 @@ WITHOUT_GRADIENT = {  # the result has memory of its own, and autograd does not 
     "unit matrix": ("np.eye(3, dtype=np.float32)", "torch.eye(3, device=device)"),
 }
 
-DETACHED_VIEWS = {  # the result is a view of x, and autograd does not record it
+DETACHED = {  # the result is a view of x, and autograd does not record it
     "detached": ("x", "x.detach(); torch.detach(x); x.data"),
 }
 
