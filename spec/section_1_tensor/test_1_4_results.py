@@ -219,7 +219,7 @@ class TestResultMemory:
 @fault("zeros_like requires grad", torch, "zeros_like", lambda real: lambda x: real(x).requires_grad_())
 @fault("detach keeps the graph", Tensor, "detach", lambda real: lambda x: x[:])
 class TestResultGradient:
-    """An operation on floating-point tensors passes a gradient on to each operand. These gradients equal the
+    """Most operations on floating-point tensors pass a gradient on to each operand. These gradients equal the
     slopes that small changes of the operands show in NumPy. Comparisons, `argmax`, conversions to integers,
     `detach()` and new tensors pass no gradient on.
     """
