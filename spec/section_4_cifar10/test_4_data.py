@@ -107,8 +107,8 @@ class TestDataThroughNumpy:
 @fault("Pillow turns pictures round", Image, "open", giving(lambda image: image.rotate(180)))
 class TestDataByTheStandardLibrary:
     """NumPy and Python's standard library alone turn a WAV file into its samples, by the module `wave`, and
-    any text file into its bytes. In a PNG file the pixels are compressed, so a library such as Pillow has to
-    decode them.
+    any text file into its bytes. In a PNG file the pixels are compressed, and a library such as Pillow
+    decodes them.
     """
 
     def test_wave_reads_the_samples_of_a_sound(self, tmp_path):

@@ -131,8 +131,8 @@ class TestDisplayHelpers:
 @fault("indices count from 1", torch.Tensor, "__index__", lambda real: lambda tensor: real(tensor) - 1)
 @fault("floats are indices", torch.Tensor, "__index__", lambda real: lambda tensor: int(tensor.sum()))
 class TestLabelIndexesATuple:
-    """`classes[labels[j]]` is the name of a class: a tensor that holds a single integer can be the index of
-    a tuple or a list. A tensor of a float, or of several integers, raises a TypeError.
+    """`classes[labels[j]]` is the name of a class, because a tensor with a single integer can be the index of
+    a tuple or a list. As an index, a float tensor or a tensor of several integers raises a TypeError.
     """
 
     @pytest.mark.parametrize("sequence", [tuple, list])

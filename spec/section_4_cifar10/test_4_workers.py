@@ -18,7 +18,7 @@ from spec.harness.children import environment, python
 from spec.section_4_cifar10.faults import given
 
 # A script that is told how to start workers and how much data there is. It notes the name by which it is run,
-# and what a worker has to complain of.
+# and what a worker prints.
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -28,7 +28,7 @@ folder = Path(__file__).parent
 with (folder / "names").open("a") as names:
     names.write(f"{__name__} ")
 if __name__ != "__main__":
-    sys.stderr = (folder / "errors").open("w")
+    sys.stdout = sys.stderr = (folder / "worker").open("w")
 loader = DataLoader([7] * int(sys.argv[2]), num_workers=1, multiprocessing_context=sys.argv[1])
 if GUARD:
     print(next(iter(loader)).tolist())
@@ -107,6 +107,6 @@ class TestWorkersNeedAMainGuard:
 
         assert (tmp_path / "names").read_text() == "__main__ __mp_main__ "
         assert (done.returncode, done.stdout) == (status, printed)
-        told = (tmp_path / "errors").read_text()
+        told = (tmp_path / "worker").read_text()
         assert ("finished its bootstrapping phase" in told) == (status == 1)
         assert ("RuntimeError: DataLoader worker" in done.stderr) == (status == 1)
