@@ -75,9 +75,9 @@ def weights_copied(wrapped, batches):
 
 def seconds_of_a_step(model, images):
     """Return how long a training step takes that ends on the first device."""
-    optimizer = SGD(model.parameters(), lr=0.001, momentum=0.9)
-    globals_ = {"step": step, "words": (model, optimizer, images), "device": images.device}
-    return Timer("step(*words).sum().item()", globals=globals_).blocked_autorange().median
+    words = (model, SGD(model.parameters(), lr=0.001, momentum=0.9), images)
+    timer = Timer("step(*words).sum().item()", globals={"step": step, "words": words})
+    return timer.blocked_autorange().median
 
 
 def step(model, optimizer, batch):
