@@ -164,7 +164,7 @@ def _command_to_go_on(arguments: argparse.Namespace, out: Path, runs: set[str]) 
 
 
 def _draw(training: Training, evaluation: Evaluation, data: Cifar10, out: Path) -> None:
-    from blitz.commands import pictures  # matplotlib takes half a second to import, and only this needs it
+    from blitz import pictures  # matplotlib takes half a second to import, and only this needs it
 
     names = {"official": "CIFAR-10", "image folder": "a folder of images"}
     data_name = names.get(data.origin, "the stand-in, not CIFAR-10")
