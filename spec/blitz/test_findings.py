@@ -130,12 +130,15 @@ REMEDIES = {
     "module.requires_grad = False freezes nothing": (".requires_grad = False", ".requires_grad_(False)"),
     "Fused SGD fails on a weight that joins late": ("fused=fused)", "fused=False)"),
     "Under DataParallel a penalty on the weights is zero": ("in self.parameters()", "in [self.weight]"),
-    "DataParallel fails on a small batch if an option is given by name": ("torch.ones(1,", "torch.ones(2,"),
+    "DataParallel fails on a small batch if an option is given by name": ("twice=True", "True"),
     "DistributedDataParallel lets the processes drift apart for one step": (
         "DistributedDataParallel(net)",
         "DistributedDataParallel(net, find_unused_parameters=True)",
     ),
-    "A process that has done all its work aborts at its end": ("range(10_000)", "range(0)"),
+    "A process that has done all its work aborts at its end": (
+        ".get_future().then(work_on)",
+        ".wait()\ndist.destroy_process_group()",
+    ),
 }
 
 
