@@ -68,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--download", action="store_true", help="fetch the official CIFAR-10 (170 MB) first, if it is absent"
     )
+    check.add_argument(
+        "--slow", action="store_true", help="also check what takes whole trainings: some minutes"
+    )
     check.set_defaults(run=_verify)
 
     tell = commands.add_parser("explain", help="show one statement: what is true, its checks, its faults")
@@ -93,6 +96,8 @@ def _verify(arguments: argparse.Namespace) -> int:
         options.append(f"--data={arguments.data}")
     if arguments.device:
         options.append(f"--device={arguments.device}")
+    if arguments.slow:
+        options.append("--slow")
     return verify([*options, f"--records={arguments.records}"], NOTES)
 
 

@@ -53,10 +53,7 @@ HEADINGS = {
         "notebook cifar",
     ],
     "5 Data parallel": ["5", "5, its link", "dp.py"],
-    "6 Derived material": [
-        "6 word-level LSTM",  # PyTorch's example of a language model
-        "notebook Simple_Grad",
-    ],
+    "6 Derived material": ["6 DCGAN", "6 word-level LSTM", "notebook Simple_Grad"],
     "Footnotes": ["footnote 1", "7", "footnote 2"],
 }
 RUNGS = {

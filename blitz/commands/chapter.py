@@ -11,13 +11,12 @@ import torch
 from tqdm import tqdm
 
 from blitz.commands import folder, signals
-from blitz.commands.shared import choose_threads, load_data
+from blitz.commands.shared import choose_threads, given, load_data
 from blitz.errors import BlitzError, CheckpointError
 from blitz.randomness import random_states, restore_random_states
 from blitz.training import checkpoint, distributed
 
-_STOPPED = 130  # what a shell reports of a program that Ctrl-C ended
-_OPTIONS = ("data", "holdout", "text", "weights", "seed", "steps", "device")
+_OPTIONS = ("data", "holdout", "text", "weights", "seed", "steps", "device", "download")
 
 
 class System(Protocol):
@@ -69,13 +68,7 @@ def chapter(arguments: argparse.Namespace) -> int:
         try:
             return _run(arguments, out, runs, device, stack)
         except KeyboardInterrupt as stop:
-            how = ""
-            if distributed.launched():
-                how = ", under torchrun as before"
-                signals.ignore()
-            print(f"Stopped{stop}. To go on{how}:")
-            print(f"    {_command_to_go_on(arguments, out, runs)}", flush=True)
-            return _STOPPED
+            return folder.stopped(stop, _command_to_go_on(arguments, out, runs))
 
 
 def _run(
@@ -159,15 +152,7 @@ def _save(system: System, out: Path, runs: set[str], device: torch.device) -> No
 def _command_to_go_on(arguments: argparse.Namespace, out: Path, runs: set[str]) -> str:
     """Return the command that goes on from what this run has saved, or begins again."""
     words = ["blitz", "chapter", arguments.chapter, "--out", str(out)]
-    for name in _OPTIONS:
-        value = getattr(arguments, name, None)
-        words += [] if value in (None, "auto") else [f"--{name}", str(value)]
-    words += ["--download"] if getattr(arguments, "download", False) else []
-    if folder.saved_by(runs, out):
-        words += ["--resume"]
-    elif arguments.resume is not None:
-        words += ["--resume", arguments.resume] if arguments.resume else ["--resume"]
-    return shlex.join(words)
+    return shlex.join([*words, *given(arguments, _OPTIONS), *folder.where_to_go_on(arguments, out, runs)])
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The folder of a training: who may write there, what a training goes on from, and what it saves."""
 
+import argparse
 import json
 import tempfile
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from blitz.commands import signals
 from blitz.errors import BlitzError, CheckpointError
-from blitz.training import checkpoint
+from blitz.training import checkpoint, distributed
 from blitz.training.fit import Progress
 
 FILES = (
@@ -51,6 +53,24 @@ def saved_by(runs: set[str], out: Path) -> dict[str, Any] | None:
     except CheckpointError:
         return None
     return state if runs.intersection(state.get("runs", ())) else None
+
+
+def where_to_go_on(arguments: argparse.Namespace, out: Path, runs: set[str]) -> list[str]:
+    """Return the words that make a command go on from what this run has saved, or begin as this one did."""
+    if saved_by(runs, out):
+        return ["--resume"]
+    return [] if arguments.resume is None else ["--resume", *filter(None, [arguments.resume])]
+
+
+def stopped(stop: KeyboardInterrupt, command: str) -> int:
+    """Say where a run was stopped, and by which command it goes on; return the status of Ctrl-C."""
+    how = ""
+    if distributed.launched():
+        how = ", under torchrun as before"
+        signals.ignore()  # whoever signals the whole group of processes has torchrun do it once more
+    print(f"Stopped{stop}. To go on{how}:")
+    print(f"    {command}", flush=True)
+    return 130  # what a shell reports of a program that Ctrl-C ended
 
 
 def save(state: dict[str, Any], out: Path, runs: set[str]) -> None:

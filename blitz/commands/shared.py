@@ -32,6 +32,18 @@ def load_data(arguments: argparse.Namespace) -> Cifar10:
     return data
 
 
+def given(arguments: argparse.Namespace, options: Sequence[str]) -> list[str]:
+    """Return the words that give a command these options again; those that it lacks are passed over."""
+    words = []
+    for name in options:
+        value = getattr(arguments, name, None)
+        if value is True:
+            words += [f"--{name}"]
+        elif value is not None and value is not False and value != "auto":
+            words += [f"--{name}", str(value)]
+    return words
+
+
 def choose_threads(batch_size: int) -> None:
     """Take one thread where more would wait for each other, unless OMP_NUM_THREADS says how many."""
     # below a batch of 32 a second thread gains nothing, and beside other work the two wait for each other

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from blitz.cifar10.data import Cifar10, normalize
 from blitz.commands import folder, signals
-from blitz.commands.shared import choose_threads, evaluate_test, labelled_as, load_data, print_accuracy
+from blitz.commands.shared import choose_threads, evaluate_test, given, labelled_as, load_data, print_accuracy
 from blitz.errors import BlitzError, CheckpointError
 from blitz.training import checkpoint, distributed
 from blitz.training.devices import has_bfloat16
@@ -19,8 +19,6 @@ from blitz.training.evaluation import Evaluation, evaluating
 from blitz.training.fit import Training
 from blitz.training.recipes import RECIPES, Recipe, net_for
 from blitz.training.weights import remember, remembered_classes
-
-_STOPPED = 130  # what a shell reports of a program that Ctrl-C ended
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -42,13 +40,7 @@ def train(arguments: argparse.Namespace) -> int:
         try:
             return _train_in_group(arguments, recipe, out, runs, device, stack)
         except KeyboardInterrupt as stop:
-            how = ""
-            if distributed.launched():
-                how = ", under torchrun as before"
-                signals.ignore()  # whoever signals the whole group of processes has torchrun do it once more
-            print(f"Stopped{stop}. To go on{how}:")
-            print(f"    {_command_to_go_on(arguments, out, runs)}", flush=True)
-            return _STOPPED
+            return folder.stopped(stop, _command_to_go_on(arguments, out, runs))
         except torch.OutOfMemoryError as error:
             raise BlitzError(
                 f"{device} has too little memory for {recipe.name} at {recipe.batch_size} images a step: "
@@ -164,22 +156,15 @@ def _save(training: Training, data: Cifar10, out: Path, runs: set[str]) -> None:
 
 def _command_to_go_on(arguments: argparse.Namespace, out: Path, runs: set[str]) -> str:
     """Return the command that goes on from what this run has saved, or begins again."""
-    words = ["blitz", "train", "--out", str(out)]
-    for name in ("recipe", "seed", "epochs", "batch", "data", "holdout", "device"):
-        value = getattr(arguments, name)
-        words += [] if value in (None, "auto") else [f"--{name}", str(value)]
-    words += ["--download"] if arguments.download else []
-    if folder.saved_by(runs, out):
-        words += ["--resume"]
-    elif arguments.resume is not None:
-        words += ["--resume", arguments.resume] if arguments.resume else ["--resume"]
-    elif arguments.weights:
-        words += ["--from", str(arguments.weights)]
-    return shlex.join(words)
+    options = ("recipe", "seed", "epochs", "batch", "data", "holdout", "device", "download")
+    start = folder.where_to_go_on(arguments, out, runs)
+    if not start and arguments.weights:
+        start = ["--from", str(arguments.weights)]
+    return shlex.join(["blitz", "train", "--out", str(out), *given(arguments, options), *start])
 
 
 def _draw(training: Training, evaluation: Evaluation, data: Cifar10, out: Path) -> None:
-    from blitz.commands import pictures  # matplotlib takes half a second to import, and only this needs it
+    from blitz import pictures  # matplotlib takes half a second to import, and only this needs it
 
     names = {"official": "CIFAR-10", "image folder": "a folder of images"}
     data_name = names.get(data.origin, "the stand-in, not CIFAR-10")

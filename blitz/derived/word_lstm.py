@@ -101,7 +101,7 @@ class WordLSTM:
 
     def results(self) -> dict[str, bytes]:
         """Return a sampled text, and a picture of the perplexity by epoch beside the trigram model's."""
-        from blitz.commands import pictures  # matplotlib takes a second to import
+        from blitz import pictures  # matplotlib takes a second to import
 
         title = f"word-lstm on {self.text.name}"
         return {

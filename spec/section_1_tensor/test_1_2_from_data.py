@@ -1,5 +1,6 @@
 """1.2 of the notes: creating a tensor from data, by tensor(data)."""
 
+import warnings
 from array import array
 from fractions import Fraction
 
@@ -114,8 +115,9 @@ class TestTensorInfersDtype:
 @fault("as_tensor is tensor", torch, "as_tensor", lambda real: torch.tensor)
 @fault("as_tensor makes a view of a tensor", torch, "as_tensor", lambda real: lambda x: x.view(x.shape))
 class TestTensorCopies:
-    """`torch.tensor()` copies a NumPy array, so a later change to the array does not show in the tensor.
-    `torch.as_tensor()` shares the memory of the array, unless the array has to be converted to another dtype.
+    """`torch.tensor()` copies a NumPy array, so a later change to the array does not show in the tensor. A
+    read-only array causes no warning. `torch.as_tensor()` shares the memory of the array, unless the array
+    has to be converted to another dtype.
     """
 
     def test_tensor_shares_no_memory_with_its_array(self):
@@ -127,6 +129,18 @@ class TestTensorCopies:
 
         assert numbers.tolist() == [2, 2, 2]
         assert x.tolist() == [10, 10, 10]
+
+    def test_tensor_of_a_read_only_array_copies_without_a_warning(self, repeated_warnings):
+        numbers = np.ones(3)
+        numbers.flags.writeable = False
+
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            x = torch.tensor(numbers)
+        x.mul_(10)
+
+        assert (numbers.tolist(), x.tolist()) == ([1, 1, 1], [10, 10, 10])
+        assert not warned
 
     def test_tensor_of_a_tensor_copies_and_warns(self):
         x = torch.ones(3)

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from spec.counters import allocated_bytes
-from spec.harness import QUALIFIED, fault, statement
+from spec.harness import ANSWERED, QUALIFIED, fault, statement
 
 CHANGES = {  # an operation on [[1, 2, 3], [4, 5, 6]], and what the tensor then holds
     "add_": (lambda x: x.add_(5), [[6, 7, 8], [9, 10, 11]]),
@@ -26,11 +26,23 @@ WITHOUT_A_TWIN = (
     *("expand", "permute", "flatten", "clone", "where", "repeat"),
 )
 ONLY_IN_PLACE = ("zero_", "fill_", "copy_", "uniform_", "normal_", "set_")
+HARMLESS = {  # what comes before relu, for a batch (4, 3)
+    "Linear": lambda x: F.linear(x, torch.ones(2, 3, device=x.device)),
+    "Conv1d": lambda x: F.conv1d(x.unsqueeze(1), torch.ones(2, 1, 2, device=x.device)),
+    "batch norm": lambda x: F.batch_norm(x, None, None, training=True),
+    "a product": lambda x: x * x,
+}
+KEPT = {"exp": torch.exp, "tanh": torch.tanh, "softmax": lambda x: x.softmax(1), "relu": torch.relu}
 
 
 def behind_the_back(real):
     """Change the tensor where autograd does not see it."""
     return lambda x, *rest: (real(x.data, *rest), x)[1]
+
+
+def unseen_in_place(real):
+    """Change the tensor where autograd does not see it, if in place."""
+    return lambda x, inplace: (real(x.data, inplace=True), x)[1] if inplace else real(x)
 
 
 def answering(name, other):
@@ -169,3 +181,47 @@ class TestInPlaceDiscouraged:
 
         assert allocated_bytes(lambda: x.add(other)) == 4 * 1000
         assert allocated_bytes(lambda: x.add_(other)) == 0
+
+
+@statement(
+    "tensor.relu-in-place",
+    notes="1.4; 3.1",
+    verdict=ANSWERED,
+    says="in-place operations are not recommended; whether relu(inplace=True) is one of them is left open",
+)
+@fault("inplace is ignored", F, "relu", lambda real: lambda x, inplace: real(x))
+@fault("relu works behind the back of autograd", F, "relu", unseen_in_place)
+class TestReluInPlace:
+    """nn.ReLU(inplace=True) overwrites its input, so a later use of the input sees other values. The
+    gradients are right after Linear, convolutions and batch norm. After exp, tanh or softmax, whose results
+    are needed by `backward()`, `backward()` raises a RuntimeError.
+    """
+
+    @pytest.mark.parametrize("before", HARMLESS.values(), ids=HARMLESS)
+    def test_gradient_is_right_after_what_keeps_no_result(self, before, device):
+        x = torch.randn(4, 3, device=device, requires_grad=True)
+        weights = torch.randn_like(before(x))
+
+        plain = torch.autograd.grad((weights * before(x).clamp(min=0)).sum(), [x])
+        in_place = torch.autograd.grad((weights * nn.ReLU(inplace=True)(before(x))).sum(), [x])
+
+        torch.testing.assert_close(in_place, plain)
+
+    @pytest.mark.parametrize("before", KEPT.values(), ids=KEPT)
+    def test_backward_raises_after_what_keeps_its_result(self, before, device):
+        x = torch.randn(4, 3, device=device, requires_grad=True)
+
+        result = nn.ReLU(inplace=True)(before(x))
+
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            result.sum().backward()
+
+    def test_shortcut_around_it_adds_the_changed_values_without_an_error(self, device):
+        x = torch.tensor([1.0, -2.0], device=device, requires_grad=True)
+
+        h = 3 * x
+        total = nn.ReLU(inplace=True)(h) + h
+        total.sum().backward()
+
+        assert total.tolist() == [6, 0]  # without inplace=True it is [6, -6]
+        assert x.grad.tolist() == [6, 0]  # and [6, 3]

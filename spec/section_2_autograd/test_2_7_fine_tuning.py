@@ -20,6 +20,8 @@ MODES = {
     "eval": (lambda net: net.eval(), HEAD),
     "train after eval of the body": (lambda net: net.norm.eval() and net.train(), AVERAGES + HEAD),
 }
+CORNERS = [[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]
+WHICH_CORNER, ON_WHICH_DIAGONAL = [0, 1, 2, 3], [0, 1, 1, 0]
 
 
 class Classifier(nn.Module):
@@ -34,12 +36,34 @@ class Classifier(nn.Module):
         return self.fc(self.norm(self.layer(x)).relu())
 
 
+class Corners(nn.Module):
+    """A body and a head `fc` that tell the four corners of a square from each other."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.fc = nn.Linear(2, 16), nn.Linear(16, 4)
+
+    def forward(self, points):
+        """Return scores (N, classes) for points (N, 2)."""
+        return self.fc(self.layer(points).tanh())
+
+
 def fine_tuned(net, classes):
     """Freeze a net by the loop of the notebook, and give it a new head."""
     for parameter in net.parameters():
         parameter.requires_grad = False
     net.fc = nn.Linear(net.fc.in_features, classes)
     return net
+
+
+def trained_on(net, points, labels):
+    """Train a net for 100 steps; return what it then takes the points for."""
+    optimizer = SGD(net.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(100):
+        optimizer.zero_grad()
+        F.cross_entropy(net(points), torch.tensor(labels, device=points.device)).backward()
+        optimizer.step()
+    return net(points).argmax(1).tolist()
 
 
 # Faults
@@ -70,6 +94,16 @@ def averages_only_if(condition):
 def train_without_effect(real):
     """Return a train() that does not end eval()."""
     return lambda net, mode=True: net if mode else real(net, mode)
+
+
+def only_where_all_is_free(real):
+    """Return a step() that does nothing if a parameter is frozen."""
+
+    def step(optimizer):
+        if all(parameter.requires_grad for parameter in optimizer.param_groups[0]["params"]):
+            real(optimizer)
+
+    return step
 
 
 @statement("autograd.finetune-head-only-gradients", notes="2.7; notebook autograd")
@@ -124,3 +158,20 @@ def test_averages_of_batch_norm_change_in_train_mode(device, call, names):
 
     changed = [name for name, value in net.state_dict().items() if not value.cpu().equal(start[name].cpu())]
     assert changed == names
+
+
+@statement("autograd.finetuned-head-learns", notes="2.7; notebook autograd")
+@fault("assignment freezes nothing", nn.Parameter, "requires_grad", never_set)
+@fault("SGD does nothing if a parameter is frozen", SGD, "step", only_where_all_is_free)
+def test_new_head_learns_labels_that_the_net_was_not_trained_for(device):
+    """A frozen net (requires_grad=False) with a new last layer can learn new labels. Training changes only
+    the new layer. The frozen layers keep the weights that they learned for the old labels.
+    """
+    net, points = Corners().to(device), torch.tensor(CORNERS, device=device)
+    assert trained_on(net, points, WHICH_CORNER) == WHICH_CORNER
+    body = [parameter.tolist() for parameter in net.layer.parameters()]
+
+    fine_tuned(net, 2).to(device)
+
+    assert trained_on(net, points, ON_WHICH_DIAGONAL) == ON_WHICH_DIAGONAL
+    assert [parameter.tolist() for parameter in net.layer.parameters()] == body

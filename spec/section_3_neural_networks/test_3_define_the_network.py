@@ -8,8 +8,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from blitz.training import nets
-from blitz.training.nets import Net
-from spec.harness import QUALIFIED, fault, statement
+from blitz.training.nets import CifarNet, Net, shapes
+from spec.harness import QUALIFIED, WRONG, fault, statement
+
+# What the picture says of its layers, C1 to OUTPUT: channels and pixels, then features
+PICTURE = [(6, 28, 28), (6, 14, 14), (16, 10, 10), (16, 5, 5), (120,), (84,), (10,)]
+NETS = {
+    "of section 3": (Net, (3, 3), [(6, 30, 30), (6, 15, 15), (16, 13, 13), (16, 6, 6), (120,), (84,), (10,)]),
+    "of section 4": (CifarNet, (5, 5), PICTURE),
+}
 
 
 class OneOfEach(nn.Module):
@@ -33,6 +40,17 @@ def registers_lists(real):
 def registers_buffers_as_parameters(real):
     """Return a register_buffer that makes a Parameter of the buffer."""
     return lambda module, name, buffer: module.register_parameter(name, nn.Parameter(buffer))
+
+
+def kernels_of_5(real):
+    """Return an __init__ that gives Net the kernels of the picture."""
+
+    def init(net):
+        real(net)
+        net.conv1, net.conv2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
+        net.fc1 = nn.Linear(16 * 5 * 5, 120)
+
+    return init
 
 
 def straight_through(real):
@@ -184,6 +202,27 @@ def test_forward_alone_gives_every_parameter_its_gradient(device):
             parameter.add_(step)
         # so small a step crosses no corner of relu, and leaves about seven digits of a float64
         torch.testing.assert_close((parameter.grad * step).sum(), (above - below) / 2, rtol=1e-5, atol=1e-14)
+
+
+@statement(
+    "nn.picture-is-another-net",
+    notes="3 define the network; notebook nn",
+    verdict=WRONG,
+    says="the picture of a convnet shows the network that the code defines",
+)
+@fault("Net has the kernels of the picture", Net, "__init__", kernels_of_5)
+@pytest.mark.parametrize(("make", "kernel", "sizes"), NETS.values(), ids=NETS)
+def test_picture_has_the_sizes_of_section_4_and_not_those_of_section_3(make, kernel, sizes, device):
+    """The picture beside Net, the net of the notes, shows LeNet. LeNet has 5x5 kernels, which lead to 16 maps
+    of 5x5. Net has 3x3 kernels, which lead to 16 maps of 6x6. CifarNet, the notes' net for CIFAR-10, has the
+    sizes of the picture.
+    """
+    net = make().to(device)
+
+    steps = shapes(net, torch.zeros(1, *net.image_shape, device=device))
+
+    assert net.conv1.kernel_size == net.conv2.kernel_size == kernel
+    assert list(dict.fromkeys(shape[1:] for step, shape in steps if step != "view")) == sizes
 
 
 @statement(

@@ -2,6 +2,9 @@
 
 import inspect
 import pickle
+import struct
+import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +29,15 @@ PIXELS = [
     [[120, 130, 140], [150, 160, 170], [180, 190, 200], [210, 220, 230]],
 ]
 PICTURE = Image.fromarray(np.array(PIXELS, dtype=np.uint8))
+
+# a sound of three frames, left and right, and the file that holds them
+FRAMES = [[0, 1], [-2, 300], [32767, -32768]]
+SAMPLES = struct.pack("<6h", 0, 1, -2, 300, 32767, -32768)
+FORMAT = struct.pack("<hhiihh", 1, 2, 8000, 4 * 8000, 4, 16)  # PCM, 2 channels, frames and bytes a second
+PARTS = (
+    b"fmt " + struct.pack("<i", len(FORMAT)) + FORMAT + b"data" + struct.pack("<i", len(SAMPLES)) + SAMPLES
+)
+SOUND = b"RIFF" + struct.pack("<i", 4 + len(PARTS)) + b"WAVE" + PARTS
 
 
 @pytest.fixture
@@ -73,6 +85,53 @@ class TestDataThroughNumpy:
         tensor = torch.frombuffer(bytearray(PICTURE.tobytes()), dtype=torch.uint8)
 
         assert tensor.view(2, 4, 3).tolist() == PIXELS
+
+
+@statement(
+    "cifar.data-by-the-standard-library",
+    notes="4.1",
+    verdict=QUALIFIED,
+    says="images, sound and text are loaded into NumPy arrays by Python's standard packages",
+)
+@fault("sounds have one channel", wave.Wave_read, "getnchannels", lambda real: lambda file: 1)
+@fault(
+    "the last frame is missing", wave.Wave_read, "readframes", lambda real: lambda file, n: real(file, n - 1)
+)
+@fault("line ends are left out", Path, "read_bytes", giving(lambda read: read.replace(b"\n", b"")))
+@fault(
+    "a PNG file holds plain pixels",
+    Image.Image,
+    "save",
+    lambda real: lambda self, path: real(self, path, "PPM"),
+)
+@fault("Pillow turns pictures round", Image, "open", giving(lambda image: image.rotate(180)))
+class TestDataByTheStandardLibrary:
+    """NumPy and Python's standard library alone turn a WAV file into its samples, by the module `wave`, and
+    any text file into its bytes. In a PNG file the pixels are compressed, and a library such as Pillow
+    decodes them.
+    """
+
+    def test_wave_reads_the_samples_of_a_sound(self, tmp_path):
+        (tmp_path / "sound.wav").write_bytes(SOUND)
+
+        with wave.open(str(tmp_path / "sound.wav")) as file:
+            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+            frames = samples.reshape(-1, file.getnchannels())
+
+        assert frames.tolist() == FRAMES
+
+    def test_bytes_of_a_text_make_an_array(self, tmp_path):
+        (tmp_path / "text.txt").write_text("a\n张\n", encoding="utf-8")
+
+        array = np.frombuffer((tmp_path / "text.txt").read_bytes(), np.uint8)
+
+        assert array.tolist() == [97, 10, 229, 188, 160, 10]
+
+    def test_pixels_stand_in_no_png_file_until_pillow_decodes_them(self, tmp_path):
+        PICTURE.save(tmp_path / "picture.png")
+
+        assert PICTURE.tobytes() not in (tmp_path / "picture.png").read_bytes()
+        assert np.array(Image.open(tmp_path / "picture.png")).tolist() == PIXELS
 
 
 @statement(

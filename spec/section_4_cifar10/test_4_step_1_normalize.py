@@ -1,4 +1,4 @@
-"""Notes 4, step 1: ToTensor and Normalize, and the way back to a picture."""
+"""Notes 4, step 1: ToTensor and Normalize, the way back to a picture, and the name of its class."""
 
 import numpy as np
 import pytest
@@ -125,3 +125,23 @@ class TestDisplayHelpers:
         assert np.transpose(grid.numpy(), (1, 2, 0)).shape == (2 + 32 + 2, 4 * (2 + 32) + 2, 3)
         for i in range(4):
             torch.testing.assert_close(grid[:, 2:34, 34 * i + 2 : 34 * i + 34], images[i])
+
+
+@statement("cifar.label-indexes-a-tuple", notes="notebook cifar")
+@fault("indices count from 1", torch.Tensor, "__index__", lambda real: lambda tensor: real(tensor) - 1)
+@fault("floats are indices", torch.Tensor, "__index__", lambda real: lambda tensor: int(tensor.sum()))
+class TestLabelIndexesATuple:
+    """`classes[labels[j]]` is the name of a class, because a tensor with a single integer can be the index of
+    a tuple or a list. As an index, a float tensor or a tensor of several integers raises a TypeError.
+    """
+
+    @pytest.mark.parametrize("sequence", [tuple, list])
+    def test_single_integer_picks_an_item(self, sequence, device):
+        classes, labels = sequence(["plane", "car", "bird"]), torch.tensor([2, 0], device=device)
+
+        assert [classes[labels[j]] for j in range(2)] == ["bird", "plane"]
+
+    @pytest.mark.parametrize("index", [1.0, [0, 1]], ids=["a float", "two integers"])
+    def test_other_tensors_are_refused(self, index, device):
+        with pytest.raises(TypeError, match="only integer tensors of a single element"):
+            ("plane", "car")[torch.tensor(index, device=device)]

@@ -1,6 +1,7 @@
 """Notes 4, step 4: the loop that trains the net, and the file that keeps it."""
 
 import copy
+import io
 import math
 import zipfile
 
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
 
 from blitz.training.nets import CifarNet
-from spec.harness import fault, statement
+from spec.harness import ANSWERED, fault, statement
 from spec.section_4_cifar10.faults import given, giving
 
 
@@ -19,6 +20,24 @@ def make_training(device):
     """Return the net of the notes in float64, its loss and its optimizer."""
     net = CifarNet().to(device).double()
     return net, nn.CrossEntropyLoss(), SGD(net.parameters(), lr=0.001, momentum=0.9)
+
+
+def copy_of_each(saved):
+    """Return a copy of a tensor, or of each tensor in a list."""
+    return saved.clone() if isinstance(saved, torch.Tensor) else [tensor.clone() for tensor in saved]
+
+
+def file_of(saved):
+    """Return a file in memory that holds what torch.save made of `saved`."""
+    file = io.BytesIO()
+    torch.save(saved, file)
+    file.seek(0)
+    return file
+
+
+def size_of(saved):
+    """Return how many bytes torch.save makes of `saved`."""
+    return len(file_of(saved).getvalue())
 
 
 @pytest.fixture
@@ -127,3 +146,33 @@ class TestSaveStateDict:
 
         assert torch.load(tmp_path / "net.pth")["fc3.bias"].tolist() == before
         assert state["fc3.bias"].tolist() == [0] * 10
+
+
+@statement(
+    "cifar.saving-keeps-the-storage",
+    notes="4 step 4",
+    verdict=ANSWERED,
+    says="more on the saving of models is behind the link, in Serialization semantics",
+)
+@fault("a view is saved alone", torch, "save", lambda real: lambda x, file: real(copy_of_each(x), file))
+@fault("tensors are loaded apart", torch, "load", giving(copy_of_each))
+@fault("a clone is a view", torch.Tensor, "clone", lambda real: torch.Tensor.detach)
+class TestSavingKeepsTheStorage:
+    """`torch.save` writes the whole storage of a tensor, so a row of a large tensor makes as large a file as
+    that tensor. A clone of the row makes a small file. A tensor and its row that are saved together share
+    memory after loading.
+    """
+
+    def test_row_takes_the_room_of_the_whole_and_its_clone_does_not(self, device):
+        large = torch.zeros(100, 1000, device=device)
+
+        assert size_of(large[0]) == pytest.approx(size_of(large), rel=0.01)
+        assert size_of(large[0].clone()) < size_of(large) / 20
+
+    def test_views_that_are_saved_together_share_memory_after_loading(self, device):
+        large = torch.zeros(3, 2, device=device)
+
+        whole, row = torch.load(file_of([large, large[1]]), weights_only=True)
+        row.fill_(7)
+
+        assert whole.tolist() == [[0, 0], [7, 7], [0, 0]]

@@ -1,6 +1,7 @@
 """Notes 4, step 5: loading the net, what it says of an image, and counting what it gets right."""
 
 import pickle
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from blitz.training.nets import CifarNet
-from spec.harness import OUTDATED, QUALIFIED, WRONG, fault, since, statement
+from spec.harness import ANSWERED, OUTDATED, QUALIFIED, WRONG, fault, since, statement
 from spec.section_4_cifar10.faults import given, giving
 
 ONE_BIAS = {"fc3.bias": torch.zeros(1)}
@@ -38,6 +39,11 @@ def running_what_it_refuses(real):
     return lambda path: (real(path, weights_only=False), real(path))[1]
 
 
+def for_ever(real):
+    """Let what is safe within `with` be safe afterwards."""
+    return lambda classes: nullcontext(torch.serialization.add_safe_globals(classes))
+
+
 def dropping_out(real):
     """Let the net drop out while it is in training mode."""
     return lambda net, images: F.dropout(real(net, images), training=net.training)
@@ -52,6 +58,31 @@ class Touch:
     def __reduce__(self):
         """Have pickle call Path(path).touch()."""
         return Path.touch, (self.path,)
+
+
+class Progress:
+    """An object of a class of one's own, as people keep beside the weights in a checkpoint."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A file with weights and an object of a class of one's own; what is declared safe is forgotten again."""
+    torch.save({"weights": torch.ones(2), "progress": Progress(3)}, tmp_path / "checkpoint.pt")
+    before = torch.serialization.get_safe_globals()
+    yield tmp_path / "checkpoint.pt"
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(before)
+
+
+def epoch_in(checkpoint):
+    """Return the epoch that torch.load finds in a file, or "refused" where it refuses the class."""
+    try:
+        return torch.load(checkpoint, weights_only=True)["progress"].epoch
+    except pickle.UnpicklingError as error:
+        return "refused" if "Progress was not an allowed global" in str(error) else str(error)
 
 
 def count_by_class(predicted, labels):
@@ -122,6 +153,40 @@ class TestLoadDefaultWeightsOnly:
         with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
             torch.load(tmp_path / "net.pth")
         assert not (tmp_path / "called").exists()
+
+
+@statement(
+    "cifar.load-own-classes",
+    notes="4 step 5",
+    verdict=ANSWERED,
+    says="a saved net is loaded by net.load_state_dict(torch.load(PATH))",
+)
+@fault(
+    "any class is loaded",
+    torch,
+    "load",
+    lambda real: lambda path, weights_only: real(path, weights_only=False),
+)
+@fault("no class is ever safe", torch.serialization, "add_safe_globals", lambda real: lambda classes: None)
+@fault("safe once is safe for ever", torch.serialization, "safe_globals", for_ever)
+class TestLoadOwnClasses:
+    """With `weights_only=True`, `torch.load` refuses a file that holds an object of your own class. After
+    `torch.serialization.add_safe_globals([YourClass])`, `torch.load` loads this file. Within
+    `torch.serialization.safe_globals([YourClass])`, `torch.load` does so for the time being.
+    """
+
+    def test_own_class_is_loaded_once_it_was_added_to_the_safe_ones(self, checkpoint):
+        before = epoch_in(checkpoint)
+
+        torch.serialization.add_safe_globals([Progress])
+
+        assert (before, epoch_in(checkpoint)) == ("refused", 3)
+
+    def test_own_class_is_loaded_within_safe_globals_alone(self, checkpoint):
+        with torch.serialization.safe_globals([Progress]):
+            within = epoch_in(checkpoint)
+
+        assert (within, epoch_in(checkpoint)) == (3, "refused")
 
 
 @statement("cifar.max-picks-class", notes="4 step 5")

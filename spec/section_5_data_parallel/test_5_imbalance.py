@@ -1,20 +1,26 @@
 """Notes 5, DataParallel is said not to be good, as memory is uneven between the cards: why, and against what.
 
+The notebook of section 4 promises speed by all GPUs: what is divided among them, and what is not.
+
 What goes where is shown by the calls that copy, over CPU stand-ins for GPUs (see data_parallel.py); what
 memory it takes, on GPUs alone. `python -m spec.benchmarks.data_parallel` measures seconds and memory.
 """
+
+import threading
 
 import pytest
 import torch
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn import functional as F
-from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parallel import DataParallel, DistributedDataParallel, comm
 from torch.optim import SGD
+from torch.utils.benchmark import Timer
 
-from spec.harness import ANSWERED, fault, statement
+from blitz.training.nets import CifarNet
+from spec.harness import ANSWERED, QUALIFIED, fault, statement
 from spec.section_5_data_parallel import data_parallel_faults as faults
-from spec.section_5_data_parallel.data_parallel import Net, cpus, gpus, numbered
+from spec.section_5_data_parallel.data_parallel import Net, cpus, gpus, numbered, stand_ins
 from spec.section_5_data_parallel.distributed_faults import SUMMED, local
 from spec.section_5_data_parallel.distributed_shares import (
     ROUNDING,
@@ -26,6 +32,52 @@ from spec.section_5_data_parallel.distributed_shares import (
 )
 
 UNEVEN = "DataParallel is said not to be good, as memory is uneven between the cards; this is not understood"
+
+MULTIPLICATIONS = 28 * 28 * 6 * 75 + 10 * 10 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10  # for an image
+
+
+class Counted(nn.Module):
+    """A net that counts the multiplications of each of its replicas, which share lock and list."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.lock, self.counts = net, threading.Lock(), []
+        for layer in net.children():
+            layer.register_forward_hook(self.count)
+
+    def count(self, layer, inputs, output):
+        """Add what each number of an output costs to the count of the replica that is at work."""
+        if hasattr(layer, "weight"):
+            self.counts[-1] += output.numel() * layer.weight[0].numel()
+
+    def forward(self, images):
+        """Let one replica at a time be at work."""
+        with self.lock:
+            self.counts.append(0)
+            return self.net(images)
+
+
+def weights_copied(wrapped, batches):
+    """Return how many numbers are copied to other devices as weights, for each batch."""
+    numbers, broadcast = [], comm.broadcast_coalesced
+
+    def counting(tensors, devices):
+        if tensors:  # PyTorch 2.6 asks for copies of none, too
+            numbers.append((len(devices) - 1) * sum(tensor.numel() for tensor in tensors))
+        return broadcast(tensors, devices)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comm, "broadcast_coalesced", counting)
+        for batch in batches:
+            wrapped(batch)
+    return numbers
+
+
+def seconds_of_a_step(model, images):
+    """Return how long a training step takes that ends on the first device."""
+    words = (model, SGD(model.parameters(), lr=0.001, momentum=0.9), images)
+    timer = Timer("step(*words).sum().item()", globals={"step": step, "words": words})
+    return timer.blocked_autorange().median
 
 
 def step(model, optimizer, batch):
@@ -77,6 +129,17 @@ def of_their_sums(gather):
 def on_idle_devices_too(replicate):
     """Make replicas for all devices, used or not."""
     return lambda self, net, ids: replicate(self, net, self.device_ids)[: len(ids)]
+
+
+def keeping_replicas(replicate):
+    """Make the replicas once, and use them for later batches, too."""
+    kept = []
+
+    def keep(self, net, ids):
+        kept[:] = kept or replicate(self, net, ids)
+        return kept
+
+    return keep
 
 
 @statement("parallel.dataparallel-imbalance", notes="5", verdict=ANSWERED, says=UNEVEN)
@@ -142,6 +205,52 @@ class TestImbalance:
 
         measured["peak memory in bytes"] = dict(zip(map(str, devices), peaks, strict=True))
         assert peaks[0] - max(peaks[1:]) > output_bytes / 2
+
+
+@statement(
+    "parallel.dataparallel-speed",
+    notes="notebook cifar",
+    verdict=QUALIFIED,
+    says="by all GPUs, the speed-up is even more massive",
+)
+@fault("each device computes the whole batch", torch.Tensor, "chunk", faults.whole)
+@fault("the net is called once", DataParallel, "forward", faults.one_call)
+@fault("weights are copied only once", DataParallel, "replicate", keeping_replicas)
+class TestSpeed:
+    """`nn.DataParallel` divides the multiplications of a forward pass through the CIFAR-10 net among the
+    devices. For each batch, whatever its size, all 62,006 weights of the net are copied to each further
+    device that gets images.
+
+    How many times as fast the GPUs are together is measured by batch and recorded, and not promised.
+    """
+
+    def test_each_device_multiplies_for_its_share(self, device):
+        net = Counted(CifarNet().to(device))
+
+        with stand_ins(device, 4):
+            nn.DataParallel(net)(torch.zeros(30, 3, 32, 32, device=device))
+
+        assert sorted(net.counts) == [rows * MULTIPLICATIONS for rows in (6, 8, 8, 8)]
+
+    def test_all_weights_are_copied_for_each_batch_whatever_its_size(self, device):
+        batches = [torch.zeros(rows, 3, 32, 32, device=device) for rows in (2, 4, 40)]
+
+        with stand_ins(device, 4):
+            copied = weights_copied(nn.DataParallel(CifarNet().to(device)), batches)
+
+        assert copied == [1 * 62_006, 3 * 62_006, 3 * 62_006]
+
+    @pytest.mark.gpu
+    @pytest.mark.multi_gpu(2)
+    @pytest.mark.timed
+    def test_gpus_give_the_same_scores_in_a_time_that_is_recorded(self, measured):
+        with gpus() as devices:
+            net = CifarNet().to(devices[0])
+            for rows in (4, 64, 1024, 16_384):
+                images, wrapped = torch.rand(rows, 3, 32, 32, device=devices[0]), nn.DataParallel(net)
+                torch.testing.assert_close(wrapped(images), net(images))
+                ratio = seconds_of_a_step(net, images) / seconds_of_a_step(wrapped, images)
+                measured[f"times as fast on {len(devices)} GPUs, batch {rows}"] = ratio
 
 
 @statement("parallel.three-ways", notes="5", verdict=ANSWERED, says=UNEVEN)

@@ -6,7 +6,7 @@ All is float64, on an accelerator too, so that nothing but the rules of calculus
 import torch
 from torch.autograd import Function
 
-from spec.harness import fault, statement
+from spec.harness import QUALIFIED, fault, statement
 from spec.section_6_derived.leaves import leaf, printed
 
 
@@ -25,6 +25,23 @@ class Fused(Function):
         """Return the gradients for a and b."""
         b, total = ctx.saved_tensors
         return gradient * b, gradient * (total + b)
+
+
+class Kept(Function):
+    """The same operator, with a + b kept as it is, a tensor without a graph."""
+
+    @staticmethod
+    def forward(ctx, a, b):
+        """Return the product, and keep the sum beside what is saved."""
+        ctx.total = a + b
+        ctx.save_for_backward(b)
+        return ctx.total * b
+
+    @staticmethod
+    def backward(ctx, gradient):
+        """Return the gradients for a and b."""
+        (b,) = ctx.saved_tensors
+        return gradient * b, gradient * (ctx.total + b)
 
 
 class Recomputed(Function):
@@ -121,6 +138,38 @@ class TestHiddenIntermediateBreaksSecondOrder:
 
             assert all(map(torch.is_tensor, second))
             torch.testing.assert_close(second, (2 * a + 4 * b, 4 * a + 10 * b))
+
+
+def with_graph(real):
+    """Return a backward that finds the graph of a + b in what was kept."""
+
+    def backward(ctx, gradient):
+        (b,) = ctx.saved_tensors
+        ctx.total = ctx.total - b.detach() + b
+        return real(ctx, gradient)
+
+    return staticmethod(backward)
+
+
+@statement(
+    "derived.raw-tensor-in-backward",
+    notes="notebook Simple_Grad",
+    verdict=QUALIFIED,
+    says="a backward that multiplies by a raw tensor, one without a history, stops with an AttributeError",
+)
+@fault("what was kept has a graph", Kept, "backward", with_graph)
+def test_raw_tensor_counts_as_a_constant(device):
+    """In PyTorch, the backward() of a custom Function may use a result of forward() that has no graph, and no
+    error is raised. The result counts as a constant, so the gradients of gradients are silently wrong.
+    """
+    a, b = make_inputs(device)
+
+    first = torch.autograd.grad(Kept.apply(a, b).sum(), [a, b])
+    da, db = torch.autograd.grad(squared_norm(Kept.apply(a, b), [a, b]), [a, b], allow_unused=True)
+
+    torch.testing.assert_close(first, (b, a + 2 * b))
+    assert da is None
+    torch.testing.assert_close(db, 2 * a + 6 * b)  # not 4a + 10b
 
 
 def unrecorded(real):

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from blitz import pictures
 from blitz.cifar10.data import Split, load
-from blitz.commands import folder, pictures, shared
+from blitz.commands import folder, shared
 from blitz.commands import train as command
 from blitz.training import checkpoint
 from blitz.training.evaluation import Evaluation

@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 
-from blitz.commands import pictures
+from blitz import pictures
 from blitz.derived import trigram, word_lstm, word_net
 from blitz.training import checkpoint
 from spec.command_line import main

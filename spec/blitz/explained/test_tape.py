@@ -34,6 +34,11 @@ def shared(a, b):
     return (c * c * a + c.exp() * 0.01).sum() + c.sum() * a.sum()
 
 
+def noting(rule, name, ran):
+    """Return a rule that notes its name each time that it runs."""
+    return lambda gradient: ran.append(name) or rule(gradient)
+
+
 # Each weighs its values by others (B, A), so that a gradient in the wrong place cannot hide.
 EXPRESSIONS = {
     "a + b": lambda a, b: ((a + b.T) * A).sum(),
@@ -127,6 +132,32 @@ class TestHigherOrders:
 
         assert numbers(grad(*grad(3 * x, [x]), [x], allow_unused=True)) == [None]
         assert numbers(grad(*grad(x.relu(), [x]), [x], allow_unused=True)) == [None]
+
+    def test_rule_runs_again_in_a_second_call_if_the_gradients_depend_on_its_result(self):
+        """Of (a + b) * b, the rule of the sum runs in both calls, and that of the product in the first."""
+        a, b, ran = Variable(A), Variable(A), []
+        total = a + b
+        product = total * b
+        for result, name in ((total, "a + b"), (product, "(a + b) * b")):
+            result.backward = noting(result.backward, name, ran)
+
+        da, db = grad(product.sum(), [a, b])
+        assert ran == ["(a + b) * b", "a + b"]
+
+        grad((da * da + db * db).sum(), [a, b])
+        assert ran[2:] == ["a + b"]
+
+    def test_rule_with_a_number_at_hand_hides_what_it_is_made_of(self):
+        """A rule that does not compute a + b again is right once, and wrong without a word from then on."""
+        a, b = Variable([2, 3]), Variable([5, 7])
+        total = a.value + b.value
+        product = Variable(total * b.value, (a, b), lambda gradient: (gradient * b, gradient * (b + total)))
+
+        da, db = grad(product.sum(), [a, b])
+        second = grad((da * da + db * db).sum(), [a, b], allow_unused=True)
+
+        assert numbers([da, db]) == [[5, 7], [2 + 2 * 5, 3 + 2 * 7]]
+        assert numbers(second) == [None, [2 * 2 + 6 * 5, 2 * 3 + 6 * 7]]  # not 2a + 4b and 4a + 10b
 
 
 class TestVariable:

@@ -30,7 +30,7 @@ STATUS: dict[int, int] = {  # of pytest -> of `blitz`
 
 
 def verify(options: list[str], notes: Notes) -> int:
-    """Run every check of a statement, the slow ones too, with pytest's `options`; return the exit status."""
+    """Run every check of every statement with pytest's `options`; return the exit status."""
     for name in UNHEEDED:
         if os.environ.pop(name, None):
             print(f"{name} is ignored: every statement is checked.")
@@ -41,7 +41,6 @@ def verify(options: list[str], notes: Notes) -> int:
         f"--confcutdir={ROOT}",  # or those that lie further up would be heeded
         "-pno:cacheprovider",
         "--contain",
-        "--slow",
     ]
     status = pytest.main([*fixed, *options, *tests], plugins=[Narrator()])
     return int(STATUS.get(status, status))

@@ -110,6 +110,23 @@ def test_verify_is_whole_whatever_the_environment_asks_of_pytest(run_verify, mon
     assert "1 of the 1 statements that were checked are true on this machine." in output
 
 
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ([], "not checked: 1 statement, slow: "),
+        (["--slow"], "2 of the 2 statements that were checked are true"),
+    ],
+    ids=["by default", "--slow"],
+)
+def test_verify_checks_what_takes_a_training_when_it_is_asked_to(run_verify, options, line):
+    """A person waits for seconds, or for minutes on purpose."""
+    training = FALSE.replace("1 == 2", "1 == 1").replace("@statement", "@pytest.mark.slow\n@statement")
+
+    _, output, _ = run_verify(f"import pytest\n{TRUE}{training}", *options)
+
+    assert line in output
+
+
 def test_verify_shows_a_progress_bar_to_a_terminal(run_verify, monkeypatch):
     """It goes to standard error, so that the output can be kept."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

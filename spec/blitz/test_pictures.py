@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from blitz.commands import pictures
+from blitz import pictures
 
 CLASSES = ("airplane", "automobile", "bird")
 HISTORY = [

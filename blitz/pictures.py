@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 
+import torch
 from matplotlib.figure import Figure  # without pyplot: no window, no backend to choose, nothing global
 from torch import Tensor
 
@@ -105,6 +106,19 @@ def perplexities(history: Sequence[Progress], *, title: str) -> bytes:
     axes.locator_params(axis="x", integer=True)
     axes.grid(alpha=0.3, which="both")
     axes.legend()
+    return _png(figure)
+
+
+def image_rows(rows: Sequence[Tensor], *, labels: Sequence[str], title: str) -> bytes:
+    """Draw rows of images, each uint8 (N, 3, H, W), with a label at the left of each."""
+    columns = max(map(len, rows))
+    figure = Figure(figsize=(0.6 * columns + 1.2, 0.62 * len(rows) + 0.5), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(len(rows), 1, squeeze=False).ravel()
+    for axes, images, label in zip(grid, rows, labels, strict=True):
+        axes.imshow(torch.cat(list(images.cpu()), dim=2).permute(1, 2, 0).numpy())
+        axes.set_ylabel(label, rotation=0, ha="right", va="center")
+        axes.set(xticks=[], yticks=[])
     return _png(figure)
 
 
