@@ -187,8 +187,9 @@ def _dcgan(arguments: argparse.Namespace, device: torch.device) -> System:
 
 
 def _word_lstm(arguments: argparse.Namespace, device: torch.device) -> System:
-    from blitz.derived.word_lstm import WordLSTM
+    from blitz.derived.word_lstm import COLUMNS, WordLSTM
 
+    choose_threads(COLUMNS)
     return WordLSTM(arguments.text, device=device, **_options(arguments))
 
 
