@@ -22,11 +22,11 @@ from blitz.training.weights import find
 
 WAYS = ("from scratch", "head only", "all weights")
 TRAININGS = {
-    # mini-batches, images in each, and the highest learning rate
-    "pretraining": (200, 125, 0.05),
-    "from scratch": (100, 50, 0.05),
-    "head only": (100, 50, 0.05),
-    "all weights": (100, 50, 0.05),
+    # mini-batches, images in each, and the highest learning rate: one epoch, and five for each way
+    "pretraining": (200, 125, 0.03),
+    "from scratch": (50, 50, 0.02),
+    "head only": (50, 50, 0.03),
+    "all weights": (50, 50, 0.01),  # low, to keep what the net has learned before
 }
 OLD, NEW = range(5), range(5, 10)  # the classes of the pretraining, and those that are learned after it
 IMAGES = 100  # of each new class to learn from
@@ -48,7 +48,7 @@ class FineTuning:
         device: where to train.
 
     Raises:
-        BlitzError: there are fewer steps than trainings.
+        BlitzError: there are too few steps for so many trainings.
         CheckpointError: `weights` cannot be read, or are of another net.
 
     Source: notes 6, "fine-tuning torchvision models"; notes 2.7.
@@ -66,8 +66,12 @@ class FineTuning:
         names = WAYS if weights else tuple(TRAININGS)
         lengths = [TRAININGS[name][0] for name in names]
         self.total_steps = steps or sum(lengths)
-        if self.total_steps < len(names):
-            raise BlitzError(f"expected at least {len(names)} steps, one to train {', '.join(names)} each")
+        least = -(-sum(lengths) // min(lengths))
+        if self.total_steps < least:
+            raise BlitzError(
+                f"expected at least {least} steps, so that there is one for each of {', '.join(names)}; "
+                f"got {self.total_steps}"
+            )
         ends = [self.total_steps * end // sum(lengths) for end in accumulate(lengths, initial=0)]
         self.parts = dict(zip(names, pairwise(ends), strict=True))
         self.pretrained = read_resnet18(weights) if weights else {}
@@ -130,7 +134,7 @@ class FineTuning:
             momentum=0.9,
             nesterov=True,
             weight_decay=5e-4,
-            fused=self.device.type in ("cpu", "cuda"),
+            fused=self.device.type in ("cpu", "cuda"),  # the default takes longer on the CPU
         )
 
     def _report(self, name: str, epoch: float, test: Split) -> str:
