@@ -189,10 +189,13 @@ class TestFrozen:
         system = begin(way, device)
         steps = system.steps()
 
-        next(steps), next(steps)
+        next(steps)
+        head = system.net.fc.weight.detach().clone()
+        next(steps)
 
         names = changed(system.net, system.pretrained)
         assert len(names) == number
+        assert not system.net.fc.weight.equal(head)
 
     @each_row
     @pytest.mark.parametrize(("mode", "number"), MODES.items(), ids=MODES)
