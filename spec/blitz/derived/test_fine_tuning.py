@@ -1,14 +1,16 @@
 """blitz/derived/fine_tuning.py, beyond its statements: what is refused, resumed, read and drawn."""
 
+import io
 import os
 import signal
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 import torch
 
 from blitz.cifar10.data import Cifar10, Split
-from blitz.commands import pictures
+from blitz.commands import pictures, shared
 from blitz.derived import fine_tuning
 from blitz.derived.fine_tuning import FineTuning, read_resnet18, some_of
 from blitz.errors import BlitzError, CheckpointError
@@ -17,11 +19,11 @@ from spec.command_line import main
 from spec.slim_resnet import SlimResNet
 
 CPU = torch.device("cpu")
-EIGHT = {  # steps, with a line for each
-    "pretraining": (3, 50, 0.05),
+SIX = {  # steps, with a line for each
+    "pretraining": (2, 50, 0.05),
     "from scratch": (1, 50, 0.05),
     "head only": (2, 50, 0.05),
-    "all weights": (2, 50, 0.05),
+    "all weights": (1, 50, 0.05),
 }
 
 
@@ -31,86 +33,73 @@ def slim(monkeypatch):
     monkeypatch.setattr(fine_tuning, "resnet18", SlimResNet)
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-    """Hold what the pictures were asked to show, by their names; nothing is drawn."""
-    asked = {}
-    for name in ("accuracies", "predictions"):
-        monkeypatch.setattr(
-            pictures, name, lambda *words, name=name, **named: asked.update({name: (words, named)}) or b"PNG"
-        )
-    return asked
+def run(out, data, *words, stop_at=None):
+    """Return the status of six steps of the command, which a signal may stop, its lines and what it drew."""
+    made, drawn, output = [], {}, io.StringIO()
+
+    def rate(highest, step, total):
+        made.append(step)
+        if len(made) == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return highest
+
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output):
+        patch.setattr(shared, "load", lambda source, **options: data)
+        patch.setattr(fine_tuning, "resnet18", SlimResNet)
+        patch.setattr(fine_tuning, "TRAININGS", SIX)
+        patch.setattr(fine_tuning, "one_cycle", rate)
+        for name in ("accuracies", "predictions"):
+            patch.setattr(pictures, name, lambda *asked, name=name, **_: drawn.update({name: asked}) or b"")
+        status = main(["chapter", "fine-tuning", "--device=cpu", f"--out={out}", *words])
+    return status, output.getvalue().splitlines(), drawn
 
 
-@pytest.fixture
-def run(monkeypatch, little_data, drawn):
-    """`run(out, *words, stop_at=None)`: eight steps of the command, which a signal may stop."""
-
-    def chapter(out, *words, stop_at=None):
-        made = []
-
-        def rate(highest, step, total):
-            made.append(step)
-            if len(made) == stop_at:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return highest
-
-        monkeypatch.setattr(fine_tuning, "one_cycle", rate)
-        monkeypatch.setattr(fine_tuning, "TRAININGS", EIGHT)
-        return main(["chapter", "fine-tuning", "--device=cpu", f"--out={out}", *words])
-
-    return chapter
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, little):
+    """What run() returns of a run without a stop, after its folder."""
+    out = tmp_path_factory.mktemp("whole")
+    return out, *run(out, little)
 
 
-def test_command_leaves_its_pictures_and_says_how_good_each_way_is(run, drawn, tmp_path, capsys):
+def test_command_says_and_draws_how_good_each_way_is(whole):
     """The curves run over the epochs of each way; the last net is asked about the new classes."""
-    status = run(tmp_path)
+    _, status, lines, drawn = whole
 
-    lines = capsys.readouterr().out.splitlines()
-    (curves,), _ = drawn["accuracies"]
-    (images, labels, predicted), named = drawn["predictions"]
+    (curves,) = drawn["accuracies"]
+    images, labels, predicted = drawn["predictions"]
     assert status == 0
     assert lines[0].startswith("Data: the built-in stand-in, NOT CIFAR-10")
-    assert [line.partition(":")[0] for line in lines[3:-1]] == [
-        "pretraining, epoch 3",
+    assert [line.partition(":")[0] for line in lines[1:-1]] == [
+        "pretraining, epoch 1",
+        "pretraining, epoch 2",
         "from scratch, epoch 1",
         "head only, epoch 1",
         "head only, epoch 2",
         "all weights, epoch 1",
-        "all weights, epoch 2",
     ]
     assert lines[-1].endswith("history.jsonl, accuracy.png, predictions.png")
     assert {way: [epoch for epoch, _ in points] for way, points in curves.items()} == {
         "from scratch": [1],
         "head only": [1, 2],
-        "all weights": [1, 2],
+        "all weights": [1],
     }
-    assert len(images) == len(labels) == len(predicted) == 21
-    assert named["classes"] == (
-        "saltire",
-        "horizontal bars",
-        "vertical bars",
-        "diagonal bars",
-        "checkerboard",
+    assert (len(images), len(labels), len(predicted)) == (21, 21, 21)
+
+
+def test_training_that_is_stopped_twice_goes_on_to_the_same_bits(whole, little, tmp_path):
+    """After the pretraining, whose net is needed later on, and within a way."""
+    first, second, last = (
+        run(tmp_path, little, *words, stop_at=stop_at)
+        for words, stop_at in (([], 2), (["--resume"], 2), (["--resume"], None))
     )
 
-
-def test_training_that_is_stopped_twice_goes_on_to_the_same_bits(run, tmp_path, capsys):
-    """After the pretraining, whose net is needed later on, and within a way."""
-    run(tmp_path / "whole")
-    outs = []
-    for stop_at, resume in ((3, []), (2, ["--resume"]), (None, ["--resume"])):
-        capsys.readouterr()
-        status = run(tmp_path / "parts", *resume, stop_at=stop_at)
-        outs.append((status, capsys.readouterr().out))
-
-    whole, parts = (checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("whole", "parts"))
-    histories = [state["history"] for state in (whole, parts)]
-    nets = [[*state["model"].values(), *state["pretrained"].values()] for state in (whole, parts)]
+    states = [checkpoint.load(folder / "checkpoint.pt") for folder in (whole[0], tmp_path)]
+    histories = [state["history"] for state in states]
+    nets = [[*state["model"].values(), *state["pretrained"].values()] for state in states]
     differing = [pair for pair in zip(*nets, strict=True) if not pair[0].equal(pair[1])]
-    assert [status for status, _ in outs] == [130, 130, 0]
-    assert "Stopped after 3 of 8 steps" in outs[0][1]
-    assert "Stopped after 5 of 8 steps" in outs[1][1]
+    assert [first[0], second[0], last[0]] == [130, 130, 0]
+    assert "Stopped after 2 of 6 steps. To go on:" in first[1]
+    assert "Stopped after 4 of 6 steps. To go on:" in second[1]
     assert histories[0] == histories[1]
     assert differing == []
 
@@ -146,7 +135,7 @@ def test_rest_of_one_image_is_left_out_of_an_epoch(monkeypatch):
     """Batch norm in train mode refuses a single image, of whose last feature map one pixel is left."""
     split = Split(torch.zeros(12, 3, 32, 32, dtype=torch.uint8), torch.tensor([*range(10), 0, 5]))
     data = Cifar10(split, split, tuple("abcdefghij"), "drawn")
-    monkeypatch.setattr(fine_tuning, "TRAININGS", dict.fromkeys(EIGHT, (2, 5, 0.05)))
+    monkeypatch.setattr(fine_tuning, "TRAININGS", dict.fromkeys(SIX, (2, 5, 0.05)))
     system = FineTuning(data, weights=None, seed=0, device=CPU)
 
     lines = list(system.steps())
@@ -170,7 +159,6 @@ def test_seed_draws_the_images_to_learn_from():
 
 
 FORMS = {
-    "plain": lambda weights: weights,
     "wrapped": lambda weights: {"state": {f"module.{name}": value for name, value in weights.items()}},
     "checkpoint of a chapter": lambda weights: {"model": weights, "optimizer": {}, "settings": {}},
 }
