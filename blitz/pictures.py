@@ -1,7 +1,7 @@
 """Pictures of a training, as PNG bytes: its course, some predictions, and what is taken for what."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from matplotlib.figure import Figure  # without pyplot: no window, no backend to choose, nothing global
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from blitz.training.fit import Progress
 
-# two of Okabe and Ito's colours, which differ for every kind of colour vision, and in brightness
-_BLUE, _ORANGE = "#0072B2", "#D55E00"
+# of Okabe and Ito's colours, which differ for every kind of colour vision, and in brightness
+_BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
 
 
 def training_curves(history: Sequence[Progress], *, title: str) -> bytes:
@@ -37,6 +37,28 @@ def training_curves(history: Sequence[Progress], *, title: str) -> bytes:
     bottom.xaxis.get_major_locator().set_params(integer=True)
     for axes in (top, bottom):
         axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def accuracies(curves: Mapping[str, Sequence[tuple[float, float]]], *, title: str, chance: float) -> bytes:
+    """Draw the test accuracy of several trainings over their epochs.
+
+    Args:
+        curves: for each training, three at most, by its name: pairs of an epoch and an accuracy in [0, 1].
+        title: stands above it.
+        chance: the accuracy of guessing.
+    """
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots()
+    styles = ((_BLUE, "o-"), (_ORANGE, "s-"), (_GREEN, "D-"))
+    for (colour, style), (name, points) in zip(styles, curves.items(), strict=False):
+        epochs, shares = [epoch for epoch, _ in points], [100 * share for _, share in points]
+        axes.plot(epochs, shares, style, color=colour, label=f"{name}: {shares[-1]:.1f} %")
+    axes.axhline(100 * chance, color="grey", linestyle="--", label=f"chance: {100 * chance:.0f} %")
+    axes.legend(loc="upper left")
+    axes.set(xlabel="epoch", ylabel="test accuracy (%)", ylim=(0, 100), xlim=(0, None))
+    axes.grid(alpha=0.3)
     return _png(figure)
 
 

@@ -59,6 +59,25 @@ def test_curves_run_over_epochs(figures):
     assert bottom.get_ylim() == (0, 100)
 
 
+def test_trainings_in_one_picture_have_a_curve_each(figures):
+    """Each has a colour, a marker and its last accuracy in the legend; guessing is a line."""
+    curves = {"from scratch": [(2, 0.3), (4, 0.45)], "head only": [(2, 0.5), (4, 0.54)]}
+
+    pictures.accuracies(curves, title="a title", chance=0.2)
+
+    (axes,) = figures[0].axes
+    first, second, guessing = axes.lines
+    assert np.asarray(first.get_xydata()).tolist() == [[2, 30], [4, 45]]
+    assert np.asarray(second.get_xydata()).tolist() == [[2, 50], [4, 54]]
+    assert list(guessing.get_ydata()) == [20, 20]
+    assert first.get_marker() != second.get_marker()
+    assert first.get_color() != second.get_color()
+    assert texts(axes.get_legend()) == ["from scratch: 45.0 %", "head only: 54.0 %", "chance: 20 %"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "test accuracy (%)")
+    assert axes.get_ylim() == (0, 100)
+    assert figures[0].get_suptitle() == "a title"
+
+
 def test_images_stand_in_rows_of_eight_under_their_predictions(figures):
     """Right: the class; wrong: the class and, in brackets, the true one, in another colour."""
     images = torch.zeros(9, 3, 32, 32, dtype=torch.uint8)
