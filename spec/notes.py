@@ -53,7 +53,10 @@ HEADINGS = {
         "notebook cifar",
     ],
     "5 Data parallel": ["5", "5, its link", "dp.py"],
-    "6 Derived material": ["notebook Simple_Grad"],
+    "6 Derived material": [
+        "6 DQN",
+        "notebook Simple_Grad",
+    ],
     "Footnotes": ["footnote 1", "7", "footnote 2"],
 }
 RUNGS = {

@@ -1,7 +1,8 @@
-"""Pictures of a training, as PNG bytes: its course, some predictions, and what is taken for what."""
+"""Pictures of a training, as PNG bytes: its course, some predictions, what is taken for what; and of DQN."""
 
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure  # without pyplot: no window, no backend to choose, nothing global
 from torch import Tensor
@@ -36,6 +37,59 @@ def training_curves(history: Sequence[Progress], *, title: str) -> bytes:
     bottom.xaxis.get_major_locator().set_params(integer=True)
     for axes in (top, bottom):
         axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def returns(history: Sequence[Progress], *, levels: Mapping[str, float]) -> bytes:
+    """Draw the return of each episode of a DQN's history, and the mean of the last twenty at each time.
+
+    Args:
+        history: has a "return" for each episode, in their order.
+        levels: returns to compare them with, by name.
+    """
+    values = [record["return"] for record in history]
+    numbers = range(1, len(values) + 1)
+    means = [sum(values[max(0, end - 20) : end]) / min(end, 20) for end in numbers]
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(numbers, values, ".", color=_BLUE, alpha=0.5, label="an episode of the training")
+    axes.plot(numbers, means, color=_BLUE, label="mean of the last 20")
+    for (name, level), line in zip(levels.items(), ("-", "--", ":"), strict=True):
+        axes.axhline(level, color=_ORANGE, linestyle=line, label=f"{name}: {level:.0f}")
+    axes.set(xlabel="episode", ylabel="return (steps before the end)", ylim=(0, 520))
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=2)
+    return _png(figure)
+
+
+def cart_pole(episodes: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
+    """Draw two episodes of CartPole: eight moments of each as a film strip, and the course of both.
+
+    Args:
+        episodes: by name, the states: position, speed, angle (rad) and angular speed, 50 times in a second.
+    """
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    grid = figure.add_gridspec(3, 2, height_ratios=(1, 1, 2))
+    position, angle = (figure.add_subplot(grid[2, column]) for column in (0, 1))
+    for row, (colour, (name, states)) in enumerate(zip((_ORANGE, _BLUE), episodes.items(), strict=True)):
+        strip = figure.add_subplot(grid[row, :])
+        moments = [round(number * (len(states) - 1) / 7) for number in range(8)]
+        for place, moment in enumerate(moments):
+            lean = states[moment][2]
+            strip.plot([place, place + math.sin(lean)], [0, math.cos(lean)], color=colour, linewidth=5)
+            strip.plot([place], [0], "s", color="black", markersize=12)
+        strip.axhline(0, color="grey", linewidth=1, zorder=0)
+        strip.set(xlim=(-0.5, 7.5), ylim=(-0.3, 1.2), aspect="equal", yticks=[])
+        strip.set_xticks(range(8), [f"{moment / 50:.2f} s" for moment in moments])
+        strip.set_title(f"{name}: {len(states)} steps", fontsize=10)
+        seconds = [number / 50 for number in range(len(states))]
+        position.plot(seconds, [state[0] for state in states], color=colour, label=name)
+        angle.plot(seconds, [math.degrees(state[2]) for state in states], color=colour, label=name)
+    position.set(xlabel="time (s)", ylabel="position of the cart\n(the track ends at ±2.4)", ylim=(-2.4, 2.4))
+    angle.set(xlabel="time (s)", ylabel="angle of the pole (°)\n(a fall is beyond ±12°)", ylim=(-13, 13))
+    for axes in (position, angle):
+        axes.grid(alpha=0.3)
+        axes.legend()
     return _png(figure)
 
 

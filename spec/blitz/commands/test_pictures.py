@@ -97,3 +97,40 @@ def test_confusion_is_told_in_per_cent_of_the_true_class(figures):
     assert bar.get_ylabel() == "share of the images of the true class (%)"
     for labels in (axes.get_yticklabels(), axes.get_xticklabels()):
         assert [label.get_text() for label in labels] == list(CLASSES)
+
+
+def test_returns_stand_beside_their_means_and_what_they_are_compared_with(figures):
+    """Each episode is a point; the line is the mean of the last twenty, of fewer at the beginning."""
+    history = [{"step": 10 * number, "return": number} for number in range(1, 31)]
+
+    pictures.returns(history, levels={"the net": 400, "chance": 22, "to reach": 195})
+
+    [axes] = figures[0].axes
+    points, means, *levels = axes.lines
+    assert np.asarray(points.get_xydata()).tolist() == [[number, number] for number in range(1, 31)]
+    assert np.asarray(means.get_xydata())[[0, 1, 19, 29]].tolist() == [
+        [1, 1],
+        [2, 1.5],
+        [20, 10.5],
+        [30, 20.5],
+    ]
+    assert [line.get_ydata()[0] for line in levels] == [400, 22, 195]
+    assert [line.get_label() for line in levels] == ["the net: 400", "chance: 22", "to reach: 195"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("episode", "return (steps before the end)")
+
+
+def test_film_strip_shows_an_episode_from_its_first_state_to_its_last(figures):
+    """The pole leans as in the state, to the right if the angle is positive; 50 states are a second."""
+    upright, leaning = [0.0, 0, 0, 0], [0.5, 0, np.pi / 6, 0]
+
+    pictures.cart_pole({"short": [upright, leaning], "long": [upright] * 100 + [leaning]})
+
+    position, angle, short, long = figures[0].axes
+    times = [[label.get_text() for label in strip.get_xticklabels()] for strip in (short, long)]
+    assert [(its[0], its[-1]) for its in times] == [("0.00 s", "0.02 s"), ("0.00 s", "2.00 s")]
+    assert (short.get_title(), long.get_title()) == ("short: 2 steps", "long: 101 steps")
+    poles = [np.asarray(line.get_xydata()) for line in (long.lines[0], long.lines[14])]
+    np.testing.assert_allclose(poles, [[[0, 0], [0, 1]], [[7, 0], [7.5, np.sqrt(0.75)]]], atol=1e-12)
+    assert np.asarray(position.lines[0].get_xydata()).tolist() == [[0, 0], [0.02, 0.5]]
+    assert angle.lines[1].get_ydata()[-1] == pytest.approx(30)
+    assert texts(angle.get_legend()) == ["short", "long"]
