@@ -41,32 +41,34 @@ def training_curves(history: Sequence[Progress], *, title: str) -> bytes:
 
 
 def returns(history: Sequence[Progress], *, levels: Mapping[str, float]) -> bytes:
-    """Draw the return of each episode of a DQN's history, and the mean of the last twenty at each time.
+    """Draw the returns of a DQN over its steps: of each episode, and the means of its judgements.
 
     Args:
-        history: has a "return" for each episode, in their order.
+        history: has a "return" for each episode that ended at a step, and a "mean" for each judgement.
         levels: returns to compare them with, by name.
     """
-    values = [record["return"] for record in history]
-    numbers = range(1, len(values) + 1)
-    means = [sum(values[max(0, end - 20) : end]) / min(end, 20) for end in numbers]
+    episodes, judgements = ([each for each in history if name in each] for name in ("return", "mean"))
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    axes.plot(numbers, values, ".", color=_BLUE, alpha=0.5, label="an episode of the training")
-    axes.plot(numbers, means, color=_BLUE, label="mean of the last 20")
-    for (name, level), line in zip(levels.items(), ("-", "--", ":"), strict=True):
-        axes.axhline(level, color=_ORANGE, linestyle=line, label=f"{name}: {level:.0f}")
-    axes.set(xlabel="episode", ylabel="return (steps before the end)", ylim=(0, 520))
+    axes.plot(*_course(episodes, "return"), ".", color=_BLUE, alpha=0.4, label="an episode of the training")
+    axes.plot(*_course(judgements, "mean"), "s-", color=_ORANGE, label="the net, without random actions")
+    for (name, level), line in zip(levels.items(), ("--", ":"), strict=True):
+        axes.axhline(level, color="grey", linestyle=line, label=f"{name}: {level:.0f}")
+    axes.set(xlabel="step", ylabel="return (steps before the end)", ylim=(0, 520))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=2)
     return _png(figure)
+
+
+def _course(records: Sequence[Progress], name: str) -> tuple[list[float], list[float]]:
+    return [record["step"] for record in records], [record[name] for record in records]
 
 
 def cart_pole(episodes: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
     """Draw two episodes of CartPole: eight moments of each as a film strip, and the course of both.
 
     Args:
-        episodes: by name, the states: position, speed, angle (rad) and angular speed, 50 times in a second.
+        episodes: by name, the states: position, speed, angle (in 0.1 rad) and angular speed, 50 in a second.
     """
     figure = Figure(figsize=(10, 6), layout="constrained")
     grid = figure.add_gridspec(3, 2, height_ratios=(1, 1, 2))
@@ -75,7 +77,7 @@ def cart_pole(episodes: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
         strip = figure.add_subplot(grid[row, :])
         moments = [round(number * (len(states) - 1) / 7) for number in range(8)]
         for place, moment in enumerate(moments):
-            lean = states[moment][2]
+            lean = states[moment][2] / 10
             strip.plot([place, place + math.sin(lean)], [0, math.cos(lean)], color=colour, linewidth=5)
             strip.plot([place], [0], "s", color="black", markersize=12)
         strip.axhline(0, color="grey", linewidth=1, zorder=0)
@@ -84,7 +86,7 @@ def cart_pole(episodes: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
         strip.set_title(f"{name}: {len(states)} steps", fontsize=10)
         seconds = [number / 50 for number in range(len(states))]
         position.plot(seconds, [state[0] for state in states], color=colour, label=name)
-        angle.plot(seconds, [math.degrees(state[2]) for state in states], color=colour, label=name)
+        angle.plot(seconds, [math.degrees(state[2] / 10) for state in states], color=colour, label=name)
     position.set(xlabel="time (s)", ylabel="position of the cart\n(the track ends at ±2.4)", ylim=(-2.4, 2.4))
     angle.set(xlabel="time (s)", ylabel="angle of the pole (°)\n(a fall is beyond ±12°)", ylim=(-13, 13))
     for axes in (position, angle):

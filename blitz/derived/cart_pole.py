@@ -1,8 +1,8 @@
 """CartPole-v1 of Gymnasium: a cart to push to the left (action 0) or right (1), so that its pole stands.
 
-A state is four numbers: position and speed of the cart, angle (rad) and angular speed of the pole. Each push
-earns a reward of 1, so that the return of an episode, the sum of its rewards, is its number of pushes. A fall
-ends it: the pole leans by more than 12°, or the cart leaves the track. After 500 pushes, 10 s, it is cut off.
+A state is four numbers: position and speed of the cart, angle and angular speed of the pole. Each push earns
+a reward of 1, so that the return of an episode, the sum of its rewards, is its number of pushes. A fall ends
+it: the pole leans by more than 12°, or the cart leaves the track. After 500 pushes, 10 s, it is cut off.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,10 @@ import torch
 from torch import Tensor
 
 from blitz.errors import BlitzError
+
+UNITS = torch.tensor(
+    [1.0, 1.0, 0.1, 1.0]
+)  # of a state: the angle, 0.2 rad at most, would be lost beside the others
 
 
 def gymnasium() -> ModuleType:
@@ -47,7 +51,7 @@ class CartPole:
     def begin(self, seed: int, *actions: int) -> None:
         """Begin the episode of a seed, which decides the first state alone, and do what was done in it."""
         observation, _ = self.env.reset(seed=seed)
-        self.state: list[float] = observation.tolist()
+        self.state: list[float] = (torch.from_numpy(observation) / UNITS).tolist()
         self.seed, self.actions = seed, list[int]()
         for action in actions:
             self.push(action)
@@ -55,7 +59,7 @@ class CartPole:
     def push(self, action: int) -> tuple[float, bool, bool]:
         """Push the cart; return the reward, whether there was a fall, and whether the episode was cut off."""
         observation, reward, fallen, cut_off, _ = self.env.step(action)
-        self.state = observation.tolist()
+        self.state = (torch.from_numpy(observation) / UNITS).tolist()
         self.actions.append(action)
         return float(reward), bool(fallen), bool(cut_off)
 
@@ -74,12 +78,13 @@ def play(
         BlitzError: Gymnasium is not installed.
     """
     envs = gymnasium().make_vec("CartPole-v1", num_envs=episodes)
-    states, _ = envs.reset(seed=seed)
+    observations, _ = envs.reset(seed=seed)
     returns, going_on, film = torch.zeros(episodes), torch.ones(episodes, dtype=torch.bool), []
     while going_on.any():
+        states = torch.from_numpy(observations) / UNITS
         if going_on[0]:
             film.append(states[0].tolist())
-        states, rewards, fallen, cut_off, _ = envs.step(choose(torch.from_numpy(states)).numpy())
+        observations, rewards, fallen, cut_off, _ = envs.step(choose(states).numpy())
         returns += torch.from_numpy(rewards) * going_on  # one that has ended begins anew, and counts no more
         going_on &= ~torch.from_numpy(fallen | cut_off)
     envs.close()

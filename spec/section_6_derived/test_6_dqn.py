@@ -3,7 +3,7 @@
 The implementation is blitz/derived/dqn.py.
 """
 
-from collections import Counter
+from functools import partial
 
 import pytest
 import torch
@@ -108,7 +108,7 @@ class TestReplayMemory:
 
         states, actions, rewards, next_states, fallen = memory.sample(2000)
 
-        assert Counter(states[:, 0].tolist()).keys() == set(kept)
+        assert set(states[:, 0].tolist()) == set(kept)
         whole = torch.cat([states, actions, rewards, next_states, fallen], dim=1)
         assert whole.tolist() == states[:, :1].expand(-1, 11).tolist()
 
@@ -136,14 +136,11 @@ class TestExpectedValues:
 
     @pytest.mark.parametrize(("fallen", "expected"), [(0, 1 + 0.99 * 7), (1, 1)], ids=["goes on", "falls"])
     def test_it_is_what_arithmetic_gives(self, device, fallen, expected):
-        target_net = nn.Linear(4, 2, device=device)
-        target_net.weight.data = torch.tensor([[1.0, 0, 0, 0], [0, 2, 0, 0]], device=device)
-        target_net.bias.data = torch.tensor([0.0, 1], device=device)
-        next_state = torch.tensor([[5.0, 3, 0, 0]], device=device)  # valued 5 and 7
+        weights = torch.tensor([[1.0, 0], [0, 2], [0, 1], [0, 0]], device=device, requires_grad=True)
+        next_state = torch.tensor([[5.0, 3, 1, 0]], device=device)  # whose values are 5 and 7
+        reward, fall = (torch.tensor([[number]], device=device) for number in (1.0, fallen))
 
-        values = dqn.expected_values(
-            target_net, torch.ones(1, 1, device=device), next_state, torch.tensor([[fallen]], device=device)
-        )
+        values = dqn.expected_values(lambda states: states @ weights, reward, next_state, fall)
 
         assert not values.requires_grad
         assert values.tolist() == [[pytest.approx(expected)]]
@@ -185,8 +182,8 @@ def test_target_net_gives_the_expected_values_and_follows(gymnasium, device):
 
 
 @statement("derived.dqn-huber", notes="6 DQN")
-@fault("the loss is quadratic", nn, "SmoothL1Loss", lambda real: nn.MSELoss)
-@fault("the loss is linear", nn, "SmoothL1Loss", lambda real: nn.L1Loss)
+@fault("the loss is quadratic", nn, "HuberLoss", lambda real: nn.MSELoss)
+@fault("the loss is linear", nn, "HuberLoss", lambda real: nn.L1Loss)
 @pytest.mark.parametrize("error", [0.5, 1.5, 1000.0], ids=["small", "large", "huge"])
 def test_gradient_is_the_error_and_at_most_1(gymnasium, device, error):
     """The derivative of the Huber loss is the error itself as long as the error is below 1. The derivative is
@@ -205,10 +202,10 @@ def test_gradient_is_the_error_and_at_most_1(gymnasium, device, error):
 @fault("nothing is tried at random", dqn, "epsilon", lambda real: lambda step: 0.0)
 @fault("the share of random actions never falls", dqn, "epsilon", lambda real: lambda step: 0.9)
 @fault("the worst action is taken", torch.Tensor, "argmax", lambda real: torch.Tensor.argmin)
-@pytest.mark.parametrize(("step", "share"), [(0, 0.9), (2500, 0.337), (20_000, 0.01)])
+@pytest.mark.parametrize(("step", "share"), [(0, 0.9), (2500, 0.363), (12_000, 0.057)])
 def test_random_actions_become_rare(gymnasium, device, step, share):
-    """Deep Q-learning takes a random action in 90 % of its first steps, and in 1 % of the steps after 20,000.
-    In all other steps, it takes the action that the net values most.
+    """Deep Q-learning begins with 90 % random actions. After 12,000 steps, 6 % of the actions are random. All
+    other actions are those that the net values most.
     """
     learner = DQN(seed=0, device=device)
     with_values(learner.net, [0.0, 1.0])
@@ -226,8 +223,8 @@ def test_random_actions_become_rare(gymnasium, device, step, share):
 @fault("rewards follow a fall", dqn, "expected_values", falls_ignored)
 @fault("the target net never moves", dqn, "TAU", lambda real: 0.0)
 def test_trained_net_balances_for_195_steps(gymnasium, device, measured):
-    """After 20,000 steps of deep Q-learning, the net keeps the pole of CartPole up for at least 195 steps on
-    average over 100 episodes. All of three seeds reach this.
+    """After 12,000 steps of deep Q-learning, the best net so far keeps the pole of CartPole up for at
+    least 195 steps on average over 100 new episodes. All of three seeds reach this.
     """
     returns = measured["mean returns"] = []
     for seed in range(3):
@@ -235,5 +232,5 @@ def test_trained_net_balances_for_195_steps(gymnasium, device, measured):
         learner = DQN(seed=seed, device=device)
         for _ in learner.steps():
             pass
-        returns.append(play(learner.best, seed=seed)[0].mean().item())
+        returns.append(play(partial(dqn.best_actions, learner.kept), seed=seed)[0].mean().item())
         assert returns[-1] >= dqn.GOOD

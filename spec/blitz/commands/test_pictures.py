@@ -99,29 +99,28 @@ def test_confusion_is_told_in_per_cent_of_the_true_class(figures):
         assert [label.get_text() for label in labels] == list(CLASSES)
 
 
-def test_returns_stand_beside_their_means_and_what_they_are_compared_with(figures):
-    """Each episode is a point; the line is the mean of the last twenty, of fewer at the beginning."""
-    history = [{"step": 10 * number, "return": number} for number in range(1, 31)]
+def test_returns_stand_at_their_steps_beside_what_they_are_compared_with(figures):
+    """Episodes are points, judgements a line; one step may have both."""
+    history = [{"step": 20, "return": 20}, {"step": 100, "mean": 90}, {"step": 200, "return": 180}]
 
-    pictures.returns(history, levels={"the net": 400, "chance": 22, "to reach": 195})
+    pictures.returns([*history, {"step": 200, "mean": 400}], levels={"solved": 195, "random actions": 22})
 
     [axes] = figures[0].axes
-    points, means, *levels = axes.lines
-    assert np.asarray(points.get_xydata()).tolist() == [[number, number] for number in range(1, 31)]
-    assert np.asarray(means.get_xydata())[[0, 1, 19, 29]].tolist() == [
-        [1, 1],
-        [2, 1.5],
-        [20, 10.5],
-        [30, 20.5],
+    episodes, judgements, solved, chance = axes.lines
+    assert np.asarray(episodes.get_xydata()).tolist() == [[20, 20], [200, 180]]
+    assert np.asarray(judgements.get_xydata()).tolist() == [[100, 90], [200, 400]]
+    assert (solved.get_ydata()[0], chance.get_ydata()[0]) == (195, 22)
+    assert texts(figures[0].legends[0])[1:] == [
+        "the net, without random actions",
+        "solved: 195",
+        "random actions: 22",
     ]
-    assert [line.get_ydata()[0] for line in levels] == [400, 22, 195]
-    assert [line.get_label() for line in levels] == ["the net: 400", "chance: 22", "to reach: 195"]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("episode", "return (steps before the end)")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "return (steps before the end)")
 
 
 def test_film_strip_shows_an_episode_from_its_first_state_to_its_last(figures):
     """The pole leans as in the state, to the right if the angle is positive; 50 states are a second."""
-    upright, leaning = [0.0, 0, 0, 0], [0.5, 0, np.pi / 6, 0]
+    upright, leaning = [0.0, 0, 0, 0], [0.5, 0, 10 * np.pi / 6, 0]
 
     pictures.cart_pole({"short": [upright, leaning], "long": [upright] * 100 + [leaning]})
 

@@ -55,13 +55,32 @@ def test_command_tells_the_mean_return_and_leaves_two_pictures(gymnasium, tmp_pa
     lines = capsys.readouterr().out.splitlines()
     levels, episodes = drawn
     assert status == 0
-    assert lines[0].startswith("step     3 of 3, 90% of the actions random: 0 episodes")
-    mean = levels["the net afterwards"]
-    assert lines[1] == f"Mean return of 100 episodes without random actions: {mean:.1f}"
+    assert lines[0].startswith("step     3 of 3: 90% of the actions random; without them a mean return of ")
+    assert lines[1].startswith("Mean return of the best net in 100 new episodes: ")
     assert 15 < levels["random actions"] < 30
     assert episodes.keys() == {"random actions", "the net"}
     assert (tmp_path / "returns.png").read_bytes() == b"returns"
     assert (tmp_path / "episodes.png").read_bytes() == b"episodes"
+
+
+def test_best_net_is_kept_when_the_net_forgets(gymnasium):
+    """What is kept is the net of the judgement with the highest mean return."""
+    learner = DQN(seed=0, steps=1)
+    means = []
+    for step, lean in enumerate(
+        [-1.0, 1.0, -1.0]
+    ):  # pushed against the lean of the pole, with it, against it
+        for weight in learner.net.parameters():
+            weight.data.zero_()
+        learner.net[0].weight.data[:2, 2] = torch.tensor([-lean, lean])
+        learner.net[2].weight.data.fill_diagonal_(1)
+        learner.net[4].weight.data.fill_diagonal_(1)
+        learner.step = 1000 * step
+        learner._report()
+        means.append(learner.history[-1]["mean"])
+
+    assert means[1] > max(means[0], means[2])
+    assert learner.kept[0].weight[1, 2] == 1
 
 
 def test_command_without_gymnasium_tells_the_way_out(monkeypatch, tmp_path, capsys):
