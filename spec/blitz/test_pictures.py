@@ -116,3 +116,39 @@ def test_confusion_is_told_in_per_cent_of_the_true_class(figures):
     assert bar.get_ylabel() == "share of the images of the true class (%)"
     for labels in (axes.get_yticklabels(), axes.get_xticklabels()):
         assert [label.get_text() for label in labels] == list(CLASSES)
+
+
+def test_returns_stand_at_their_steps_beside_what_they_are_compared_with(figures):
+    """Episodes are points, judgements a line; one step may have both."""
+    history = [{"step": 20, "return": 20}, {"step": 100, "mean": 90}, {"step": 200, "return": 180}]
+
+    pictures.returns([*history, {"step": 200, "mean": 400}], levels={"solved": 195, "random actions": 22})
+
+    [axes] = figures[0].axes
+    episodes, judgements, solved, chance = axes.lines
+    assert np.asarray(episodes.get_xydata()).tolist() == [[20, 20], [200, 180]]
+    assert np.asarray(judgements.get_xydata()).tolist() == [[100, 90], [200, 400]]
+    assert (solved.get_ydata()[0], chance.get_ydata()[0]) == (195, 22)
+    assert texts(figures[0].legends[0])[1:] == [
+        "the net, without random actions",
+        "solved: 195",
+        "random actions: 22",
+    ]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "return (steps before the end)")
+
+
+def test_film_strip_shows_an_episode_from_its_first_state_to_its_last(figures):
+    """The pole leans as in the state, to the right if the angle is positive; 50 states are a second."""
+    upright, leaning = [0.0, 0, 0, 0], [0.5, 0, 10 * np.pi / 6, 0]
+
+    pictures.cart_pole({"short": [upright, leaning], "long": [upright] * 100 + [leaning]})
+
+    position, angle, short, long = figures[0].axes
+    times = [[label.get_text() for label in strip.get_xticklabels()] for strip in (short, long)]
+    assert [(its[0], its[-1]) for its in times] == [("0.00 s", "0.02 s"), ("0.00 s", "2.00 s")]
+    assert (short.get_title(), long.get_title()) == ("short: 2 steps", "long: 101 steps")
+    poles = [np.asarray(line.get_xydata()) for line in (long.lines[0], long.lines[14])]
+    np.testing.assert_allclose(poles, [[[0, 0], [0, 1]], [[7, 0], [7.5, np.sqrt(0.75)]]], atol=1e-12)
+    assert np.asarray(position.lines[0].get_xydata()).tolist() == [[0, 0], [0.02, 0.5]]
+    assert angle.lines[1].get_ydata()[-1] == pytest.approx(30)
+    assert texts(angle.get_legend()) == ["short", "long"]
