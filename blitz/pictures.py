@@ -45,7 +45,7 @@ def top_accuracies(history: Sequence[dict[str, float]], *, classes: int, title: 
     """Draw "top-1" and "top-5" of a history, shares in [0, 1], over its "epoch", beside those of a guess."""
     records = [record for record in history if "top-1" in record]
     epochs = [0.0, *(record["epoch"] for record in records)]
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for count, colour, mark in ((5, _BLUE, "o-"), (1, _ORANGE, "s-")):
         chance = 100 * min(1, count / classes)  # which is where an untrained net stands
@@ -54,9 +54,9 @@ def top_accuracies(history: Sequence[dict[str, float]], *, classes: int, title: 
         axes.annotate(f"{shares[-1]:.1f} %", (epochs[-1], shares[-1]), (8, -4), textcoords="offset points")
         axes.axhline(chance, color=colour, linestyle="--", alpha=0.5, label=f"top-{count} by chance")
     axes.set(xlabel="epoch", ylabel="validation images (%)", title=title)
-    axes.set(xlim=(0, 1.12 * epochs[-1]), ylim=(0, 105))
+    axes.set(xlim=(0, 1.15 * epochs[-1]), ylim=(0, 105))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="best")
+    figure.legend(loc="outside lower center", ncols=4)
     axes.grid(alpha=0.3)
     return _png(figure)
 

@@ -53,7 +53,7 @@ HEADINGS = {
         "notebook cifar",
     ],
     "5 Data parallel": ["5", "5, its link", "dp.py"],
-    "6 Derived material": ["6 DCGAN", "notebook Simple_Grad"],
+    "6 Derived material": ["6 ImageNet", "6 DCGAN", "notebook Simple_Grad"],
     "Footnotes": ["footnote 1", "7", "footnote 2"],
 }
 RUNGS = {

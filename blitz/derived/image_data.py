@@ -72,6 +72,8 @@ def read(folder: str | Path) -> ImageData:
         if not part.is_dir():
             raise DataError(f"expected the folders train and val in {folder}, found no {name}")
     first, second = (set(subfolders(part)) for part in (train, val))
+    if not first:
+        raise DataError(f"expected a folder for each class in {train}, found none")
     if first != second:
         name = min(first ^ second)
         place = train if name in first else val
