@@ -4,6 +4,7 @@ Source: notes 6, "ImageNet"; https://github.com/pytorch/examples/tree/main/image
 """
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.models import resnet18
 
-from blitz.commands import signals
 from blitz.derived.image_data import Views, centres, crops, draw, normalized, read
 from blitz.errors import BlitzError, DataError
 from blitz.randomness import epoch_order
@@ -49,9 +49,9 @@ def hits(scores: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([right[:, 0].sum(), right.sum()])
 
 
-def _undisturbed(worker: int) -> None:
-    """Leave Ctrl-C and SIGTERM to the training, which saves, and ends its workers then."""
-    signals.ignore()
+def _apart(worker: int) -> None:
+    """Leave the process group, which Ctrl-C and SIGTERM go to: the training saves, and ends its workers."""
+    os.setpgrp()
 
 
 class ImageNet:
@@ -74,6 +74,7 @@ class ImageNet:
     def __init__(
         self, folder: str | None, *, seed: int, steps: int | None = None, device: torch.device | str
     ) -> None:
+        self.own_batch = distributed.own_batch_size(BATCH)
         self.data = read(folder) if folder else draw()
         self.seed, self.device = seed, torch.device(device)
         self.net = resnet18(weights=None, num_classes=len(self.data.classes)).to(self.device)
@@ -81,7 +82,6 @@ class ImageNet:
         self.forward = distributed.replicated(self.net, pixels)
         self.criterion = nn.CrossEntropyLoss()
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=HIGHEST, momentum=0.9, weight_decay=1e-4)
-        self.own_batch = distributed.own_batch_size(BATCH)
         self.workers = 0 if self.device.type == "cpu" else 4  # a CPU trains 40 times as long as it decodes
         self.steps_per_epoch = max(1, len(self.data.train) // BATCH)  # what fills no batch is left out
         self.total_steps = steps or self.steps_per_epoch * (EPOCHS if folder else EPOCHS_OF_STAND_IN)
@@ -118,7 +118,7 @@ class ImageNet:
             batch_size=self.own_batch,
             sampler=order.tolist(),
             num_workers=self.workers,
-            worker_init_fn=_undisturbed,
+            worker_init_fn=_apart,
             generator=generator,
         )
         try:
