@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import os
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import torch
 
 from blitz.commands import pictures
 from blitz.derived import imagenet
+from blitz.derived.image_data import Views
 from blitz.derived.imagenet import ImageNet
 from blitz.errors import BlitzError, DataError
 from spec.blitz.derived.test_image_data import write
@@ -112,6 +114,20 @@ def test_broken_image_ends_the_training_with_its_name_alone(tmp_path, workers):
 
     with pytest.raises(DataError, match=rf"\Acannot decode {path}, replace or remove it: .*\Z"):
         training.validate()
+
+
+# Python 3.12 and later warn when a process with threads forks.
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_workers_leave_the_process_group(monkeypatch):
+    """So Ctrl-C and SIGTERM reach the training alone, which saves and ends them."""
+    monkeypatch.setattr(imagenet, "normalized", lambda pixels: pixels)
+    training = make_training()
+    training.workers = 1
+    views = Views([(None, 0)], lambda image: torch.tensor(os.getpgrp()), torch.tensor([0]))
+
+    ((group, _),) = training._batches(views, torch.tensor([0]))
+
+    assert group.item() != os.getpgrp()
 
 
 def test_diverged_training_ends_with_a_sentence(monkeypatch):
