@@ -20,10 +20,9 @@ from spec.section_6_derived.small_imagenet import shrink
 
 
 @pytest.fixture(autouse=True)
-def small(request, monkeypatch):
-    """Make the trainings small, but the slow ones."""
-    if not request.node.get_closest_marker("slow"):
-        shrink(monkeypatch)
+def small(monkeypatch):
+    """Make the trainings in this process small."""
+    shrink(monkeypatch)
 
 
 def make_training(folder=None, seed=0, **options):
@@ -56,7 +55,7 @@ def ends(stops):
         return found
 
 
-@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("size", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_resumed_training_ends_with_the_same_bits(ranks, size):
     """After a stop within an epoch, at its end or in the next: weights, statistics and history are equal."""
     for whole, *resumed in [ends([1, 2, 3])] if size == 1 else ranks(size, ends, [1, 2, 3]):
