@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.models import resnet18
 
+from blitz import pictures
 from blitz.derived.image_data import Views, centres, crops, draw, normalized, read
 from blitz.errors import BlitzError, DataError
 from blitz.randomness import epoch_order
@@ -187,8 +188,6 @@ class ImageNet:
 
     def results(self) -> dict[str, bytes]:
         """Return pictures: of the accuracy by epoch, and of validation images with the net's best guess."""
-        from blitz.commands import pictures
-
         views, count = centres(self.data), len(self.data.val)
         some = [views[index] for index in torch.linspace(0, count - 1, min(32, count)).long().tolist()]
         pixels, labels = torch.stack([image for image, _ in some]), torch.tensor([label for _, label in some])

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from blitz.commands import pictures
+from blitz import pictures
 from blitz.derived import imagenet
 from blitz.derived.image_data import Views
 from blitz.derived.imagenet import ImageNet
