@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from matplotlib.figure import Figure  # without pyplot: no window, no backend to choose, nothing global
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from blitz.training.fit import Progress
@@ -59,6 +60,25 @@ def accuracies(curves: Mapping[str, Sequence[tuple[float, float]]], *, title: st
     axes.axhline(100 * chance, color="grey", linestyle="--", label=f"chance: {100 * chance:.0f} %")
     axes.legend(loc="upper left")
     axes.set(xlabel="epoch", ylabel="test accuracy (%)", ylim=(0, 100), xlim=(0, None))
+    return _png(figure)
+
+
+def top_accuracies(history: Sequence[dict[str, float]], *, classes: int, title: str) -> bytes:
+    """Draw "top-1" and "top-5" of a history, shares in [0, 1], over its "epoch", beside those of a guess."""
+    records = [record for record in history if "top-1" in record]
+    epochs = [0.0, *(record["epoch"] for record in records)]
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for count, colour, mark in ((5, _BLUE, "o-"), (1, _ORANGE, "s-")):
+        chance = 100 * min(1, count / classes)  # which is where an untrained net stands
+        shares = [chance, *(100 * record[f"top-{count}"] for record in records)]
+        axes.plot(epochs, shares, mark, color=colour, label=f"top-{count}")
+        axes.annotate(f"{shares[-1]:.1f} %", (epochs[-1], shares[-1]), (8, -4), textcoords="offset points")
+        axes.axhline(chance, color=colour, linestyle="--", alpha=0.5, label=f"top-{count} by chance")
+    axes.set(xlabel="epoch", ylabel="validation images (%)", title=title)
+    axes.set(xlim=(0, 1.15 * epochs[-1]), ylim=(0, 105))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside lower center", ncols=4)
     axes.grid(alpha=0.3)
     return _png(figure)
 
@@ -123,7 +143,7 @@ def predictions(
 ) -> bytes:
     """Draw images in rows of eight, each under what the net takes it for, and the truth where that differs.
 
-    Images are uint8 (N, 3, 32, 32), true and predicted labels int64 (N,).
+    Images are uint8 (N, 3, H, W), true and predicted labels int64 (N,).
     """
     columns = min(8, len(images))
     rows = -(-len(images) // columns)

@@ -78,6 +78,27 @@ def test_trainings_in_one_picture_have_a_curve_each(figures):
     assert figures[0].get_suptitle() == "a title"
 
 
+def test_top_accuracies_run_over_epochs_from_chance(figures):
+    """Both are shares of the images, in per cent; a guess is right for 1 of 20 classes, or has it among 5."""
+    history = [
+        {"epoch": 0.5, "step": 10, "loss": 2.0},
+        {"epoch": 1.0, "step": 20, "loss": 1.0, "top-1": 0.5, "top-5": 0.75},
+        {"epoch": 1.5, "step": 30, "loss": 0.5, "top-1": 0.625, "top-5": 0.875},
+    ]
+
+    pictures.top_accuracies(history, classes=20, title="a title")
+
+    (axes,) = figures[0].axes
+    lines = {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in axes.lines}
+    assert lines["top-1"] == [[0, 5], [1, 50], [1.5, 62.5]]
+    assert lines["top-5"] == [[0, 25], [1, 75], [1.5, 87.5]]
+    assert [y for _, y in lines["top-1 by chance"]] == [5, 5]
+    assert [y for _, y in lines["top-5 by chance"]] == [25, 25]
+    assert texts(axes) == ["87.5 %", "62.5 %"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "validation images (%)")
+    assert axes.get_title() == "a title"
+
+
 def test_images_stand_in_rows_of_eight_under_their_predictions(figures):
     """Right: the class; wrong: the class and, in brackets, the true one, in another colour."""
     images = torch.zeros(9, 3, 32, 32, dtype=torch.uint8)
