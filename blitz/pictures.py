@@ -180,6 +180,33 @@ def confusion_matrix(confusion: Tensor, *, classes: Sequence[str], title: str) -
     return _png(figure)
 
 
+def perplexities(history: Sequence[Progress], *, title: str) -> bytes:
+    """Draw a word-lstm's perplexity by epoch in training and on the validation part, and at last held out.
+
+    The first record of the history holds the perplexities of a trigram model.
+    """
+    trigram, *records = history
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.subplots()
+    epochs = [record["epoch"] for record in records]
+    axes.plot(
+        epochs, [record["training"] for record in records], ".-", color="grey", label="LSTM in training"
+    )
+    for part, colour in (("validation", _BLUE), ("held-out", _ORANGE)):
+        values = [record[part] for record in records if part in record]
+        axes.plot(epochs[-len(values) :], values, "o-", color=colour, label=f"LSTM, {part} part")
+        line = trigram[f"trigram {part}"]
+        axes.axhline(line, color=colour, linestyle="--", label=f"trigram model, {part} part")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:.0f}")
+    axes.yaxis.set_minor_formatter("{x:.0f}")
+    axes.set(xlabel="epoch", ylabel="perplexity (lower is better)", xlim=(0, 1.05 * max(epochs)), title=title)
+    axes.locator_params(axis="x", integer=True)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    return _png(figure)
+
+
 def image_rows(rows: Sequence[Tensor], *, labels: Sequence[str], title: str) -> bytes:
     """Draw rows of images, each uint8 (N, 3, H, W), with a label at the left of each."""
     columns = max(map(len, rows))

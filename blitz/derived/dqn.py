@@ -162,7 +162,7 @@ class DQN:
 
     def results(self) -> dict[str, bytes]:
         """Return pictures of all returns, and of an episode of the kept net beside one of random actions."""
-        from blitz.commands import pictures  # matplotlib takes a second to import
+        from blitz import pictures  # matplotlib takes a second to import
 
         _, film = play(partial(best_actions, self.kept), seed=self.seed)
         by_chance, its_film = play(random_actions, seed=self.seed)

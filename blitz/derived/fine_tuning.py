@@ -159,7 +159,7 @@ class FineTuning:
 
     def results(self) -> dict[str, bytes]:
         """Draw the test accuracy of each way over its epochs, and what the last net takes test images for."""
-        from blitz.commands import pictures  # matplotlib takes a second to import
+        from blitz import pictures  # matplotlib takes a second to import
 
         curves = {way: [(line["epoch"], line[way]) for line in self.history if way in line] for way in WAYS}
         images, labels = (part[:: -(-len(part) // 24)] for part in self.new[1])

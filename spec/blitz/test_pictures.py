@@ -1,4 +1,4 @@
-"""blitz/commands/pictures.py: PNG images with all that they should show."""
+"""blitz/pictures.py: PNG images with all that they should show."""
 
 import io
 
@@ -173,3 +173,27 @@ def test_film_strip_shows_an_episode_from_its_first_state_to_its_last(figures):
     assert np.asarray(position.lines[0].get_xydata()).tolist() == [[0, 0], [0.02, 0.5]]
     assert angle.lines[1].get_ydata()[-1] == pytest.approx(30)
     assert texts(angle.get_legend()) == ["short", "long"]
+
+
+def test_perplexities_stand_beside_those_of_the_trigram_model(figures):
+    """Of the same part in the same colour; that of the held-out part is known at the end alone."""
+    trigram = {"step": 0, "trigram validation": 42.0, "trigram held-out": 21.0}
+    first = {"step": 10, "epoch": 1.0, "training": 150.0, "validation": 60.0}
+    last = {"step": 15, "epoch": 1.5, "training": 50.0, "validation": 30.0, "held-out": 17.0}
+
+    pictures.perplexities([trigram, first, last], title="a title")
+
+    axes = figures[0].axes[0]
+    lines = {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in axes.lines}
+    colours = {line.get_label(): line.get_color() for line in axes.lines}
+    assert lines["LSTM in training"] == [[1, 150], [1.5, 50]]
+    for part, values, level in (
+        ("validation part", [[1, 60], [1.5, 30]], 42),
+        ("held-out part", [[1.5, 17]], 21),
+    ):
+        assert lines[f"LSTM, {part}"] == values
+        assert [y for _, y in lines[f"trigram model, {part}"]] == [level, level]
+        assert colours[f"LSTM, {part}"] == colours[f"trigram model, {part}"]
+    assert texts(axes.get_legend()) == list(lines)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "perplexity (lower is better)")
+    assert axes.get_title() == "a title"

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from blitz.commands import pictures
+from blitz import pictures
 from blitz.derived.dqn import DQN
 from blitz.training import checkpoint
 from spec.command_line import main

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from blitz import pictures
 from blitz.cifar10.data import Cifar10, Split
-from blitz.commands import pictures, shared
+from blitz.commands import shared
 from blitz.derived import fine_tuning
 from blitz.derived.fine_tuning import FineTuning, read_resnet18, some_of
 from blitz.errors import BlitzError, CheckpointError
