@@ -1,4 +1,4 @@
-"""docs/findings.md: what its reproductions print here is what stands below them."""
+"""docs/findings.md: what PyTorch does that nobody would expect, each with a program that shows it here."""
 
 import re
 import subprocess
@@ -11,6 +11,8 @@ import torch
 from packaging.version import Version
 
 from spec.harness.children import ROOT, python
+from spec.harness.statements import catalogue
+from spec.notes import NOTES
 from spec.section_5_data_parallel.data_parallel import cpus
 
 PAGE = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
@@ -78,6 +80,14 @@ def test_every_finding_of_the_page_is_read():
 
     assert headings == [(str(number), each.title) for number, each in enumerate(FINDINGS, 1)]
     assert {each.kind for each in FINDINGS} == {"", "process", "gpus"}
+
+
+def test_every_statement_that_the_page_names_exists():
+    """Several findings rest on one."""
+    named = re.findall(r"Statement: `([^`]+)`", PAGE)
+
+    assert len(named) > 5
+    assert set(named) <= set(catalogue.ids(NOTES))
 
 
 @pytest.mark.parametrize("finding", of_kind(""))
