@@ -145,9 +145,17 @@ REMEDIES = {
         "DistributedDataParallel(net)",
         "DistributedDataParallel(net, find_unused_parameters=True)",
     ),
+    "After a restart by torchrun the processes look for those that are gone": (
+        "stdout=",
+        'env={**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}, stdout=',
+    ),
     "A process that has done all its work aborts at its end": (
         ".get_future().then(work_on)",
         ".wait()\ndist.destroy_process_group()",
+    ),
+    "The same backward pass gives other bits the second time": (
+        "    for _ in range(3):",
+        "    ddp(inputs).sum().backward()\n    for _ in range(3):",
     ),
 }
 
