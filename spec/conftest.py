@@ -1,6 +1,7 @@
 """Fixtures that several sections use."""
 
 import functools
+import importlib
 from contextlib import suppress
 
 import pytest
@@ -23,6 +24,15 @@ def pytest_collection_finish(session):
     if any("ranks" in getattr(item, "fixturenames", ()) for item in session.items):
         with suppress(Exception):  # the tests that need it ask again, and each one tells the error as its own
             processes.prepare()
+
+
+@pytest.fixture
+def gymnasium():
+    """Gymnasium, which the extra `dqn` installs."""
+    try:
+        return importlib.import_module("gymnasium")
+    except ImportError:
+        not_checked("no-package", "gymnasium is not installed: pip install 'blitz[dqn]'")
 
 
 @pytest.fixture

@@ -53,7 +53,14 @@ HEADINGS = {
         "notebook cifar",
     ],
     "5 Data parallel": ["5", "5, its link", "dp.py"],
-    "6 Derived material": ["6 DCGAN", "notebook Simple_Grad"],
+    "6 Derived material": [
+        "6 fine-tuning",
+        "6 DQN",
+        "6 ImageNet",
+        "6 DCGAN",
+        "6 word-level LSTM",
+        "notebook Simple_Grad",
+    ],
     "Footnotes": ["footnote 1", "7", "footnote 2"],
 }
 RUNGS = {

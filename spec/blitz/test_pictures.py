@@ -1,4 +1,4 @@
-"""blitz/commands/pictures.py: PNG images with all that they should show."""
+"""blitz/pictures.py: PNG images with all that they should show."""
 
 import io
 
@@ -59,6 +59,46 @@ def test_curves_run_over_epochs(figures):
     assert bottom.get_ylim() == (0, 100)
 
 
+def test_trainings_in_one_picture_have_a_curve_each(figures):
+    """Each has a colour, a marker and its last accuracy in the legend; guessing is a line."""
+    curves = {"from scratch": [(2, 0.3), (4, 0.45)], "head only": [(2, 0.5), (4, 0.54)]}
+
+    pictures.accuracies(curves, title="a title", chance=0.2)
+
+    (axes,) = figures[0].axes
+    first, second, guessing = axes.lines
+    assert np.asarray(first.get_xydata()).tolist() == [[2, 30], [4, 45]]
+    assert np.asarray(second.get_xydata()).tolist() == [[2, 50], [4, 54]]
+    assert list(guessing.get_ydata()) == [20, 20]
+    assert first.get_marker() != second.get_marker()
+    assert first.get_color() != second.get_color()
+    assert texts(axes.get_legend()) == ["from scratch: 45.0 %", "head only: 54.0 %", "chance: 20 %"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "test accuracy (%)")
+    assert axes.get_ylim() == (0, 100)
+    assert figures[0].get_suptitle() == "a title"
+
+
+def test_top_accuracies_run_over_epochs_from_chance(figures):
+    """Both are shares of the images, in per cent; a guess is right for 1 of 20 classes, or has it among 5."""
+    history = [
+        {"epoch": 0.5, "step": 10, "loss": 2.0},
+        {"epoch": 1.0, "step": 20, "loss": 1.0, "top-1": 0.5, "top-5": 0.75},
+        {"epoch": 1.5, "step": 30, "loss": 0.5, "top-1": 0.625, "top-5": 0.875},
+    ]
+
+    pictures.top_accuracies(history, classes=20, title="a title")
+
+    (axes,) = figures[0].axes
+    lines = {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in axes.lines}
+    assert lines["top-1"] == [[0, 5], [1, 50], [1.5, 62.5]]
+    assert lines["top-5"] == [[0, 25], [1, 75], [1.5, 87.5]]
+    assert [y for _, y in lines["top-1 by chance"]] == [5, 5]
+    assert [y for _, y in lines["top-5 by chance"]] == [25, 25]
+    assert texts(axes) == ["87.5 %", "62.5 %"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "validation images (%)")
+    assert axes.get_title() == "a title"
+
+
 def test_images_stand_in_rows_of_eight_under_their_predictions(figures):
     """Right: the class; wrong: the class and, in brackets, the true one, in another colour."""
     images = torch.zeros(9, 3, 32, 32, dtype=torch.uint8)
@@ -97,3 +137,63 @@ def test_confusion_is_told_in_per_cent_of_the_true_class(figures):
     assert bar.get_ylabel() == "share of the images of the true class (%)"
     for labels in (axes.get_yticklabels(), axes.get_xticklabels()):
         assert [label.get_text() for label in labels] == list(CLASSES)
+
+
+def test_returns_stand_at_their_steps_beside_what_they_are_compared_with(figures):
+    """Episodes are points, judgements a line; one step may have both."""
+    history = [{"step": 20, "return": 20}, {"step": 100, "mean": 90}, {"step": 200, "return": 180}]
+
+    pictures.returns([*history, {"step": 200, "mean": 400}], levels={"solved": 195, "random actions": 22})
+
+    [axes] = figures[0].axes
+    episodes, judgements, solved, chance = axes.lines
+    assert np.asarray(episodes.get_xydata()).tolist() == [[20, 20], [200, 180]]
+    assert np.asarray(judgements.get_xydata()).tolist() == [[100, 90], [200, 400]]
+    assert (solved.get_ydata()[0], chance.get_ydata()[0]) == (195, 22)
+    assert texts(figures[0].legends[0])[1:] == [
+        "the net, without random actions",
+        "solved: 195",
+        "random actions: 22",
+    ]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "return (steps before the end)")
+
+
+def test_film_strip_shows_an_episode_from_its_first_state_to_its_last(figures):
+    """The pole leans as in the state, to the right if the angle is positive; 50 states are a second."""
+    upright, leaning = [0.0, 0, 0, 0], [0.5, 0, 10 * np.pi / 6, 0]
+
+    pictures.cart_pole({"short": [upright, leaning], "long": [upright] * 100 + [leaning]})
+
+    position, angle, short, long = figures[0].axes
+    times = [[label.get_text() for label in strip.get_xticklabels()] for strip in (short, long)]
+    assert [(its[0], its[-1]) for its in times] == [("0.00 s", "0.02 s"), ("0.00 s", "2.00 s")]
+    assert (short.get_title(), long.get_title()) == ("short: 2 steps", "long: 101 steps")
+    poles = [np.asarray(line.get_xydata()) for line in (long.lines[0], long.lines[14])]
+    np.testing.assert_allclose(poles, [[[0, 0], [0, 1]], [[7, 0], [7.5, np.sqrt(0.75)]]], atol=1e-12)
+    assert np.asarray(position.lines[0].get_xydata()).tolist() == [[0, 0], [0.02, 0.5]]
+    assert angle.lines[1].get_ydata()[-1] == pytest.approx(30)
+    assert texts(angle.get_legend()) == ["short", "long"]
+
+
+def test_perplexities_stand_beside_those_of_the_trigram_model(figures):
+    """Of the same part in the same colour; that of the held-out part is known at the end alone."""
+    trigram = {"step": 0, "trigram validation": 42.0, "trigram held-out": 21.0}
+    first = {"step": 10, "epoch": 1.0, "training": 150.0, "validation": 60.0}
+    last = {"step": 15, "epoch": 1.5, "training": 50.0, "validation": 30.0, "held-out": 17.0}
+
+    pictures.perplexities([trigram, first, last], title="a title")
+
+    axes = figures[0].axes[0]
+    lines = {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in axes.lines}
+    colours = {line.get_label(): line.get_color() for line in axes.lines}
+    assert lines["LSTM in training"] == [[1, 150], [1.5, 50]]
+    for part, values, level in (
+        ("validation part", [[1, 60], [1.5, 30]], 42),
+        ("held-out part", [[1.5, 17]], 21),
+    ):
+        assert lines[f"LSTM, {part}"] == values
+        assert [y for _, y in lines[f"trigram model, {part}"]] == [level, level]
+        assert colours[f"LSTM, {part}"] == colours[f"trigram model, {part}"]
+    assert texts(axes.get_legend()) == list(lines)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "perplexity (lower is better)")
+    assert axes.get_title() == "a title"
