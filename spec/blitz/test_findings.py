@@ -1,4 +1,4 @@
-"""docs/findings.md: what its reproductions print here is what stands below them."""
+"""docs/findings.md: what PyTorch does that nobody would expect, each with a program that shows it here."""
 
 import re
 import subprocess
@@ -11,6 +11,8 @@ import torch
 from packaging.version import Version
 
 from spec.harness.children import ROOT, python
+from spec.harness.statements import catalogue
+from spec.notes import NOTES
 from spec.section_5_data_parallel.data_parallel import cpus
 
 PAGE = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
@@ -80,6 +82,14 @@ def test_every_finding_of_the_page_is_read():
     assert {each.kind for each in FINDINGS} == {"", "process", "gpus"}
 
 
+def test_every_statement_that_the_page_names_exists():
+    """Several findings rest on one."""
+    named = re.findall(r"Statement: `([^`]+)`", PAGE)
+
+    assert len(named) > 5
+    assert set(named) <= set(catalogue.ids(NOTES))
+
+
 @pytest.mark.parametrize("finding", of_kind(""))
 def test_reproduction_prints_what_the_page_says(finding):
     """It needs nothing but PyTorch and leaves nothing behind, so it runs in this process."""
@@ -135,9 +145,17 @@ REMEDIES = {
         "DistributedDataParallel(net)",
         "DistributedDataParallel(net, find_unused_parameters=True)",
     ),
+    "After a restart by torchrun the processes look for those that are gone": (
+        "stdout=",
+        'env={**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}, stdout=',
+    ),
     "A process that has done all its work aborts at its end": (
         ".get_future().then(work_on)",
         ".wait()\ndist.destroy_process_group()",
+    ),
+    "The same backward pass gives other bits the second time": (
+        "    for _ in range(3):",
+        "    ddp(inputs).sum().backward()\n    for _ in range(3):",
     ),
 }
 
