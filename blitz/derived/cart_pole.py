@@ -13,9 +13,8 @@ from torch import Tensor
 
 from blitz.errors import BlitzError
 
-UNITS = torch.tensor(
-    [1.0, 1.0, 0.1, 1.0]
-)  # of a state: the angle, 0.2 rad at most, would be lost beside the others
+# of a state: the angle, 0.2 rad at most, would be lost beside the other numbers
+UNITS = torch.tensor([1.0, 1.0, 0.1, 1.0])
 
 
 def gymnasium() -> ModuleType:

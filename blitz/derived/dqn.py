@@ -129,7 +129,7 @@ class DQN:
         states, actions, rewards, next_states, fallen = self.memory.sample(BATCH_SIZE)
         values = self.net(states).gather(1, actions.long())
         loss = self.criterion(values, expected_values(self.target_net, rewards, next_states, fallen))
-        # it forgets less when the learning rate falls
+        # the learning rate falls to 0 in the course of the training
         self.optimizer.param_groups[0]["lr"] = LR * (1 - self.step / self.total_steps)
         self.optimizer.zero_grad()
         loss.backward()
