@@ -185,8 +185,8 @@ def test_target_net_gives_the_expected_values_and_follows(gymnasium, device):
 @fault("the loss is linear", nn, "HuberLoss", lambda real: nn.L1Loss)
 @pytest.mark.parametrize("error", [0.5, 1.5, -1000.0], ids=["small", "large", "huge"])
 def test_derivative_is_the_error_and_at_most_1(gymnasium, device, error):
-    """The derivative of the Huber loss is the error itself if the error lies between -1 and 1. For every other
-    error, the derivative is 1 or -1.
+    """The derivative of the Huber loss is the error itself if the error lies between -1 and 1. For every
+    other error, the derivative is 1 or -1.
     """
     learner = DQN(seed=0, device=device)
     with_values(learner.net, [0.0, 0.0])
