@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from blitz.derived.cart_pole import CartPole, play, random_actions
 
 # The tutorial learns in every step, and slowly: its TAU is 0.005, its LR 0.0003. We learn less often, and
-# more at a time, so that minutes become seconds.
+# more at a time.
 BATCH_SIZE = 128  # transitions to learn from at a time
 EVERY = 4  # steps from one time to the next
 CAPACITY = 20_000  # transitions that are remembered

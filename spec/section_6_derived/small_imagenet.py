@@ -1,11 +1,13 @@
 """The training of blitz.derived.imagenet in a size that a check can wait for."""
 
+import torch
 from torch import nn
 
 from blitz.cifar10 import stand_in
 from blitz.cifar10.data import Images
 from blitz.derived import imagenet
 from blitz.derived.image_data import STAND_IN, ImageData
+from blitz.derived.imagenet import ImageNet
 
 BATCH = 8
 
@@ -39,3 +41,11 @@ def shrink(patch, make_net=with_norm):
     patch.setattr(imagenet, "resnet18", make_net)
     patch.setattr(imagenet, "draw", draw)
     patch.setattr(imagenet, "BATCH", BATCH)
+
+
+def make_training(device, first=0, **options):
+    """Return a training of seed 0 without workers; `first` is the seed of its first weights."""
+    torch.manual_seed(first)
+    training = ImageNet(None, seed=0, device=device, **options)
+    training.workers = 0
+    return training

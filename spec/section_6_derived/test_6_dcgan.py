@@ -181,22 +181,19 @@ class TestFrechetDistance:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @statement("derived.dcgan-comes-closer", notes="6 DCGAN")
-@fault("the generator's optimizer moves no net", DCGAN, "__init__", optimizer_of_none)
+@fault("the generator's optimizer moves no net", DCGAN, "__init__", optimizer_of_none)  # for one step
 @fault("the generator ignores its noise", Generator, "forward", ignores_its_noise)
 def test_drawn_images_come_closer_and_stay_different(cifar10, device, measured):
     """On CIFAR-10, 750 steps of DCGAN reduce the Fréchet distance between drawn and real images to less than
     half. The drawn images differ from each other at least half as much as real images do.
     """
-    measured["distances"], measured["variety"] = [], []
-    for seed in range(3):
-        torch.manual_seed(seed)
-        system = DCGAN(cifar10, seed=seed, steps=750, device=device)
+    torch.manual_seed(0)
+    system = DCGAN(cifar10, steps=750, device=device)
 
-        for _ in system.steps():
-            pass
+    for _ in system.steps():
+        pass
 
-        start, *_, end = system.history
-        measured["distances"].append([start["distance"], end["distance"]])
-        measured["variety"].append(end["variety"])
-        assert end["distance"] < start["distance"] / 2
-        assert end["variety"] > 0.5
+    start, *_, end = system.history
+    measured["distances"], measured["variety"] = [start["distance"], end["distance"]], end["variety"]
+    assert end["distance"] < start["distance"] / 2
+    assert end["variety"] > 0.5

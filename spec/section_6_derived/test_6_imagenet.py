@@ -10,121 +10,21 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from PIL import Image
 from torch import nn
-from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR
-from torchvision import transforms
 
-from blitz.derived import image_data, imagenet
-from blitz.derived.image_data import ImageData, crops, normalized
+from blitz.derived import imagenet
+from blitz.derived.image_data import crops, normalized
 from blitz.derived.imagenet import ImageNet
-from blitz.randomness import epoch_order
-from blitz.training import distributed
-from spec.faults import then
 from spec.harness import fault, statement
-from spec.section_5_data_parallel.distributed_faults import SUMMED, by_rank, local
-from spec.section_6_derived.small_imagenet import BATCH, shrink, with_norm, without_norm
-
-SIDE, SEEN = 200, 32  # of an image, and of what the net sees of it, in pixels
-DDP = nn.parallel.DistributedDataParallel
+from spec.section_6_derived.small_imagenet import make_training, shrink
 
 
 @pytest.fixture
 def small(monkeypatch):
     """Make every training a small one."""
     shrink(monkeypatch)
-
-
-def make_training(device, first=0, **options):
-    """Return a training of seed 0 without workers; `first` is the seed of its first weights."""
-    torch.manual_seed(first)
-    training = ImageNet(None, seed=0, device=device, **options)
-    training.workers = 0
-    return training
-
-
-def ramps(count):
-    """Return images whose values tell the place of a pixel: its column, plus 1000 times its row."""
-    rows, columns = np.mgrid[:SIDE, :SIDE].astype(np.float32)
-    image = Image.fromarray(columns + 1000 * rows)
-    return ImageData("ramps", [(image, 0)] * count, [(image, 0)], ("a", "b"), SEEN)
-
-
-def part(view):
-    """Return width and height of the part that `view` shows, as shares of the image's, and if it is mirrored.
-
-    They are told by the slopes in the middle of the view.
-    """
-    middle, reach = SEEN // 2, 8
-    across = (view[0, middle, middle + reach] - view[0, middle, middle]).item() / reach
-    down = (view[0, middle + reach, middle] - view[0, middle, middle]).item() / reach
-    return abs(across) * SEEN / SIDE, down / 1000 * SEEN / SIDE, across < 0
-
-
-def scaled(low):
-    """Return a fault: parts have at least this share of the area."""
-    return lambda real: lambda crop, size: real(crop, size, scale=(low, 1.0))
-
-
-@statement("derived.imagenet-crops", notes="6 ImageNet")
-@fault("parts may have 1 % of the area", transforms.RandomResizedCrop, "__init__", scaled(0.01))
-@fault("parts have at least half of the area", transforms.RandomResizedCrop, "__init__", scaled(0.5))
-@fault(
-    "nothing is mirrored",
-    transforms.RandomHorizontalFlip,
-    "forward",
-    lambda real: lambda flip, image: image,
-)
-@fault(
-    "draws go on from the image before",
-    image_data.Views,
-    "__getitem__",
-    lambda real: lambda views, index: (views.view(views.images[index][0]), views.images[index][1]),
-)
-@fault("images share a draw", image_data.Views, "__init__", then(lambda views: views.seeds.zero_()))
-@fault(
-    "epochs share their draws",
-    image_data,
-    "epoch_generator",
-    lambda real: lambda seed, epoch, stream: real(seed, 0, stream=stream),
-)
-@fault(
-    "seeds share their draws",
-    image_data,
-    "epoch_generator",
-    lambda real: lambda seed, epoch, stream: real(0, epoch, stream=stream),
-)
-class TestCrops:
-    """In training, RandomResizedCrop cuts a random part of 8 % to 100 % of the area out of each image, and
-    RandomHorizontalFlip mirrors about half of the parts. With a random seed for each image and epoch, the
-    part does not depend on which images were read before.
-    """
-
-    def test_parts_have_8_to_100_per_cent_of_the_area_and_half_of_them_are_mirrored(self):
-        views = crops(ramps(300), seed=0, epoch=0)
-
-        parts = [part(view) for view, _ in map(views.__getitem__, range(300))]
-
-        areas = [width * height for width, height, _ in parts]
-        assert 0.078 < min(areas) < 0.12  # parts have whole pixels
-        assert 0.9 < max(areas) < 1.001
-        assert 120 < sum(mirrored for *_, mirrored in parts) < 180
-
-    def test_seed_epoch_and_image_decide_the_part_and_nothing_else(self):
-        data = ramps(5)
-        before = torch.get_rng_state()
-
-        forth, back = (
-            {index: part(crops(data, seed=0, epoch=0)[index][0]) for index in order}
-            for order in (range(5), reversed(range(5)))
-        )
-        others = [part(crops(data, seed=seed, epoch=epoch)[0][0]) for seed, epoch in ((0, 1), (1, 0))]
-
-        assert forth == back
-        assert len({*forth.values(), *others}) == 7
-        assert torch.equal(torch.get_rng_state(), before)
 
 
 def pytorchs_rates(highest, warm_up, total):
@@ -269,77 +169,6 @@ class TestValidation:
         torch.testing.assert_close(dict(training.net.state_dict()), dict(before), rtol=0, atol=0)
         assert training.net.training
         assert training.net[1].training
-
-
-def train(make_net, first=0):
-    """Train a small net for three batches, the last in a second epoch; return its state, and the history."""
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch, make_net)
-        training = make_training("cpu", first, steps=3)
-        list(training.steps())
-    return dict(training.net.state_dict()), training.history
-
-
-def train_in_rank(make_net):
-    """In each rank: train from first weights of its own."""
-    return train(make_net, first=dist.get_rank())
-
-
-def train_by_halves():
-    """Train as two ranks should, in one process: by the mean of the gradients of the halves of each batch."""
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch)
-        training = make_training("cpu", steps=3)
-    net = training.net
-    for step, (epoch, start) in enumerate([(0, 0), (0, BATCH), (1, 0)]):
-        views = crops(training.data, seed=0, epoch=epoch)
-        batch = epoch_order(20, seed=0, epoch=epoch)[start : start + BATCH]
-        training.optimizer.zero_grad()
-        training.optimizer.param_groups[0]["lr"] = imagenet.learning_rate(step, 3)
-        ranks = [copy.deepcopy(net), copy.deepcopy(net)]  # whose BatchNorms begin with the same statistics
-        for number, each in enumerate(ranks):
-            pixels, labels = zip(*map(views.__getitem__, batch[number::2].tolist()), strict=True)
-            (F.cross_entropy(each(normalized(torch.stack(pixels))), torch.tensor(labels)) / 2).backward()
-        for weight, *theirs in zip(*(each.parameters() for each in (net, *ranks)), strict=True):
-            weight.grad = theirs[0].grad + theirs[1].grad
-        training.optimizer.step()
-        ends = step > 0  # of an epoch, and of the training: validations, which take the mean
-        for buffer, *theirs in zip(*(each.buffers() for each in (net, *ranks)), strict=True):
-            buffer.copy_((theirs[0] + theirs[1]) / 2 if ends else theirs[0])
-    return dict(net.state_dict())
-
-
-def first_half(real):
-    """Return what gives both ranks the first half of an order."""
-    return lambda order: order[: len(order) // distributed.size()]
-
-
-@statement("derived.imagenet-processes", notes="6 ImageNet")
-@fault("ranks keep their gradients", DDP, "forward", local)
-@fault("gradients are summed", DDP, "__init__", SUMMED)
-@fault("ranks have first weights of their own", DDP, "__init__", then(lambda ddp: by_rank(ddp.parameters())))
-@fault("ranks have the same part", distributed, "own_indices", first_half)
-class TestProcesses:
-    """Up to rounding, two processes with DistributedDataParallel take the steps of one process that averages
-    the gradients of the halves of each batch. These are the steps with whole batches, unless the net has
-    BatchNorm, which normalises each half separately.
-    """
-
-    def test_two_without_batch_norm_train_as_one(self, ranks):
-        weights, history = train(without_norm)
-
-        for state, each in ranks(2, train_in_rank, without_norm):
-            torch.testing.assert_close(state, weights)
-            assert [line["loss"] for line in each] == pytest.approx([line["loss"] for line in history])
-            assert [line["top-5"] for line in each] == [line["top-5"] for line in history]
-
-    def test_two_with_batch_norm_train_as_one_by_halves(self, ranks):
-        halves, (whole, _) = train_by_halves(), train(with_norm)
-
-        for state, _ in ranks(2, train_in_rank, with_norm):
-            torch.testing.assert_close(state, halves)
-        differences = [(halves[name] - whole[name]).abs().max() for name in ("0.weight", "1.running_var")]
-        assert min(differences) > 1e-4
 
 
 def unlearned(training, inputs, labels):
