@@ -190,12 +190,12 @@ class TestFrozen:
         steps = system.steps()
 
         next(steps)
-        head = system.net.fc.weight.detach().clone()
+        head = system.net.fc.weight.detach().cpu().clone()
         next(steps)
 
         names = changed(system.net, system.pretrained)
         assert len(names) == number
-        assert not system.net.fc.weight.equal(head)
+        assert not system.net.fc.weight.cpu().equal(head)
 
     @each_row
     @pytest.mark.parametrize(("mode", "number"), MODES.items(), ids=MODES)
