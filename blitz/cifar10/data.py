@@ -189,7 +189,7 @@ def batches(
 
 def _picked(images: Tensor, index: Tensor) -> Tensor:
     """Return the images of these indices, as they lie: index_select alone would undo channels_last."""
-    if images.is_contiguous():
+    if images.is_contiguous() or not images.is_contiguous(memory_format=torch.channels_last):
         return images.index_select(0, index)
     return images.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
 

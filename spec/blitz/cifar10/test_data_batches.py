@@ -58,6 +58,16 @@ class TestBatches:
         assert torch.equal(torch.cat([inputs for inputs, _ in given]), normalize(split.images)[order])
         assert given[0][0].is_contiguous(memory_format=layout)
 
+    def test_every_other_image_lies_as_a_net_expects_it(self, split):
+        """Images of which others were left out are no channels_last images."""
+        some = Split(split.images[::2], split.labels[::2])
+
+        inputs, labels = next(batches(some, 5))
+
+        assert torch.equal(inputs, normalize(split.images)[::2])
+        assert labels.tolist() == [0, 2, 4, 6, 8]
+        assert inputs.is_contiguous()
+
     def test_default_order_is_as_they_stand(self, split):
         """Without an order every image comes once, in its place, and the last batch may be smaller."""
         labels = [labels.tolist() for _, labels in batches(split, 4)]

@@ -235,8 +235,9 @@ class WatchedWorker(Watched):
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        """Say goodbye, after a session that came to its end."""
+        """Say goodbye, after a session that came to its end, and wait for the other workers."""
         if self.finished:
+            faulthandler.cancel_dump_traceback_later()
             os.write(self.file, GOODBYE)
 
 

@@ -128,6 +128,17 @@ def check_books(lines, status):
 
 
 @pytest.mark.slow
+def test_a_worker_waits_for_another_as_long_as_that_takes(run_apart):
+    """The time in which a process has to end does not run while others still have checks to run."""
+    longest = CONFTEST.format(place="test", act="import time; time.sleep(5)", workers=True)
+
+    status, lines = run_apart(specification(0, seconds=30), longest, "-n2")
+
+    assert status == 0
+    check_books(lines, 0)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "place"),
     [(workers, place) for workers, places in PLACES.items() for place in places],
