@@ -141,6 +141,10 @@ REMEDIES = {
     "Fused SGD fails on a weight that joins late": ("fused=fused)", "fused=False)"),
     "Under DataParallel a penalty on the weights is zero": ("in self.parameters()", "in [self.weight]"),
     "DataParallel fails on a small batch if an option is given by name": ("twice=True", "True"),
+    "A convolution can have a wrong gradient on a CPU without AVX-512": (
+        "torch.channels_last",
+        "torch.preserve_format",
+    ),
     "DistributedDataParallel lets the processes drift apart for one step": (
         "DistributedDataParallel(net)",
         "DistributedDataParallel(net, find_unused_parameters=True)",

@@ -167,7 +167,7 @@ def test_net_is_the_pretrained_one_under_a_new_head(way, old_classes):
     other, head = changed(net, pretrained), net.fc.weight
     old_head = head.equal(pretrained["fc.weight"][:5])
     assert (other, old_head) == ([], False)
-    assert head.shape == (5, 32)
+    assert head.shape == (5, 64)
     assert (head.requires_grad, net.fc.bias.requires_grad) == (True, True)
 
 
