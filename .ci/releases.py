@@ -4,9 +4,9 @@
     python3.11 .ci/releases.py 2.7 2.8     # these, or any others from 1.13 on
 
 Each release gets a virtual environment in .releases/ (about 5 GB, kept for the next time). From 2.6 on every
-check runs that is not slow, before it only those that name a release. A check that names a release must be refuted on each one
-before it. A release that cannot be installed is named at the end. CIFAR-10 is what BLITZ_DATA names. The exit
-status is 0 if every release was checked and each check passes where it should.
+check runs that is not slow, before it only those that name a release. A check that names a release must be
+refuted on each one before it. A release that cannot be installed is named at the end. CIFAR-10 is what
+BLITZ_DATA names. The exit status is 0 if every release was checked and each check passes where it should.
 """
 
 import json
@@ -23,10 +23,10 @@ WITHOUT_TORCHVISION = ["1.13"]  # for Python 3.11
 FOR_NUMPY_1 = ["1.13", "2.0", "2.1", "2.2"]
 INTRODUCTION = """# What is true on which release
 
-Made by `python3.11 .ci/releases.py`. From 2.6 on, every check ran that is not slow; on releases before it, only the
-checks that name a release of their own. A statement is confirmed where
-all its checks passed, and refuted where one did not: before the release in the second column, at least one of
-its checks has to be refuted. An empty cell is a statement that was not run there.
+Made by `python3.11 .ci/releases.py`. From 2.6 on, every check ran that is not slow; on releases before it,
+only the checks that name a release of their own. A statement is confirmed where all its checks passed, and
+refuted where one did not: before the release in the second column, at least one of its checks has to be
+refuted. An empty cell is a statement that was not run there.
 
 """
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, relu
 
-from blitz.cifar10.data import Cifar10, Split, normalize
+from blitz.cifar10.data import Cifar10, normalize
 from blitz.pictures import image_rows
 from blitz.randomness import epoch_order
 from blitz.training.evaluation import evaluating
@@ -91,8 +91,7 @@ class DCGAN:
     def steps(self) -> Iterator[str | None]:
         """Train the classifier first, then generator and discriminator in turn."""
         if self.step == 0:
-            some = Split(self.data.train.images[::4], self.data.train.labels[::4])
-            fit(self.nets["classifier"], some, RECIPES["fast"], seed=self.seed, device=self.device)
+            fit(self.nets["classifier"], self.data.train, RECIPES["fast"], seed=self.seed, device=self.device)
             yield self._report()
         batches_per_epoch = max(1, len(self.images) // BATCH)
         while self.step < self.total_steps:
