@@ -186,7 +186,7 @@ def test_resnet18_learns_the_stand_in(device):
     reaches a top-1 accuracy of 60 % and a top-5 accuracy of 95 % on 500 other images.
     """
     torch.manual_seed(0)
-    training = ImageNet(None, device=device)
+    training = ImageNet(None, seed=0, device=device)
 
     list(training.steps())
 
