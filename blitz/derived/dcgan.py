@@ -7,6 +7,7 @@ third net, which is trained beforehand to classify the real images.
 Source: notes 6, PyTorch's DCGAN tutorial; the distance is that of Heusel et al., 2017.
 """
 
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -84,7 +85,8 @@ class DCGAN:
         self.noise = torch.randn(SHOWN, NOISE, 1, 1, device=self.device)
         self.drawn: list[Tensor] = []
         self.losses = torch.zeros(2, device=self.device)
-        self.settings: dict[str, Any] = {"images": len(self.images)}
+        checksum = zlib.crc32(data.train.images.contiguous().numpy().data)
+        self.settings: dict[str, Any] = {"checksum of images": f"{checksum:08x}"}
         self.step, self.total_steps = 0, steps
         self.history: list[dict[str, float]] = []
 
@@ -166,8 +168,9 @@ class DCGAN:
             "distance": distance,
             "variety": variety,
         })  # fmt: skip
+        losses = f"loss of the discriminator: {loss_d:.3f}, of the generator: {loss_g:.3f}"
         return (
-            f"[{self.step:5d}] loss of the discriminator: {loss_d:.3f}, of the generator: {loss_g:.3f}, "
+            f"[{self.step:5d}] {losses if self.step else 'before the first step'}, "
             f"Fréchet distance: {distance:.1f}, variety: {variety:.2f}"
         )
 
