@@ -34,8 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="WHAT",
-        help="cuda, cuda:N or cifar10: stop at once where it is missing, fail what is not checked for it; "
-        "may be repeated; also BLITZ_REQUIRE, separated by spaces",
+        help="cuda, cuda:N, cifar10 or browser: stop at once where it is missing, fail what is not checked "
+        "for it; may be repeated; also BLITZ_REQUIRE, separated by spaces",
     )
     group.addoption(
         "--device",

@@ -1,0 +1,56 @@
+"""Without a browser its tests are left out, with the reason; a run that requires one does not begin."""
+
+import pytest
+
+from spec.harness.tests.page import browser
+
+PLUGIN = f"-p{browser.__name__}"
+IN_A_BROWSER = """
+def test_in_a_browser(browser):
+    assert browser.version
+"""
+ABSENT = {
+    "the program": (
+        "program",
+        "none of chromium, * is on the PATH; install one, as with `apt-get install chromium`",
+    ),
+    "the packages": (
+        "find_spec",
+        "playwright and axe_playwright_python not installed; run `pip install -e '.[[]dev]'`",
+    ),
+}
+
+
+@pytest.mark.parametrize(("function", "sentence"), ABSENT.values(), ids=ABSENT)
+class TestWithoutABrowser:
+    """Where the program or the packages are absent."""
+
+    @pytest.fixture(autouse=True)
+    def absent(self, monkeypatch, function):
+        """Take it away."""
+        monkeypatch.setattr(browser, function, lambda *name: None)
+
+    def test_its_tests_are_left_out_with_the_reason(self, run_spec, sentence):
+        """The sentence says what is missing and how to get it."""
+        result = run_spec(IN_A_BROWSER, PLUGIN, "-rs", file="spec/test_page.py")
+
+        assert (result.ret, result.parseoutcomes()) == (0, {"skipped": 1})
+        result.stdout.fnmatch_lines([f"SKIPPED * needs a browser: {sentence}"])
+
+    def test_a_run_that_requires_it_stops_at_once(self, run_spec, sentence):
+        """It is a usage error before anything is collected."""
+        result = run_spec(IN_A_BROWSER, PLUGIN, "--require=browser", file="spec/test_page.py")
+
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"*--require browser: {sentence}"])
+        result.stdout.no_fnmatch_line("*collected*")
+
+
+def test_any_chromium_on_the_path_will_do(monkeypatch, tmp_path):
+    """Each distribution has a name of its own for it."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert browser.program() is None
+
+    for name in reversed(browser.PROGRAMS):
+        (tmp_path / name).touch(mode=0o755)
+        assert browser.program() == str(tmp_path / name)
