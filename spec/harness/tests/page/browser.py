@@ -5,6 +5,7 @@ It is a plugin, as CIFAR-10 is: what `--require` takes has to be known before an
 
 import shutil
 from importlib.util import find_spec
+from itertools import chain
 
 import pytest
 
@@ -57,30 +58,33 @@ def browser():
 
 @pytest.fixture
 def open_file(browser):
-    """Open a file in a window of its own, with options of Playwright's contexts.
-
-    The test fails on a message on the console, an exception that no script caught, a dialog, or a request for
-    anything but a file.
-    """
-    wrong, contexts = [], []
+    """Open a file in a window of its own, with options of Playwright; what it does wrong fails the test."""
+    heard, contexts = [], []
 
     def open_it(path, fragment="", **options):
-        context = browser.new_context(offline=True, reduced_motion="reduce", **options)
+        context = browser.new_context(offline=True, **options)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: wrong.append(f"console, {message.type}: {message.text}"))
-        page.on("pageerror", lambda error: wrong.append(f"exception: {error}"))
-        page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda request: wrong.extend(beyond_files(request.url)))
+        heard.append(wrongs(page))
         page.goto(path.as_uri() + fragment)
         return page
 
     yield open_it
     for context in contexts:
         context.close()
-    assert wrong == []
+    assert list(chain.from_iterable(heard)) == []
 
 
-def beyond_files(url):
-    """Return what is wrong with a request for `url`, as a list."""
-    return [] if url.startswith("file://") else [f"request: {url}"]
+def wrongs(page):
+    """Return a list of what `page` does wrong from now on: it logs, throws, asks, or requests no file."""
+    found = []
+
+    def refuse(dialog):
+        found.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    page.on("console", lambda message: found.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: found.append(f"exception: {error}"))
+    page.on("dialog", refuse)
+    page.on("request", lambda it: it.url.startswith("file://") or found.append(f"request: {it.url}"))
+    return found
