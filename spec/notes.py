@@ -81,4 +81,4 @@ RUNGS = {
     "Footnotes": "autograd",
 }
 NEEDS = {"cifar10": "CIFAR-10", "gymnasium": "Gymnasium"}  # by fixture
-NOTES = Notes((*sorted(SPEC.glob("section_*")), SPEC / "footnotes"), HEADINGS, RUNGS, NEEDS)
+NOTES = Notes((*sorted(SPEC.glob("section_*")), SPEC / "footnotes"), HEADINGS, RUNGS, NEEDS, SPEC / "zh.toml")
