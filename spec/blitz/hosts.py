@@ -6,7 +6,8 @@ import signal
 import subprocess
 from contextlib import contextmanager, suppress
 
-from spec.harness.statements.contract import REASONS, not_checked
+from spec.harness.records.vocabulary import REASONS
+from spec.harness.statements.contract import not_checked
 
 ADDRESSES = ("192.0.2.1", "192.0.2.2")
 

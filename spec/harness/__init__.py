@@ -7,17 +7,8 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
-    from spec.harness.statements.statement import (
-        ANSWERED,
-        HOLDS,
-        OUTDATED,
-        QUALIFIED,
-        WRONG,
-        each_row,
-        fault,
-        since,
-        statement,
-    )
+    from spec.harness.records.vocabulary import ANSWERED, HOLDS, OUTDATED, QUALIFIED, WRONG
+    from spec.harness.statements.statement import each_row, fault, since, statement
 
 __all__ = ["ANSWERED", "HOLDS", "OUTDATED", "QUALIFIED", "WRONG", "each_row", "fault", "since", "statement"]
 
@@ -25,5 +16,6 @@ if not typing.TYPE_CHECKING:
 
     def __getattr__(name):
         if name in __all__:
-            return getattr(importlib.import_module("spec.harness.statements.statement"), name)
+            words = "records.vocabulary" if name.isupper() else "statements.statement"
+            return getattr(importlib.import_module(f"spec.harness.{words}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

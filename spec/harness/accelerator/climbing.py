@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from spec.harness.accelerator import ladder
 from spec.harness.accelerator.devices import NAMED, SEAT, accelerator_kind, on_accelerator
+from spec.harness.accelerator.steps import Step
 from spec.harness.runs.containment import climbed
 from spec.harness.statements.contract import not_checked
 from spec.harness.statements.statement import notes_of, statement_of
@@ -24,8 +25,8 @@ class Climb:
     def __init__(self, config: Any) -> None:
         worker = getattr(config, "workerinput", None)
         self.folder = Path(worker["folder"]) if worker else None
-        self.steps: list[ladder.Step] | None = None
-        self.news: list[ladder.Step] = []
+        self.steps: list[Step] | None = None
+        self.news: list[Step] = []
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
@@ -37,7 +38,7 @@ class Climb:
                 self.steps = self.news = [ladder.not_climbed(str(accelerator_kind()), error)]
         return (yield)
 
-    def climb_or_read(self) -> list[ladder.Step]:
+    def climb_or_read(self) -> list[Step]:
         """Return what another worker of this device has found; if there is none yet, climb."""
         if self.folder is None:
             self.news = climb_here()
@@ -47,7 +48,7 @@ class Climb:
             if not file.exists():
                 self.news = climb_here()
                 file.write_text(json.dumps(self.news))
-            steps: list[ladder.Step] = json.loads(file.read_text())
+            steps: list[Step] = json.loads(file.read_text())
         return steps
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -69,7 +70,7 @@ class Climb:
         return report
 
 
-def climb_here() -> list[ladder.Step]:
+def climb_here() -> list[Step]:
     """Have this process's device climb; name it as the caller does."""
     kind = accelerator_kind()
     _, _, index = os.environ.get(NAMED, "").partition(":")

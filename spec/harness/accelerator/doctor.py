@@ -9,6 +9,7 @@ from threading import Thread
 import torch
 
 from spec.harness.accelerator import ladder
+from spec.harness.accelerator.steps import Step, first_cause, step_lines
 
 
 def doctor(name: str | None) -> int:
@@ -24,12 +25,12 @@ def doctor(name: str | None) -> int:
     causes: list[str] = []
     advised: set[str] = set()
     for step in climb_together(devices):
-        if ladder.first_cause([step]):
+        if first_cause([step]):
             causes.append(f"{step['rung']} on {step['device']}")
         if step["advice"] in advised:
             step["advice"] = ""  # eight devices may have one cause
         advised.add(step["advice"])
-        print("\n".join(ladder.lines([step])), flush=True)
+        print("\n".join(step_lines([step])), flush=True)
     print(f"First cause: the rung {', '.join(sorted(causes))}." if causes else "All rungs passed.")
     return 1 if causes else 0
 
@@ -50,9 +51,9 @@ def devices_of(name: str | None) -> list[str]:
     return [f"{name}:{index}" for index in range(torch.accelerator.device_count())]
 
 
-def climb_together(devices: list[str]) -> Iterator[ladder.Step]:
+def climb_together(devices: list[str]) -> Iterator[Step]:
     """Yield the steps of all devices as they end."""
-    steps: SimpleQueue[ladder.Step | None] = SimpleQueue()
+    steps: SimpleQueue[Step | None] = SimpleQueue()
 
     def climb_with(device: str) -> None:
         try:

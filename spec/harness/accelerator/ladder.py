@@ -9,33 +9,21 @@ import os
 import signal
 import subprocess
 import tempfile
-import textwrap
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import IO, Any, Literal, TypedDict, cast
+from typing import IO, Any, cast
 
 from spec.harness.accelerator.rungs import DIED, HUNG, NAMES
+from spec.harness.accelerator.steps import Outcome, Step, first_cause
 from spec.harness.children import ROOT, environment, python
 
 MODULE = "spec.harness.accelerator.rungs"  # what climbs
 START = 60.0  # seconds to import PyTorch, which a cold disk takes its time for
 SECONDS = 30.0  # for a rung
 LAST_WORDS = 3.0  # seconds for a process that hangs to say where
-Outcome = Literal["passed", "failed", "crashed", "timeout", "blocked"]
-
-
-class Step(TypedDict):
-    """What came of one rung on one device."""
-
-    device: str
-    rung: str
-    outcome: Outcome
-    seen: str
-    advice: str
-    seconds: float
 
 
 def climbing(device: str) -> Iterator[Step]:
@@ -154,33 +142,9 @@ class _Climber:
         self.errors.close()
 
 
-def first_cause(steps: Iterable[Step]) -> Step | None:
-    """Return the step that failed, crashed or did not end; None where all passed."""
-    return next((step for step in steps if step["outcome"] not in ("passed", "blocked")), None)
-
-
 def blocks(steps: Iterable[Step], needed: str) -> str | None:
     """Return the rung that failed, if it is the one that is needed or one below it."""
     cause = first_cause(steps)
     if cause is None or NAMES.index(cause["rung"]) > NAMES.index(needed):
         return None
     return cause["rung"]
-
-
-def lines(steps: Iterable[Step]) -> list[str]:
-    """Return a line for each step, and what to do beneath the one that is the first cause."""
-    told = []
-    for step in steps:
-        place = f"{step['device']:<8} {step['rung']:<10} {step['outcome']:<7}"
-        took = f"{step['seconds']:5.1f} s" if step["outcome"] != "blocked" else " " * 7
-        told.append(f"{place} {took}  {step['seen']}".rstrip())
-        if step["advice"]:
-            told += textwrap.wrap(
-                f"what to do: {step['advice']}",
-                110,
-                initial_indent=" " * 9,
-                subsequent_indent=" " * 13,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-    return told

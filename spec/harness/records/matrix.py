@@ -10,8 +10,7 @@ from spec.harness.errors import HarnessError
 from spec.harness.records import summary
 from spec.harness.records.escaping import printable
 from spec.harness.records.reading import read
-from spec.harness.statements.outcomes import CONFIRMED, NOT_CHECKED, REFUTED, Record
-from spec.harness.statements.statement import before
+from spec.harness.records.vocabulary import CONFIRMED, NOT_CHECKED, REFUTED, Record, before
 
 NO_ENVIRONMENT = ("kind", "schema", "started")
 TOLD_FIRST = ("torch", "accelerator", "python")  # where several things tell two environments apart

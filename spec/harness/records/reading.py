@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import jsonschema
 
 from spec.harness.errors import HarnessError
-from spec.harness.records.writing import SCHEMA, SCHEMA_VERSION
-from spec.harness.statements.outcomes import Record
+from spec.harness.records.vocabulary import SCHEMA, SCHEMA_VERSION, Record
 
 
 class Records(NamedTuple):

@@ -4,14 +4,11 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable
 
-from spec.harness.accelerator import ladder
+from spec.harness.accelerator.steps import first_cause, step_lines
 from spec.harness.records.escaping import printable
 from spec.harness.records.reading import Records
-from spec.harness.statements.contract import REASONS
-from spec.harness.statements.outcomes import CONFIRMED, CRASHED, ERROR, NOT_CHECKED, REFUTED, TIMEOUT, Record
-from spec.harness.statements.statement import HOLDS
+from spec.harness.records.vocabulary import BROKEN, CONFIRMED, HOLDS, NOT_CHECKED, REASONS, REFUTED, Record
 
-BROKEN = (ERROR, TIMEOUT, CRASHED)
 WORST_FIRST = (REFUTED, *BROKEN, CONFIRMED, NOT_CHECKED)
 
 
@@ -26,7 +23,7 @@ def of_file(found: Records) -> list[str]:
     header = found.header
     place = header["accelerator"] or header["cpu"]
     first = f"PyTorch {header['torch']}, Python {header['python']}, {place}, data: {header['data']}"
-    climbed = [*ladder.lines(found.rungs), ""] if found.rungs else []
+    climbed = [*step_lines(found.rungs), ""] if found.rungs else []
     above = [printable(" ".join(line.split("\n"))) for line in [first, "", *climbed]]
     return [*above, *report(found.results)]
 
@@ -34,7 +31,7 @@ def of_file(found: Records) -> list[str]:
 def trouble(found: Records) -> str | None:
     """Return what went wrong with a finished run that no record of a statement tells; None if nothing did."""
     status = found.end["exit_status"]
-    if cause := ladder.first_cause(found.rungs):
+    if cause := first_cause(found.rungs):
         told = f"the device {cause['device']} failed the rung {cause['rung']}"
     elif found.end["seen"]:
         told = found.end["seen"]

@@ -19,10 +19,7 @@ from spec.harness.accelerator import machine
 from spec.harness.accelerator.precision import precision_flags
 from spec.harness.children import ROOT
 from spec.harness.errors import HarnessError
-from spec.harness.statements.outcomes import Record
-
-SCHEMA_VERSION = 3
-SCHEMA = Path(__file__).with_name("records.schema.json")
+from spec.harness.records.vocabulary import SCHEMA_VERSION, Record
 
 
 class RecordFile:

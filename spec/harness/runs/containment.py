@@ -17,10 +17,11 @@ import pytest
 import torch
 
 from spec.harness.accelerator.devices import NAMED, SEAT, accelerator, accelerator_kind, on_accelerator
+from spec.harness.records.vocabulary import CRASHED, TIMEOUT, Record
 from spec.harness.records.writing import plain
 from spec.harness.runs.ledger import UNFINISHED, Ledger
 from spec.harness.runs.seats import devices_for
-from spec.harness.statements.outcomes import CRASHED, TIMEOUT, Found, Record, ended_by, record
+from spec.harness.statements.outcomes import Found, ended_by, record
 
 PATIENCE = 15.0  # seconds for a test to end by itself after its timeout, before its process is ended
 COLLECTING = 300.0  # seconds to import all tests, PyTorch from a cold disk included

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
-from spec.harness.accelerator import ladder
+from spec.harness.accelerator.steps import Step, first_cause, step_lines
 from spec.harness.errors import HarnessError
 from spec.harness.records import summary
+from spec.harness.records.vocabulary import Record
 from spec.harness.records.writing import header
 from spec.harness.runs.guard import Run, settle
 from spec.harness.runs.ledger import UNFINISHED
 from spec.harness.statements import sabotage
-from spec.harness.statements.outcomes import Record
 
 WORKER_GONE = "???"  # what xdist calls the phase of a test whose worker is gone
 
@@ -29,7 +29,7 @@ class Findings:
         self.open: dict[str, Record] = {}
         self.phases: dict[str, dict[str, str]] = {}  # of each test that runs
         self.tried_again: set[str] = set()
-        self.rungs: list[ladder.Step] = []
+        self.rungs: list[Step] = []
         self.config = config
         self.run = run
         self.status = self.tests = 0
@@ -74,7 +74,7 @@ class Findings:
         if hasattr(report, "rungs"):
             self.tell(report.rungs)
             # a failed rung fails the run: what it blocks was not checked
-            self.run.ledger.note(broken=ladder.first_cause(report.rungs) is not None)
+            self.run.ledger.note(broken=first_cause(report.rungs) is not None)
         phases = self.phases.setdefault(report.nodeid, {})
         if report.when in phases:
             self.tried_again.add(report.nodeid)
@@ -96,13 +96,13 @@ class Findings:
             self.write(record)
         self.run.ledger.note(ended=node, broken=broken, recorded=record and record["node"])
 
-    def tell(self, rungs: list[ladder.Step]) -> None:
+    def tell(self, rungs: list[Step]) -> None:
         """Print how a device climbed the ladder: at once, so that the first cause stands above all else."""
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
         write = reporter.write_line if reporter else tqdm.write  # which leaves the progress bar whole
         if reporter:
             reporter.ensure_newline()
-        for line in ladder.lines(rungs):
+        for line in step_lines(rungs):
             write(line)
 
     @pytest.hookimpl(trylast=True)

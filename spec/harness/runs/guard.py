@@ -21,10 +21,11 @@ import torch
 
 from spec.harness.accelerator import machine
 from spec.harness.errors import HarnessError
+from spec.harness.records.vocabulary import NOT_CHECKED
 from spec.harness.records.writing import RecordFile
 from spec.harness.runs.containment import MAIN, NO_WORD, LastWords, last_words, planned
 from spec.harness.runs.ledger import UNFINISHED, Account, Ledger
-from spec.harness.statements.outcomes import NOT_CHECKED, ended_by
+from spec.harness.statements.outcomes import ended_by
 
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NO_RUN = ("help", "version", "showfixtures", "show_fixtures_per_test", "markers", "cacheshow", "collectonly")

@@ -14,11 +14,10 @@ from tqdm import tqdm
 from spec.harness.accelerator.devices import accelerator_kind
 from spec.harness.children import ROOT
 from spec.harness.records import summary
+from spec.harness.records.vocabulary import BROKEN, CONFIRMED, REFUTED, VERDICTS, Record
 from spec.harness.runs.findings import Findings
 from spec.harness.runs.ledger import UNFINISHED
 from spec.harness.statements.notes import Notes
-from spec.harness.statements.outcomes import CONFIRMED, REFUTED, Record
-from spec.harness.statements.statement import VERDICTS
 
 UNHEEDED = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_TIMEOUT")  # a verify is whole, whatever they say
 COULD_NOT = 2  # begin
@@ -115,7 +114,7 @@ def what_it_means(decided: dict[str, Record]) -> list[str]:
     tally = Counter(confirmed)
     checked = sum(record["outcome"] in (CONFIRMED, REFUTED) for record in decided.values())
     lines = [f"{len(confirmed)} of the {checked} statements that were checked are true on this machine."]
-    if broken := sum(record["outcome"] in summary.BROKEN for record in decided.values()):
+    if broken := sum(record["outcome"] in BROKEN for record in decided.values()):
         lines.append(f"{broken} more broke before they could tell.")
     lines.append("What the notes say there:")
     lines += [f"{tally[verdict]:>5}  {verdict:<9}  {meaning}" for verdict, meaning in VERDICTS.items()]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from spec.harness.children import ROOT
 from spec.harness.errors import HarnessError
+from spec.harness.records.vocabulary import HOLDS, VERDICTS
 from spec.harness.statements.notes import Notes
-from spec.harness.statements.statement import HOLDS, VERDICTS, Statement
+from spec.harness.statements.statement import Statement
 
 
 def statements(notes: Notes) -> list[Statement]:

@@ -7,21 +7,9 @@ from typing import NoReturn
 import pytest
 import torch
 
-FORBIDDEN = pytest.StashKey[set[str]]()  # the reasons that no check of a run may give
+from spec.harness.records.vocabulary import REASONS
 
-REASONS = {
-    "no-accelerator": "PyTorch sees no accelerator on this machine",
-    "too-few-devices": "this machine has fewer CUDA devices than the check needs",
-    "no-data": "the data that the statement is about is not at hand",
-    "no-package": "a package that the check needs is not installed",
-    "torch-too-old": "the check is about a newer PyTorch than this one",
-    "no-namespaces": "two hosts on one machine need Linux, root and iproute2",
-    "blocked": "the accelerator failed a rung of the ladder that the check stands on",
-    "not-implemented": "the accelerator has no such operator or type, and is not CUDA",
-    "no-hardware": "an accelerator without hardware of its own has no speed to measure",
-    "not-reached": "the run ended before the check",
-    "slow": "it takes longer than a few seconds: run with --slow",
-}
+FORBIDDEN = pytest.StashKey[set[str]]()  # the reasons that no check of a run may give
 
 
 def not_checked(reason: str, detail: str = "") -> NoReturn:

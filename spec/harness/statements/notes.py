@@ -10,13 +10,17 @@ class Notes(NamedTuple):
 
     Attributes:
         folders: of the files whose tests all check statements.
-        headings: of each section, all in the order of the notes.
+        headings: of each section what stands under each heading, all in the order of the notes.
         rungs: the rung of the ladder that an accelerator has to reach, for each section.
+        needs: what a check needs whose test asks for a fixture, by the name of the fixture.
+        chinese: the file of the statements and titles in Chinese.
     """
 
     folders: tuple[Path, ...]
-    headings: Mapping[str, list[str]]
+    headings: Mapping[str, Mapping[str, str]]
     rungs: Mapping[str, str]
+    needs: Mapping[str, str] = {}
+    chinese: Path | None = None
 
     def section(self, heading: str) -> str | None:
         """Return the section that a heading belongs to."""

@@ -7,20 +7,11 @@ import pytest
 
 from spec.harness.accelerator.devices import on_accelerator
 from spec.harness.places import node_of, specification
+from spec.harness.records.vocabulary import CONFIRMED, CRASHED, ERROR, NOT_CHECKED, REFUTED, TIMEOUT, Record
 from spec.harness.statements.checks import is_own_check, raising_file
 from spec.harness.statements.contract import NotChecked
 from spec.harness.statements.seeds import cases, seed_of
 from spec.harness.statements.statement import notes_of, since_of, statement_of
-
-CONFIRMED = "confirmed"
-REFUTED = "refuted"
-NOT_CHECKED = "not checked"
-ERROR = "error"
-TIMEOUT = "timeout"
-CRASHED = "crashed"
-OUTCOMES = [CONFIRMED, REFUTED, NOT_CHECKED, ERROR, TIMEOUT, CRASHED]
-
-Record = dict[str, Any]
 
 
 @dataclass
@@ -57,10 +48,21 @@ def record(item: pytest.Item, found: Found) -> Record | None:
         "node": node_of(item),
         "params": cases(item),
         "gpu": gpu,
+        "needs": needs(item),
         "seed": seed_of(item),
         **asdict(found),
         "device": found.device or ("accelerator" if gpu else "cpu"),
     }
+
+
+def needs(item: pytest.Item) -> list[str]:
+    """Return what a check needs besides one accelerator or the CPU."""
+    given = notes_of(item.config).needs
+    return [
+        *(word for fixture, word in given.items() if fixture in getattr(item, "fixturenames", ())),
+        *["several GPUs"] * bool(item.get_closest_marker("multi_gpu")),
+        *["more time"] * bool(item.get_closest_marker("slow")),
+    ]
 
 
 def ended_by(record: Record, outcome: str, seen: str | None) -> Record:

@@ -8,13 +8,14 @@ import torch
 
 from spec.harness.accelerator.devices import accelerator, device, has_hardware, label, on_accelerator
 from spec.harness.places import specification
+from spec.harness.records.vocabulary import CONFIRMED, NOT_CHECKED, before
 from spec.harness.records.writing import plain
 from spec.harness.statements import outcomes, sabotage
 from spec.harness.statements.checks import counted, note_check
 from spec.harness.statements.contract import FORBIDDEN, NotChecked, not_checked
 from spec.harness.statements.outcomes import Found
 from spec.harness.statements.seeds import seed_from, seed_of, sow
-from spec.harness.statements.statement import before, since_of, statement_of
+from spec.harness.statements.statement import since_of, statement_of
 
 __all__ = ["device", "measured", "start_from_own_seed"]
 
@@ -117,7 +118,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             report.sabotage = list(cell)
         return report
     found = item.stash.setdefault(FOUND, Found())  # the hook of another plugin may fail before ours
-    over = call.when == "teardown" and found.outcome not in (outcomes.CONFIRMED, outcomes.NOT_CHECKED)
+    over = call.when == "teardown" and found.outcome not in (CONFIRMED, NOT_CHECKED)
     if (call.when == "call" or error is not None) and not over:
         found.outcome, found.reason, found.seen = outcomes.outcome_of(error, item, report)
         found.detail = error.detail if isinstance(error, NotChecked) else None

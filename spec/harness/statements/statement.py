@@ -9,21 +9,8 @@ import pytest
 from packaging.version import Version
 from torch import Tensor
 
+from spec.harness.records.vocabulary import HOLDS, VERDICTS
 from spec.harness.statements.notes import Notes
-
-HOLDS = "holds"
-QUALIFIED = "qualified"
-OUTDATED = "outdated"
-WRONG = "wrong"
-ANSWERED = "answered"
-
-VERDICTS = {
-    HOLDS: "they are right",
-    QUALIFIED: "right under conditions that the notes leave out",
-    OUTDATED: "right once, not any more",
-    WRONG: "not right on any release",
-    ANSWERED: "they left it open; it is settled here",
-}
 
 since = pytest.mark.since  # @since("2.3"): the check, or a whole statement, is true from that release on
 each_row = pytest.mark.each_row  # each row of the check has to catch a fault, not just one of them
@@ -154,15 +141,6 @@ def fault(name: str, owner: Any, attribute: str, replace: Callable[[Any], Any]) 
         return proof
 
     return attach
-
-
-def before(release: str, since: str) -> bool:
-    """Tell whether a PyTorch comes before the release `since`; a pre-release of it does.
-
-    >>> before("2.9.0a0+git", "2.9"), before("2.9.0+cu128", "2.9"), before("2.13.0", "2.9")
-    (True, False, False)
-    """
-    return Version(release) < Version(since)
 
 
 def notes_of(config: pytest.Config) -> Notes:

@@ -25,11 +25,11 @@ from spec.harness.statements.notes import Notes
 
 SPEC = Path(__file__).resolve().parent
 HEADINGS = {
-    "1 Tensor": ["1"],
-    "2 Autograd": ["2"],
-    "3 Neural networks": ["3", "3.1"],
-    "4 CIFAR-10": ["4"],
-    "5 Data parallel": ["5"],
+    "1 Tensor": {"1": "1"},
+    "2 Autograd": {"2": "2"},
+    "3 Neural networks": {"3": "3", "3.1": "3.1"},
+    "4 CIFAR-10": {"4": "4"},
+    "5 Data parallel": {"5": "5"},
 }
 RUNGS = dict(zip(HEADINGS, ["kernels", "autograd", "autograd", "training", "parallel"]))
 
@@ -102,7 +102,7 @@ def run_spec_on_workers(make_spec, pytester):
 
 
 RUN = {
-    "kind": "header", "schema": 3, "started": "2026-11-24T15:12:38+00:00",
+    "kind": "header", "schema": 4, "started": "2026-11-24T15:12:38+00:00",
     "torch": "2.15.0+cpu", "torchvision": "0.29.2", "numpy": "2.4.6", "python": "3.11.7",
     "os": "Linux", "cpu": "AMD EPYC", "cpus": 2, "threads": 1,
     "accelerator": None, "devices": [], "cuda": None, "cudnn": None,
@@ -111,7 +111,7 @@ RUN = {
 }  # fmt: skip
 RESULT = {
     "kind": "result", "section": "3 Neural networks", "notes": "3", "verdict": "holds", "says": None,
-    "since": None, "sentence": "One is one.", "check": "test", "params": {}, "device": "cpu", "gpu": False,
+    "since": None, "sentence": "One is one.", "check": "test", "params": {}, "device": "cpu", "gpu": False, "needs": [],
     "outcome": "confirmed", "reason": None, "detail": None, "seen": None, "measured": {},
     "tolerance_used": None, "checks": 1, "seconds": 0.1, "seed": 1,
 }  # fmt: skip
@@ -124,7 +124,7 @@ def write_records(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     for name in "abcd":
         (folder / f"test_{name}.py").write_text(f'@statement("nn.{name}", notes="3")\n')
-    monkeypatch.setattr(command_line, "NOTES", Notes((folder,), {"3 Neural networks": ["3"]}, {}))
+    monkeypatch.setattr(command_line, "NOTES", Notes((folder,), {"3 Neural networks": {"3": "3"}}, {}))
 
     def write(name="v.jsonl", results=({},), rungs=(), end=(), **header):
         """Return the path; each result is what differs from RESULT, `end` what differs from a good one."""

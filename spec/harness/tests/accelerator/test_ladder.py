@@ -4,6 +4,7 @@ import pytest
 
 from spec.harness.accelerator import ladder
 from spec.harness.accelerator.rungs import DIED, HUNG, NAMES
+from spec.harness.accelerator.steps import first_cause, step_lines
 from spec.notes import NOTES
 
 # A process that dies or hangs needs no PyTorch to do so.
@@ -62,7 +63,7 @@ def test_what_ends_a_climb_is_the_first_cause_and_blocks_what_is_above(
 
     assert [step["rung"] for step in steps] == NAMES
     assert [step["outcome"] for step in steps] == ["passed", outcome] + ["blocked"] * len(NAMES[2:])
-    assert ladder.first_cause(steps) == steps[1]
+    assert first_cause(steps) == steps[1]
     assert seen in steps[1]["seen"]
     assert steps[1]["advice"] == advice
     assert {step["seen"] for step in steps[2:]} == {"by memory"}
@@ -127,7 +128,7 @@ def test_lines_say_what_to_do_under_the_rung_that_failed():
     climbed = steps_failing_at("memory")[:3]
     climbed[1]["advice"] = "look at it " * 20
 
-    told = ladder.lines(climbed)
+    told = step_lines(climbed)
 
     assert told[0] == "meta:0   visible    passed    0.1 s  x"
     assert told[1] == "meta:0   memory     failed    0.1 s  x"

@@ -32,7 +32,7 @@ UNTRUSTED = {
     "no header": (lambda lines: lines[1:], "v.jsonl: expected the records of a run, whose first line is a"),
     "an older version": (
         change(0, schema=1),
-        "v.jsonl: expected schema version 3, got 1; write it again with `blitz verify --records v.jsonl`",
+        "v.jsonl: expected schema version 4, got 1; write it again with `blitz verify --records v.jsonl`",
     ),
     "two files": (
         lambda lines: lines + lines,

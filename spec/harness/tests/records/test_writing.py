@@ -11,8 +11,7 @@ import torch
 
 from spec.harness.errors import HarnessError
 from spec.harness.records import reading, writing
-from spec.harness.statements.contract import REASONS
-from spec.harness.statements.outcomes import OUTCOMES
+from spec.harness.records.vocabulary import OUTCOMES, REASONS, SCHEMA
 
 STATEMENTS = r"""
 import os, time
@@ -173,7 +172,7 @@ def test_a_path_that_cannot_be_written_stops_the_run(run_spec):
 
 def test_the_schema_is_a_schema_and_knows_every_outcome():
     """The JSON Schema is valid, and its list of outcomes and reasons is the harness's own."""
-    schema = json.loads(writing.SCHEMA.read_text())
+    schema = json.loads(SCHEMA.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     result = schema["$defs"]["result"]["properties"]
 

@@ -5,7 +5,8 @@ import torch
 
 from blitz.cifar10 import data, stand_in
 from spec.cifar10 import is_cifar10
-from spec.harness.statements.contract import REASONS, check_requirements, not_checked
+from spec.harness.records.vocabulary import REASONS
+from spec.harness.statements.contract import check_requirements, not_checked
 from spec.harness.tests.accelerator.test_devices import pretend_accelerator
 
 
