@@ -111,7 +111,8 @@ RUN = {
 }  # fmt: skip
 RESULT = {
     "kind": "result", "section": "3 Neural networks", "notes": "3", "verdict": "holds", "says": None,
-    "since": None, "sentence": "One is one.", "check": "test", "params": {}, "device": "cpu", "gpu": False, "needs": [],
+    "since": None, "sentence": "One is one.", "check": "test", "params": {}, "device": "cpu", "gpu": False,
+    "needs": [],
     "outcome": "confirmed", "reason": None, "detail": None, "seen": None, "measured": {},
     "tolerance_used": None, "checks": 1, "seconds": 0.1, "seed": 1,
 }  # fmt: skip
