@@ -104,10 +104,11 @@ def render(made: Sequence[Column], notes: Notes, language: Language, pictures: S
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"code": with_code, "printable": printable}
+    environment.filters["code"] = with_code
     environment.globals |= {
         "say": language.say,
         "styles": STYLES,
@@ -134,6 +135,11 @@ def render(made: Sequence[Column], notes: Notes, language: Language, pictures: S
         css=(HERE / "page.css").read_text(encoding="utf-8"),
         js=(HERE / "page.js").read_text(encoding="utf-8"),
     )
+
+
+def _shown(value: object) -> object:
+    """Return what the page prints: text without what would move, hide or reorder other text."""
+    return type(value)(printable(value)) if isinstance(value, str) else value
 
 
 def _by_section(found: Sequence[Entry], notes: Notes) -> dict[str, list[Entry]]:
