@@ -24,6 +24,7 @@ def add_commands(commands: Any, notes: Notes) -> None:
 
     words = commands.add_parser("summary", help="print the summary of a run again, from its records")
     words.add_argument("records", type=Path, metavar="RECORDS", help="a file that --records wrote")
+    add_language(words)
     words.set_defaults(run=partial(_summary, notes))
 
     table = commands.add_parser(
@@ -70,13 +71,14 @@ def _summary(notes: Notes, arguments: argparse.Namespace) -> int:
     from spec.harness.records import reading, summary
     from spec.harness.statements import catalogue
 
+    tongue = language(arguments.language, notes)
     try:
         found = reading.read(arguments.records, catalogue.ids(notes))
     except reading.UnfinishedError as unfinished:
-        print("\n".join([printable(str(unfinished)), "", *summary.of_file(unfinished.found)]))
+        print("\n".join([printable(str(unfinished)), "", *summary.of_file(unfinished.found, tongue)]))
         return unfinished.status
     trouble = summary.trouble(found)
-    print("\n".join([*summary.of_file(found), *(["", trouble] if trouble else [])]))
+    print("\n".join([*summary.of_file(found, tongue), *(["", trouble] if trouble else [])]))
     return 1 if trouble or summary.any_bad(found.results) else 0
 
 

@@ -50,7 +50,7 @@ def mark(sentence: str, says: str | None) -> str:
     >>> mark("One is one.", None)
     'b1444000'
     """
-    return hashlib.sha256(f"{sentence}\n{says or ''}".encode()).hexdigest()[:8]
+    return hashlib.sha256(f"{sentence}\n{says or ''}".encode(errors="backslashreplace")).hexdigest()[:8]
 
 
 def language(code: str | None, notes: Notes) -> Language:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
+from packaging.version import Version
 
 from spec.harness.errors import HarnessError
 from spec.harness.language import Language
@@ -104,10 +105,11 @@ def render(made: Sequence[Column], notes: Notes, language: Language, pictures: S
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"code": with_code, "printable": printable}
+    environment.filters["code"] = with_code
     environment.globals |= {
         "say": language.say,
         "styles": STYLES,
@@ -122,6 +124,7 @@ def render(made: Sequence[Column], notes: Notes, language: Language, pictures: S
     return environment.get_template("page.html").render(
         language=language,
         columns=made,
+        releases=list(dict.fromkeys(Version(column.header["torch"]).public for column in made)),
         results=[result(column.decided.values(), language) for column in made],
         sections=_by_section(found, notes),
         differing=[entry for entry in found if entry.differs],
@@ -134,6 +137,11 @@ def render(made: Sequence[Column], notes: Notes, language: Language, pictures: S
         css=(HERE / "page.css").read_text(encoding="utf-8"),
         js=(HERE / "page.js").read_text(encoding="utf-8"),
     )
+
+
+def _shown(value: object) -> object:
+    """Return what the page prints: text without what would move, hide or reorder other text."""
+    return type(value)(printable(value)) if isinstance(value, str) else value
 
 
 def _by_section(found: Sequence[Entry], notes: Notes) -> dict[str, list[Entry]]:

@@ -13,7 +13,6 @@ from markupsafe import Markup
 from pygments.lexers import PythonLexer
 from pygments.token import Comment, Keyword, Literal, Name
 
-from spec.harness.children import ROOT
 from spec.harness.statements.notes import Notes
 
 STYLES = {Keyword: "k", Literal.String: "s", Literal.Number: "m", Comment: "c", Name.Decorator: "d"}
@@ -30,22 +29,25 @@ class Source(NamedTuple):
 
 def sources(notes: Notes) -> dict[str, Source]:
     """Return the source of each statement by its id."""
-    files = (path for folder in notes.folders for path in sorted(folder.rglob("test_*.py")))
-    return dict(found for path in files for found in _in_file(path))
+    found: dict[str, Source] = {}
+    for folder in notes.folders:
+        for path in sorted(folder.rglob("test_*.py")):
+            found |= _in_file(path, path.relative_to(folder.parents[1]).as_posix())
+    return found
 
 
-def _in_file(path: Path) -> Iterator[tuple[str, Source]]:
+def _in_file(path: Path, name: str) -> Iterator[tuple[str, Source]]:
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines()
     for node in ast.parse(text).body:
         if not isinstance(node, (ast.ClassDef, ast.FunctionDef)):
             continue
-        names = [name for decorator in node.decorator_list if (name := _named(decorator))]
-        if proves := dict(names).get("statement"):
-            first = node.decorator_list[0].lineno
-            code = "\n".join(lines[first - 1 : node.end_lineno])
-            faults = [name for decorator, name in names if decorator == "fault"]
-            yield proves, Source(path.relative_to(ROOT).as_posix(), first, code, faults)
+        calls = [call for decorator in node.decorator_list if (call := _named(decorator))]
+        if proves := dict(calls).get("statement"):
+            begin = node.decorator_list[0].lineno
+            code = "\n".join(lines[begin - 1 : node.end_lineno])
+            faults = [first for decorator, first in calls if decorator == "fault"]
+            yield proves, Source(name, begin, code, faults)
 
 
 def _named(decorator: ast.expr) -> tuple[str, str] | None:

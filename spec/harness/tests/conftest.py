@@ -58,6 +58,12 @@ def long_lived():
     gc.unfreeze()  # or native libraries would tell at the exit of all that was never freed
 
 
+@pytest.fixture(autouse=True)
+def english(monkeypatch):
+    """Have the commands speak English, whatever the locale says."""
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+
+
 @pytest.fixture
 def make_spec(pytester, monkeypatch):
     """Write spec/section_3/test_example.py, or another file, of a repository of its own."""
