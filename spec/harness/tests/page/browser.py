@@ -64,6 +64,7 @@ def open_file(browser):
     def open_it(path, fragment="", **options):
         context = browser.new_context(offline=True, **options)
         contexts.append(context)
+        context.set_default_timeout(5000)  # of a machine that is busy with much else
         page = context.new_page()
         heard.append(wrongs(page))
         page.goto(path.as_uri() + fragment)

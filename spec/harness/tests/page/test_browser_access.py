@@ -1,0 +1,196 @@
+"""The page is for all: by keyboard or by ear, in a narrow window, in the dark, on paper, without scripts."""
+
+import pytest
+
+from spec.harness.tests.page.looks import barriers, tab_stops, too_wide
+from spec.harness.tests.page.runs import STATEMENTS
+
+pytestmark = pytest.mark.slow  # starts Chromium
+FIRST, *_, LAST = STATEMENTS
+OPEN = "ids => document.querySelectorAll('details').forEach(it => { it.open = ids.includes(it.id); })"
+STATES = {"closed": [], "some open": list(STATEMENTS)[::3], "all open": list(STATEMENTS)}
+BRIGHTNESS = """() => {
+  const [red, green, blue] = getComputedStyle(document.body).backgroundColor.match(/\\d+/g);
+  return (0.2126 * red + 0.7152 * green + 0.0722 * blue) / 255;
+}"""
+TAKES_FOCUS = """() => [...document.querySelectorAll("a, button, input, select, summary, [tabindex='0']")]
+  .filter(it => it.checkVisibility()).map(it => it.outerHTML.replace(/\\s+/g, " ").slice(0, 120))"""
+CUT_OFF = """() => [...document.querySelectorAll("body *")].filter(it => it.checkVisibility())
+  .filter(it => it.scrollWidth > it.clientWidth + 1 && getComputedStyle(it).overflowX !== "visible")
+  .map(it => it.outerHTML.slice(0, 120))"""
+
+
+def sees(page, id, part):
+    """Tell whether a part of a statement can be seen."""
+    return page.locator(f'[id="{id}"] {part}').first.is_visible()
+
+
+class TestAxe:
+    """No rule of axe is broken, up to level AA, contrast and the size of what is clicked included."""
+
+    @pytest.mark.parametrize("state", STATES)
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_page_has_no_barrier(self, open_file, any_language, scheme, state):
+        """In light and in dark, in both languages, with statements closed and open."""
+        page = open_file(any_language, color_scheme=scheme)
+        page.evaluate(OPEN, STATES[state])
+
+        assert barriers(page) == []
+
+    def test_choice_that_nothing_fits_has_no_barrier(self, open_file, one_run):
+        """Nor has a page of one run."""
+        page = open_file(one_run)
+        assert barriers(page) == []
+
+        page.get_by_label("Search").fill("no such words")
+        assert barriers(page) == []
+
+    def test_page_has_no_barrier_in_a_narrow_window(self, open_file, one_run):
+        """What is side by side elsewhere stands close together there."""
+        page = open_file(one_run, viewport={"width": 360, "height": 640})
+        page.evaluate(OPEN, [FIRST])
+
+        assert barriers(page) == []
+
+
+class TestKeyboard:
+    """All can be done without a mouse."""
+
+    def test_tab_leads_through_all_that_can_be_used_in_the_order_of_the_page(self, open_file, two_runs):
+        """First to what skips the rest; each stop shows that it has the focus, and nothing covers it."""
+        page = open_file(two_runs)
+        page.evaluate(OPEN, [FIRST, LAST])
+        usable = page.evaluate(TAKES_FOCUS)
+
+        stops = tab_stops(page)
+
+        assert [stop["html"] for stop in stops] == usable
+        assert [stop["html"] for stop in stops if not stop["shown"]] == []
+        assert [stop["html"] for stop in stops if stop["covered"]] == []
+        assert 'href="#statements"' in usable[0]
+
+    def test_first_stop_skips_to_the_statements(self, open_file, two_runs):
+        """The next one is within them."""
+        page = open_file(two_runs)
+
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+
+        assert page.evaluate("document.activeElement.id") == "search"
+
+    @pytest.mark.parametrize("key", ["Enter", "Space"])
+    def test_key_opens_and_closes_a_statement(self, open_file, one_run, key):
+        """The one that has the focus."""
+        page = open_file(one_run)
+        page.locator(f'[id="{FIRST}"] > summary').focus()
+        before = sees(page, FIRST, ".source")
+
+        page.keyboard.press(key)
+        opened = sees(page, FIRST, ".source")
+        page.keyboard.press(key)
+
+        assert (before, opened, sees(page, FIRST, ".source")) == (False, True, False)
+
+    def test_filters_are_chosen_with_keys(self, open_file, one_run):
+        """The arrow keys choose in a list, and the statements follow."""
+        page = open_file(one_run)
+        page.get_by_role("combobox", name="Section").focus()
+
+        page.keyboard.press("ArrowDown")
+
+        assert page.locator("details:visible").count() == 3
+
+    @pytest.mark.parametrize("key", ["Enter", "Space"])
+    def test_button_opens_and_closes_all(self, open_file, one_run, key):
+        """It says whether it has been pressed."""
+        page = open_file(one_run)
+        button = page.get_by_role("button")
+        button.focus()
+
+        page.keyboard.press(key)
+        opened = page.locator("details[open]").count(), button.get_attribute("aria-pressed")
+        page.keyboard.press(key)
+
+        assert opened == (len(STATEMENTS), "true")
+        assert (page.locator("details[open]").count(), button.get_attribute("aria-pressed")) == (0, "false")
+
+    def test_link_moves_the_focus_to_its_statement(self, open_file, one_run):
+        """Whoever reads with the ears is there, too."""
+        page = open_file(one_run, f"#{LAST}")
+
+        assert page.evaluate("document.activeElement.parentElement.id") == LAST
+
+
+@pytest.mark.parametrize("width", [1280, 360, 320])
+@pytest.mark.parametrize("state", STATES)
+def test_page_is_never_scrolled_sideways(open_file, any_language, width, state):
+    """Long names are broken; code and tables scroll by themselves."""
+    page = open_file(any_language, viewport={"width": width, "height": 640})
+    page.evaluate(OPEN, STATES[state])
+
+    assert too_wide(page) == []
+
+
+def test_colours_follow_the_scheme(open_file, one_run):
+    """The page is dark where the reader wants it dark, and else light."""
+    brightness = {
+        scheme: open_file(one_run, color_scheme=scheme).evaluate(BRIGHTNESS) for scheme in ("light", "dark")
+    }
+
+    assert brightness["light"] > 0.9
+    assert brightness["dark"] < 0.2
+
+
+class TestOnPaper:
+    """What is printed."""
+
+    @pytest.fixture
+    def paper(self, open_file, two_runs):
+        """The page as a printer gets it, with one statement open, in a width of A4."""
+        page = open_file(two_runs, viewport={"width": 700, "height": 1000}, color_scheme="dark")
+        page.evaluate(OPEN, [FIRST])
+        page.emulate_media(media="print")
+        return page
+
+    def test_what_cannot_be_used_on_paper_is_left_out(self, paper):
+        """Filters, and the link that skips them."""
+        assert not paper.get_by_label("Search").is_visible()
+        assert not paper.locator("button:visible, select:visible, .skip:visible").count()
+
+    def test_every_sentence_is_printed_and_what_is_open_is_printed_whole(self, paper):
+        """Nothing is cut off: paper does not scroll."""
+        assert all(sees(paper, name, ".truth") for name in STATEMENTS)
+        assert sees(paper, FIRST, ".source")
+        assert not sees(paper, LAST, ".source")
+        assert too_wide(paper) == []
+        assert paper.evaluate(CUT_OFF) == []
+
+    def test_paper_is_white(self, paper):
+        """Also for a reader whose screen is dark."""
+        paper.emulate_media(media="print", color_scheme="dark")
+
+        assert paper.evaluate(BRIGHTNESS) > 0.9
+
+
+class TestWithoutScripts:
+    """The page in a browser that runs none."""
+
+    @pytest.fixture
+    def still(self, open_file, two_runs):
+        """The page without scripts."""
+        return open_file(two_runs, java_script_enabled=False)
+
+    def test_every_statement_can_be_read(self, still):
+        """And opened, by a click or a key."""
+        assert all(sees(still, name, ".truth") for name in STATEMENTS)
+
+        still.locator(f'[id="{FIRST}"] > summary').click()
+        still.locator(f'[id="{LAST}"] > summary').press("Enter")
+
+        assert sees(still, FIRST, ".source")
+        assert sees(still, LAST, ".source")
+
+    def test_nothing_is_offered_that_would_do_nothing(self, still):
+        """Filters and search need scripts."""
+        assert not still.locator("input:visible, select:visible, button:visible").count()
