@@ -32,6 +32,14 @@ def add_commands(commands: Any, notes: Notes) -> None:
     table.add_argument("--all", action="store_true", help="show those that are the same everywhere, too")
     table.set_defaults(run=partial(_matrix, notes))
 
+    changes = commands.add_parser("diff", help="show what changed between two runs, and whether it is worse")
+    changes.add_argument("before", type=Path, metavar="A", help="the records of the run before")
+    changes.add_argument("after", type=Path, metavar="B", help="the records of the run after")
+    changes.add_argument(
+        "--format", choices=["text", "markdown", "json"], default="text", help="default: %(default)s"
+    )
+    changes.set_defaults(run=_diff)
+
     every = commands.add_parser("statements", help="print all statements as Markdown (docs/statements.md)")
     every.set_defaults(run=partial(_statements, notes))
 
@@ -66,6 +74,15 @@ def _matrix(notes: Notes, arguments: argparse.Namespace) -> int:
     lines, as_said = matrix.report(matrix.columns(arguments.records, known), known, whole=arguments.all)
     print("\n".join(lines))
     return 0 if as_said else 1
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    from spec.harness.records import diff, diff_report
+
+    forms = {"text": diff_report.as_text, "markdown": diff_report.as_markdown, "json": diff.as_json}
+    found = diff.compare(arguments.before, arguments.after)
+    print(forms[arguments.format](found))
+    return found.status
 
 
 def _statements(notes: Notes, arguments: argparse.Namespace) -> int:
