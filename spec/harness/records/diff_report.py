@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from spec.harness.records.diff import BROKEN, MEANING, WORSE, Difference, Row, Statement
+from spec.harness.records.diff import BROKEN, MEANING, TOLERANCE, WORSE, Difference, Row, Statement
 from spec.harness.records.escaping import printable
 from spec.harness.records.matrix import flat
 from spec.harness.statements.outcomes import Record
@@ -52,7 +52,7 @@ def _report(found: Difference, heading: str, quote: Quote) -> str:
 
 def _sides(found: Difference, quote: Quote) -> Iterator[str]:
     """Say of each run its file, its release, what else of it differs, and its trouble."""
-    headers = [flat({**side.header, "kind": None}) for side in (found.before, found.after)]
+    headers = [flat(side.header | {"devices": _devices(side.header)}) for side in (found.before, found.after)]
     keys = sorted(headers[0].keys() | headers[1].keys(), key=_rank)
     differing = [key for key in keys if key == "torch" or headers[0].get(key) != headers[1].get(key)]
     for name, side, header in zip("AB", (found.before, found.after), headers, strict=True):
@@ -62,9 +62,14 @@ def _sides(found: Difference, quote: Quote) -> Iterator[str]:
             yield f"- The run {name} had trouble of its own: {quote(side.trouble)}"
 
 
+def _devices(header: Record) -> str | None:
+    """Return how many there are of each kind, so that eight alike are one fact."""
+    names = Counter(f"{device['name']} (driver {device['driver']})" for device in header["devices"])
+    return ", ".join(f"{count} x {name}" for name, count in names.items()) or None
+
+
 def _rank(key: str) -> tuple[int, str]:
-    thing = key.partition(" ")[0]
-    return TOLD_FIRST.index(thing) if thing in TOLD_FIRST else len(TOLD_FIRST), key
+    return TOLD_FIRST.index(key) if key in TOLD_FIRST else len(TOLD_FIRST), key
 
 
 def _verdict(found: Difference) -> str:
@@ -99,23 +104,17 @@ def _about(statement: Statement, quote: Quote) -> list[str]:
 
 def _became(row: Row, quote: Quote) -> str:
     """Return the device, and what was and is there."""
-    before, after = row.before, row.after
-    there = ", then ".join(
-        quote(d) for d in dict.fromkeys(side["device"] for side in (before, after) if side)
-    )
-    if before is None or after is None:
-        return f"{there}: " + (
-            f"new, {_state(after, quote)}" if after else f"{_state(before, quote)}, now gone"
-        )
-    if before["outcome"] == after["outcome"]:
-        used, uses = (f"{100 * side['tolerance_used']:.3g} %" for side in (before, after))
-        return f"{there}: {used} of the tolerance, now {uses}"
-    return f"{there}: {_state(before, quote)}, now {_state(after, quote)}"
+    sides = [side for side in (row.before, row.after) if side]
+    there = ", then ".join(quote(device) for device in dict.fromkeys(side["device"] for side in sides))
+    if row.change == TOLERANCE:
+        was, now = (f"{100 * side['tolerance_used']:.3g} %" for side in sides)
+        return f"{there}: {was} of the tolerance, now {now}"
+    was, now = (_state(side, quote) if side else None for side in (row.before, row.after))
+    return f"{there}: {was}, now {now or 'gone'}" if was else f"{there}: new, {now}"
 
 
-def _state(record: Record | None, quote: Quote) -> str:
+def _state(record: Record, quote: Quote) -> str:
     """Return the outcome, with the reason why it was not checked, or what was seen."""
-    record = record or {}
     if record["reason"]:
         return f"{record['outcome']} ({record['reason']}: {quote(record.get('detail') or 'no detail')})"
     return f"{record['outcome']} ({quote(record['seen'])})" if record["seen"] else str(record["outcome"])

@@ -242,6 +242,16 @@ def test_text_tells_the_sides_the_verdict_and_each_group(diff, tmp_path):
     assert text == TEXT.format(folder=tmp_path).lstrip("\n")
 
 
+def test_devices_that_are_alike_are_one_fact(diff):
+    """A machine with eight GPUs is told from another in a few words."""
+    gpus = [{"name": "H200", "memory_mib": 143771, "driver": driver} for driver in ["570", *["580"] * 7]]
+
+    _, text = diff([{}], [{}], "text", devices={"a": [], "b": gpus})
+
+    assert "a.jsonl: torch 2.15.0+cpu, devices none\n" in text
+    assert "b.jsonl: torch 2.15.0+cpu, devices 1 x H200 (driver 570), 7 x H200 (driver 580)\n" in text
+
+
 def test_many_rows_of_a_statement_are_told_in_few_lines_the_worst_first(diff):
     """Rows of which the same is to be said share a line; how many are left out is said."""
     rows = [{"node": f"a::test[{n}]"} for n in range(20)]
@@ -277,6 +287,7 @@ QUOTED = {
     "lines": ("a\n\n# b\n- c", "`a # b - c`"),
     "backticks": ("a ``` b ` c", "````a ``` b ` c````"),
     "a backtick at the end": ("a`", "`` a` ``"),
+    "a backtick at the start": ("`a", "`` `a ``"),
     "nothing to see": ("\n", "` `"),
     "much": ("x" * 400, f"`{'x' * 300}...`"),
 }
@@ -287,7 +298,7 @@ def test_what_a_file_says_stands_in_markdown_as_code(diff, seen, quoted):
     """It opens no tag, no link and no heading, and mentions nobody."""
     _, page = diff([{}], [REFUTED | {"seen": seen}], "markdown")
 
-    assert page.startswith("## blitz diff\n\n- A is `")
+    assert re.match(r"## blitz diff\n\n- A is `\S+/a.jsonl`: torch `2.15.0\+cpu`\n- B is `", page)
     assert "\n### Worse: newly refuted or broken (1)\n\n- `nn.a`: confirmed, now refuted\n" in page
     assert f"  - `test` on `cpu`: confirmed, now refuted ({quoted})\n" in page
 
