@@ -107,8 +107,8 @@ def _became(row: Row, quote: Quote) -> str:
     sides = [side for side in (row.before, row.after) if side]
     there = ", then ".join(quote(device) for device in dict.fromkeys(side["device"] for side in sides))
     if row.change == TOLERANCE:
-        was, now = (f"{100 * side['tolerance_used']:.3g} %" for side in sides)
-        return f"{there}: {was} of the tolerance, now {now}"
+        used, uses = (f"{100 * side['tolerance_used']:.3g} %" for side in sides)
+        return f"{there}: {used} of the tolerance, now {uses}"
     was, now = (_state(side, quote) if side else None for side in (row.before, row.after))
     return f"{there}: {was}, now {now or 'gone'}" if was else f"{there}: new, {now}"
 
