@@ -242,6 +242,15 @@ def test_text_tells_the_sides_the_verdict_and_each_group(diff, tmp_path):
     assert text == TEXT.format(folder=tmp_path).lstrip("\n")
 
 
+def test_statements_of_one_run_alone_are_told_with_their_outcome(diff):
+    """One is gone, and one is new."""
+    _, page = diff([{}, REFUTED | {"id": "nn.b"}], [REFUTED | {"id": "nn.b"}, OTHER], "markdown")
+
+    assert "\n- `nn.a`: confirmed, now gone\n  - `test` on `cpu`: confirmed, now gone\n" in page
+    assert "\n- `nn.z`: new, confirmed\n  - `test` on `cpu`: new, confirmed\n" in page
+    assert "\nRefuted or broken in B, but not newly: `nn.b`.\n" in page
+
+
 def test_devices_that_are_alike_are_one_fact(diff):
     """A machine with eight GPUs is told from another in a few words."""
     gpus = [{"name": "H200", "memory_mib": 143771, "driver": driver} for driver in ["570", *["580"] * 7]]
