@@ -196,8 +196,8 @@ def test_trouble_of_a_run_is_told_and_that_of_b_is_not_good(diff, before, after,
 
 
 TEXT = """
-- A is {folder}/a.jsonl: torch 2.14.0, accelerator none, data stand-in, commit 335f664
-- B is {folder}/b.jsonl: torch 2.15.0, accelerator cuda, data CIFAR-10, commit 335f665+
+- A is {folder}/a.jsonl: torch 2.14.0, accelerator none, data stand-in, commit 335f664, numpy 2.4.6
+- B is {folder}/b.jsonl: torch 2.15.0, accelerator cuda, data CIFAR-10, commit 335f665+, numpy 2.5.0
 
 Something is worse in B. Statements: 1 newly refuted or broken, 1 newly checked, 1 tolerance, 1 as before.
 
@@ -234,6 +234,7 @@ def test_text_tells_the_sides_the_verdict_and_each_group(diff, tmp_path):
         "accelerator": {"a": None, "b": "cuda"},
         "data": {"a": "stand-in", "b": "CIFAR-10"},
         "commit": {"a": "335f664", "b": "335f665+"},
+        "numpy": {"a": "2.4.6", "b": "2.5.0"},
     }
 
     status, text = diff(before, after, "text", **sides)
