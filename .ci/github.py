@@ -123,7 +123,7 @@ def place(node: str) -> tuple[str, int]:
     line = 1
     try:
         where: Any = ast.parse((ROOT / file).read_bytes()) if (ROOT / file).is_file() else None
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, SyntaxError):
         where = None
     for name in names:  # a class, then a check in it, unless it inherits the check
         parts = getattr(where, "body", [])

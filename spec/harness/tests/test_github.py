@@ -89,8 +89,8 @@ def test_a_summary_that_is_too_long_for_github_is_cut_and_says_so(github):
 
 def test_a_refuted_statement_is_marked_at_its_check(github, write_records, tmp_path, capsys):
     """With what should be true and what was seen, letter for letter, but for what moves a cursor."""
-    (tmp_path / "test_x.py").write_text(CHECKS)
-    node = "test_x.py::TestA::test_one[a::b]"
+    (tmp_path / "a,line=2: x.py").write_text(CHECKS)
+    node = "a,line=2: x.py::TestA::test_one[a::b]"
     records = write_records(results=[{}, {**REFUTED, "node": node, "seen": HOSTILE}])
 
     assert github.main([str(records)]) == 1
@@ -98,7 +98,7 @@ def test_a_refuted_statement_is_marked_at_its_check(github, write_records, tmp_p
     (line,) = capsys.readouterr().out.splitlines()
     name, where, message = obeyed(line)
     assert name == "error"
-    assert where == {"file": "test_x.py", "line": "6", "title": "nn.b: refuted"}
+    assert where == {"file": "a,line=2: x.py", "line": "6", "title": "nn.b: refuted"}
     shown = HOSTILE.replace("\r", "\\r").replace("\x1b", "\\x1b")
     assert message == f"Should be true: One is one.\nSeen: {shown}"
 
@@ -122,6 +122,7 @@ PLACES = {
     "a file that is gone": ("test_y.py::test_two", 1),
     "a file that is not Python": ("notes.md::test_two", 1),
     "a name that no file can have": ("\0::test_two", 1),
+    "a name that is too long": (f"{'x' * 300}::test_two", 1),
     "a folder": (".::test_two", 1),
 }
 
