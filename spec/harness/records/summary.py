@@ -130,7 +130,7 @@ def gaps(records: list[Record], say: Callable[..., str]) -> list[str]:
         left_out = [r for r in records if r["reason"] == reason]
         if count := len({r["id"] for r in left_out}):
             details = {r["detail"] for r in left_out}
-            why = say((details.pop() if len(details) == 1 else None) or text)
+            why = printable(" ".join(say((details.pop() if len(details) == 1 else None) or text).split()))
             told = say("not checked: 1 statement, {reason}: {why}", reason=reason, why=why)
             if count > 1:
                 told = say(
