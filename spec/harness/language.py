@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,6 +52,17 @@ def mark(sentence: str, says: str | None) -> str:
     'b1444000'
     """
     return hashlib.sha256(f"{sentence}\n{says or ''}".encode()).hexdigest()[:8]
+
+
+def sentence(clause: str) -> str:
+    """Return a clause with its full stop, a Chinese one after Chinese; a question stays a question.
+
+    >>> sentence("one is one"), sentence("is one two?"), sentence("一等于一")
+    ('one is one.', 'is one two?', '一等于一。')
+    """
+    if clause.endswith((".", "?", "!", "。", "？", "！")):
+        return clause
+    return clause + ("。" if re.search(r"[\u4e00-\u9fff]", clause) else ".")
 
 
 def language(code: str | None, notes: Notes) -> Language:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from spec.harness.accelerator.steps import first_cause, step_lines
+from spec.harness.language import sentence
 from spec.harness.records.escaping import printable
 from spec.harness.records.reading import Records
 from spec.harness.records.vocabulary import BROKEN, CONFIRMED, HOLDS, NOT_CHECKED, REASONS, REFUTED, Record
@@ -81,7 +82,7 @@ def _paragraph(record: Record) -> str:
     if record["verdict"] == HOLDS:
         stated = f"{notes}, and it should be true: {record['sentence']}"
     else:
-        stated = f"{notes}: {(record['says'] or '').rstrip('.')}. Should be true: {record['sentence']}"
+        stated = f"{notes}: {sentence(record['says'] or '')} Should be true: {record['sentence']}"
     seen = " ".join((record["seen"] or "nothing").split())
     text = printable(f"{record['id']} ({case}): {record['outcome']}. {stated} Seen: {seen}")
     return textwrap.fill(text, 110, subsequent_indent="    ", break_long_words=False)
