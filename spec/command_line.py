@@ -12,7 +12,9 @@ from pathlib import Path
 from blitz.commands.arguments import add_commands as add_library_commands
 from blitz.errors import BlitzError
 from spec.harness.commands import add_commands as add_harness_commands
+from spec.harness.commands import add_language
 from spec.harness.errors import HarnessError
+from spec.harness.language import language
 from spec.harness.records.escaping import printable
 from spec.harness.surroundings import open_streams
 from spec.notes import NOTES
@@ -71,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--slow", action="store_true", help="also check what takes whole trainings: some minutes"
     )
+    add_language(check)
     check.set_defaults(run=_verify)
 
     tell = commands.add_parser("explain", help="show one statement: what is true, its checks, its faults")
@@ -78,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     tell.add_argument(
         "--svg", type=Path, metavar="FILE", help="draw the statement's autograd graph there as well"
     )
+    add_language(tell)
     tell.set_defaults(run=_explain)
 
     add_harness_commands(commands, NOTES)
@@ -98,7 +102,8 @@ def _verify(arguments: argparse.Namespace) -> int:
         options.append(f"--device={arguments.device}")
     if arguments.slow:
         options.append("--slow")
-    return verify([*options, f"--records={arguments.records}"], NOTES)
+    options.append(f"--records={arguments.records}")
+    return verify(options, NOTES, language(arguments.language, NOTES))
 
 
 def _explain(arguments: argparse.Namespace) -> int:
@@ -116,7 +121,7 @@ def _explain(arguments: argparse.Namespace) -> int:
             raise BlitzError(f"{arguments.svg} is a folder; name a file for the picture")
         picture = draw(result, params=leaves, title=f"{statement.id}: {statement.sentence}")
         checkpoint.write(picture.encode(), arguments.svg)
-    print(catalogue.explain(statement, NOTES))
+    print(catalogue.explain(statement, NOTES, language(arguments.language, NOTES)))
     if result is not None:
         print("\n# its graph, from the result back to the leaves (●)\n")
         print(outline(result, params=leaves))

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from spec.harness.language import LANGUAGES, language
 from spec.harness.perf import compare as perf
 from spec.harness.records.escaping import printable
 from spec.harness.statements.notes import Notes
@@ -23,6 +24,7 @@ def add_commands(commands: Any, notes: Notes) -> None:
 
     words = commands.add_parser("summary", help="print the summary of a run again, from its records")
     words.add_argument("records", type=Path, metavar="RECORDS", help="a file that --records wrote")
+    add_language(words)
     words.set_defaults(run=partial(_summary, notes))
 
     table = commands.add_parser(
@@ -31,6 +33,27 @@ def add_commands(commands: Any, notes: Notes) -> None:
     table.add_argument("records", type=Path, metavar="RECORDS", nargs="+", help="files that --records wrote")
     table.add_argument("--all", action="store_true", help="show those that are the same everywhere, too")
     table.set_defaults(run=partial(_matrix, notes))
+
+    page = commands.add_parser("report", help="make a page of the records of one run or more")
+    page.add_argument("records", type=Path, metavar="RECORDS", nargs="+", help="files that --records wrote")
+    page.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE",
+        default=Path("report.html"),
+        help="the page; default: %(default)s",
+    )
+    page.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="a picture or a folder of pictures, as a training writes it, to show, too; may be repeated",
+    )
+    add_language(page)
+    page.set_defaults(run=partial(_report, notes))
 
     every = commands.add_parser("statements", help="print all statements as Markdown (docs/statements.md)")
     every.set_defaults(run=partial(_statements, notes))
@@ -48,13 +71,14 @@ def _summary(notes: Notes, arguments: argparse.Namespace) -> int:
     from spec.harness.records import reading, summary
     from spec.harness.statements import catalogue
 
+    tongue = language(arguments.language, notes)
     try:
         found = reading.read(arguments.records, catalogue.ids(notes))
     except reading.UnfinishedError as unfinished:
-        print("\n".join([printable(str(unfinished)), "", *summary.of_file(unfinished.found)]))
+        print("\n".join([printable(str(unfinished)), "", *summary.of_file(unfinished.found, tongue)]))
         return unfinished.status
     trouble = summary.trouble(found)
-    print("\n".join([*summary.of_file(found), *(["", trouble] if trouble else [])]))
+    print("\n".join([*summary.of_file(found, tongue), *(["", trouble] if trouble else [])]))
     return 1 if trouble or summary.any_bad(found.results) else 0
 
 
@@ -66,6 +90,21 @@ def _matrix(notes: Notes, arguments: argparse.Namespace) -> int:
     lines, as_said = matrix.report(matrix.columns(arguments.records, known), known, whole=arguments.all)
     print("\n".join(lines))
     return 0 if as_said else 1
+
+
+def add_language(command: argparse.ArgumentParser) -> None:
+    """Let a command be asked to speak a language."""
+    command.add_argument("--language", choices=LANGUAGES, help="en or zh; default: as the locale (LANG) says")
+
+
+def _report(notes: Notes, arguments: argparse.Namespace) -> int:
+    from spec.harness.page import report
+    from spec.harness.records import reading
+
+    tongue = language(arguments.language, notes)
+    finished = report.write(arguments.records, arguments.out, notes, tongue, arguments.pictures)
+    print(tongue.say("The page is {path}.", path=arguments.out.resolve()))
+    return 0 if finished else reading.UnfinishedError.status
 
 
 def _statements(notes: Notes, arguments: argparse.Namespace) -> int:

@@ -31,7 +31,8 @@ class Language(NamedTuple):
 
     def say(self, english: str, **values: Any) -> str:
         """Return a sentence of the harness, with values in the places that it names in braces."""
-        return self.words.get(english, english).format(**values)
+        text = self.words.get(english, english)
+        return text.format(**values) if values else text  # without values, braces are what somebody wrote
 
     def title(self, name: str, english: str) -> str:
         """Return the title of a section or a heading of that name."""
@@ -51,7 +52,7 @@ def mark(sentence: str, says: str | None) -> str:
     >>> mark("One is one.", None)
     'b1444000'
     """
-    return hashlib.sha256(f"{sentence}\n{says or ''}".encode()).hexdigest()[:8]
+    return hashlib.sha256(f"{sentence}\n{says or ''}".encode(errors="backslashreplace")).hexdigest()[:8]
 
 
 def sentence(clause: str) -> str:

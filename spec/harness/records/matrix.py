@@ -59,16 +59,28 @@ def _flat(value: Any, name: str = "") -> dict[str, str]:
     return {} if value is None else {name: " ".join(str(value).split())}
 
 
+def age(header: Record) -> tuple[Version, str]:
+    """Return what puts runs in order: by release, then by the time at which they started."""
+    return Version(header["torch"]), header["started"]
+
+
+def headings(headers: Iterable[Record]) -> list[str]:
+    """Name each run by its release, and by no more than tells it from others of the same name."""
+    told = [{k: v for k, v in header.items() if k not in ("kind", "schema")} for header in headers]
+    return _headings(list(map(_flat, told)))
+
+
 def _headings(environments: list[dict[str, str]]) -> list[str]:
     """Name each environment by its release, and by no more than tells it from others of the same name."""
-    headings = [Version(told["torch"]).public for told in environments]
-    for key in dict.fromkeys([*TOLD_FIRST, *sorted(key for told in environments for key in told)]):
+    names = [Version(told["torch"]).public for told in environments]
+    others = sorted({key for told in environments for key in told} - {"started"})
+    for key in dict.fromkeys([*TOLD_FIRST, *others, "started"]):
         values = [told.get(key, "none") for told in environments]
-        alike = [{v for v, h in zip(values, headings, strict=True) if h == heading} for heading in headings]
+        alike = [{v for v, n in zip(values, names, strict=True) if n == name} for name in names]
         for i, (value, rivals) in enumerate(zip(values, alike, strict=True)):
             if len(rivals) > 1:
-                headings[i] = value if key == "torch" else f"{headings[i]}, {key} {value}"
-    return list(map(printable, headings))
+                names[i] = value if key == "torch" else f"{names[i]}, {key} {value}"
+    return list(map(printable, names))
 
 
 def report(found: list[Column], known: Sequence[str], *, whole: bool = False) -> tuple[list[str], bool]:

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from spec.harness.accelerator.steps import Step, first_cause, step_lines
 from spec.harness.errors import HarnessError
+from spec.harness.language import Language
 from spec.harness.records import summary
 from spec.harness.records.vocabulary import Record
 from spec.harness.records.writing import header
@@ -123,7 +124,7 @@ class Findings:
             terminalreporter.line(", ".join(f"{count} {kind}" for kind, count in self.totals.items()))
         elif self.records:
             terminalreporter.section("the notes, held to this machine")
-            for line in summary.report(self.records):
+            for line in summary.report(self.records, Language("en")):
                 terminalreporter.line(line)
         if problems := self.run.ledger.account().problems:
             terminalreporter.section("this run did not finish", red=True)

@@ -4,7 +4,8 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,9 @@ from tqdm import tqdm
 
 from spec.harness.accelerator.devices import accelerator_kind
 from spec.harness.children import ROOT
+from spec.harness.errors import HarnessError
+from spec.harness.language import Language
+from spec.harness.page import report
 from spec.harness.records import summary
 from spec.harness.records.vocabulary import BROKEN, CONFIRMED, REFUTED, VERDICTS, Record
 from spec.harness.runs.findings import Findings
@@ -28,11 +32,11 @@ STATUS: dict[int, int] = {  # of pytest -> of `blitz`
 }
 
 
-def verify(options: list[str], notes: Notes) -> int:
+def verify(options: list[str], notes: Notes, language: Language) -> int:
     """Run every check of every statement with pytest's `options`; return the exit status."""
     for name in UNHEEDED:
         if os.environ.pop(name, None):
-            print(f"{name} is ignored: every statement is checked.")
+            print(language.say("{name} is ignored: every statement is checked.", name=name))
     tests = [str(folder) for folder in notes.folders]
     fixed = [
         f"--rootdir={ROOT}",
@@ -41,14 +45,15 @@ def verify(options: list[str], notes: Notes) -> int:
         "-pno:cacheprovider",
         "--contain",
     ]
-    status = pytest.main([*fixed, *options, *tests], plugins=[Narrator()])
+    status = pytest.main([*fixed, *options, *tests], plugins=[Narrator(notes, language)])
     return int(STATUS.get(status, status))
 
 
 class Narrator:
     """Stands in for pytest's own terminal output."""
 
-    def __init__(self) -> None:
+    def __init__(self, notes: Notes, language: Language) -> None:
+        self.notes, self.language = notes, language
         self.bar: tqdm[Any] | None = None
 
     @pytest.hookimpl(trylast=True)
@@ -56,9 +61,13 @@ class Narrator:
         """Silence pytest, and say what is being held to what."""
         self.findings: Findings = config.pluginmanager.getplugin("blitz-findings")
         config.pluginmanager.unregister(name="terminalreporter")
-        print(f"Holding PyTorch {torch.__version__} on {accelerator_kind() or 'the CPU'} to the notes.")
+        say = self.language.say
+        place = accelerator_kind() or say("the CPU")
+        print(
+            say("Holding PyTorch {release} on {place} to the notes.", release=torch.__version__, place=place)
+        )
         if data := config.hook.pytest_data():
-            print(data[1])
+            print(say(data[1]))
         sys.stdout.flush()
 
     def pytest_collectreport(self, report: Any) -> None:
@@ -84,38 +93,72 @@ class Narrator:
         if self.bar:
             self.bar.close()
         if self.findings.records:
-            print("\n".join(story(self.findings.records)))
-            print(
-                f"Written down in {session.config.option.records}: `blitz summary` prints the summary again."
-            )
+            print("\n".join(story(self.findings.records, self.language)))
+            print("\n".join(self._files(Path(session.config.option.records))))
         for problem in self.findings.run.ledger.account().problems:
-            print(f"This run did not finish: {problem}.")
+            print(self.language.say("This run did not finish: {problem}.", problem=problem))
         return result
 
+    def _files(self, records: Path) -> Iterator[str]:
+        """Tell where the records are, and make their page."""
+        say = self.language.say
+        yield say("Written down in {records}: `blitz summary` prints the summary again.", records=records)
+        if not records.is_file():  # a pipe is read once
+            return
+        page = records.with_suffix(".html")
+        try:
+            report.write([records], page, self.notes, self.language)
+        except HarnessError as error:
+            yield say("There is no page of it: {error}", error=error)
+        else:
+            yield say("The page to look at is {page}", page=page.resolve())
 
-def story(records: list[Record]) -> list[str]:
+
+def story(records: list[Record], language: Language) -> list[str]:
     """Return the findings for a person: each statement, the table, what went wrong, what is missing."""
-    width = shutil.get_terminal_size((110, 24)).columns
+    columns = shutil.get_terminal_size((110, 24)).columns
     decided = summary.outcomes(records)
     lines: list[str] = []
     section = ""
     for record in decided.values():
         if record["section"] != section:
             section = record["section"]
-            lines += ["", section]
-        line = f"  {record['outcome']:<11}  {record['verdict']:<9}  {record['id']}: {record['sentence']}"
-        lines.append(line if len(line) <= width else line[: width - 1] + "…")
-    return [*lines, "", *summary.report(records), "", *what_it_means(decided)]
+            lines += ["", language.title(section, section)]
+        truth, _ = language.statement(record["id"], record["sentence"], record["says"])
+        outcome, verdict = (language.say(record[name]) for name in ("outcome", "verdict"))
+        line = f"  {_left(outcome, 11)}  {_left(verdict, 9)}  {record['id']}: {truth}"
+        lines.append(line if summary.width(line) <= columns else _cut(line, columns))
+    return [*lines, "", *summary.report(records, language), "", *what_it_means(decided, language.say)]
 
 
-def what_it_means(decided: dict[str, Record]) -> list[str]:
+def _left(text: str, columns: int) -> str:
+    return text + " " * (columns - summary.width(text))
+
+
+def _cut(line: str, columns: int) -> str:
+    """Return as much of a line as fits, with a mark that more would follow."""
+    while summary.width(line) > columns - 1:
+        line = line[:-1]
+    return f"{line}…"
+
+
+def what_it_means(decided: dict[str, Record], say: Callable[..., str]) -> list[str]:
     """Return what the outcomes mean for the notes."""
     confirmed = [record["verdict"] for record in decided.values() if record["outcome"] == CONFIRMED]
     tally = Counter(confirmed)
     checked = sum(record["outcome"] in (CONFIRMED, REFUTED) for record in decided.values())
-    lines = [f"{len(confirmed)} of the {checked} statements that were checked are true on this machine."]
+    lines = [
+        say(
+            "{count} of the {all} statements that were checked are true on this machine.",
+            count=len(confirmed),
+            all=checked,
+        )
+    ]
     if broken := sum(record["outcome"] in BROKEN for record in decided.values()):
-        lines.append(f"{broken} more broke before they could tell.")
-    lines.append("What the notes say there:")
-    lines += [f"{tally[verdict]:>5}  {verdict:<9}  {meaning}" for verdict, meaning in VERDICTS.items()]
-    return [*lines, "`blitz explain STATEMENT` shows one with its proof."]
+        lines.append(say("{count} more broke before they could tell.", count=broken))
+    lines.append(say("What the notes say there:"))
+    lines += [
+        f"{tally[verdict]:>5}  {_left(say(verdict), 9)}  {say(meaning)}"
+        for verdict, meaning in VERDICTS.items()
+    ]
+    return [*lines, say("`blitz explain STATEMENT` shows one with its proof.")]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spec.harness.children import ROOT
 from spec.harness.errors import HarnessError
-from spec.harness.language import sentence
+from spec.harness.language import Language, sentence
 from spec.harness.records.vocabulary import HOLDS, VERDICTS
 from spec.harness.statements.notes import Notes
 from spec.harness.statements.statement import Statement
@@ -52,19 +52,23 @@ def find(id: str, notes: Notes) -> Statement:
     return catalogue[id]
 
 
-def explain(statement: Statement, notes: Notes) -> str:
+def explain(statement: Statement, notes: Notes, language: Language) -> str:
     """Tell one statement: what is true, what the notes say, its faults, its checks."""
+    say = language.say
+    section = notes.section(statement.heading) or ""
+    truth, says = language.statement(statement.id, statement.sentence, statement.says)
     lines = [
-        f"{statement.id}: {statement.sentence}",
+        f"{statement.id}: {truth}",
         "",
-        f"notes     {notes.section(statement.heading)}, {statement.notes}",
-        f"verdict   {statement.verdict}: {VERDICTS[statement.verdict]}",
+        f"{say('notes    ')} {language.title(section, section)}, {statement.notes}",
+        f"{say('verdict  ')} {say(statement.verdict)}: {say(VERDICTS[statement.verdict])}",
     ]
-    if statement.says:
-        lines.append(f"they say  {statement.says}")
+    if says:
+        lines.append(f"{say('they say ')} {says}")
     if statement.since:
-        lines.append(f"since     PyTorch {statement.since}")
-    lines += [f"{'catches' if not i else '':9} {fault.name}" for i, fault in enumerate(statement.faults)]
+        lines.append(f"{say('since    ')} PyTorch {statement.since}")
+    catches, nothing = say("catches  "), " " * 9
+    lines += [f"{nothing if i else catches} {fault.name}" for i, fault in enumerate(statement.faults)]
     file = Path(inspect.getsourcefile(statement.proof) or "").relative_to(ROOT)
     lines += [
         "",

@@ -1,8 +1,18 @@
 """What a specification tells the harness of the notes that it holds to PyTorch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+Measured = Mapping[str, Mapping[str, Any]]  # by statement
+
+
+class Picture(NamedTuple):
+    """A PNG or SVG file, and what it shows, in words."""
+
+    data: bytes
+    shows: str
+    name: str = ""
 
 
 class Notes(NamedTuple):
@@ -14,6 +24,7 @@ class Notes(NamedTuple):
         rungs: the rung of the ladder that an accelerator has to reach, for each section.
         needs: what a check needs whose test asks for a fixture, by the name of the fixture.
         chinese: the file of the statements and titles in Chinese.
+        pictures: draws pictures for some statements, by id, from what was measured for them.
     """
 
     folders: tuple[Path, ...]
@@ -21,6 +32,7 @@ class Notes(NamedTuple):
     rungs: Mapping[str, str]
     needs: Mapping[str, str] = {}
     chinese: Path | None = None
+    pictures: Callable[[Measured], Mapping[str, Sequence[Picture]]] | None = None
 
     def section(self, heading: str) -> str | None:
         """Return the section that a heading belongs to."""

@@ -58,6 +58,12 @@ def long_lived():
     gc.unfreeze()  # or native libraries would tell at the exit of all that was never freed
 
 
+@pytest.fixture(autouse=True)
+def english(monkeypatch):
+    """Have the commands speak English, whatever the locale says."""
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+
+
 @pytest.fixture
 def make_spec(pytester, monkeypatch):
     """Write spec/section_3/test_example.py, or another file, of a repository of its own."""
@@ -111,7 +117,8 @@ RUN = {
 }  # fmt: skip
 RESULT = {
     "kind": "result", "section": "3 Neural networks", "notes": "3", "verdict": "holds", "says": None,
-    "since": None, "sentence": "One is one.", "check": "test", "params": {}, "device": "cpu", "gpu": False, "needs": [],
+    "since": None, "sentence": "One is one.", "check": "test", "params": {}, "device": "cpu", "gpu": False,
+    "needs": [],
     "outcome": "confirmed", "reason": None, "detail": None, "seen": None, "measured": {},
     "tolerance_used": None, "checks": 1, "seconds": 0.1, "seed": 1,
 }  # fmt: skip

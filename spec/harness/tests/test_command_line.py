@@ -14,6 +14,7 @@ from spec import command_line
 from spec.command_line import main
 from spec.harness import children
 from spec.harness.children import ROOT
+from spec.harness.language import Language
 from spec.harness.runs import verify
 from spec.harness.statements import catalogue
 from spec.notes import NOTES
@@ -168,14 +169,16 @@ def test_statements_and_explain_print_the_catalogue_and_draw_a_graph(autograd, c
     assert capsys.readouterr().out == catalogue.page(autograd)
     assert main(["explain", "autograd.gradients-accumulate"]) == 0
     without_graph = catalogue.find("autograd.gradients-accumulate", autograd)
-    assert capsys.readouterr().out == f"{catalogue.explain(without_graph, autograd)}\n"
+    assert capsys.readouterr().out == f"{catalogue.explain(without_graph, autograd, Language('en'))}\n"
     assert main(["explain", "autograd.graph-structure", "--svg", str(path)]) == 0
 
     statement = catalogue.find("autograd.graph-structure", autograd)
     output = capsys.readouterr().out
     drawn = html.unescape(path.read_text(encoding="utf-8"))
     assert f"autograd.graph-structure: {statement.sentence}" in drawn
-    assert output.startswith(f"{catalogue.explain(statement, autograd)}\n\n# its graph, from the result")
+    assert output.startswith(
+        f"{catalogue.explain(statement, autograd, Language('en'))}\n\n# its graph, from the result"
+    )
     assert output.endswith(f"● a (2)\n\nIts graph is drawn in {path}.\n")
     assert list(tmp_path.iterdir()) == [path]
 

@@ -4,6 +4,7 @@ from xml.etree import ElementTree
 
 from blitz.explained.graph import draw
 from spec.harness.children import ROOT
+from spec.harness.language import Language
 from spec.harness.statements import catalogue
 from spec.notes import NOTES
 
@@ -22,7 +23,7 @@ def test_the_ids_are_known_without_importing_a_test():
 
 def test_explain_shows_sentence_faults_and_source():
     """A statement is shown with what is true, what the notes say, its faults and its checks."""
-    text = catalogue.explain(catalogue.find("nn.only-mini-batches", NOTES), NOTES)
+    text = catalogue.explain(catalogue.find("nn.only-mini-batches", NOTES), NOTES, Language("en"))
 
     assert text.startswith("nn.only-mini-batches: ")
     assert "verdict   outdated: right once, not any more" in text
