@@ -39,7 +39,10 @@ def training_curves(history: Sequence[Progress], *, title: str) -> bytes:
     bottom.xaxis.get_major_locator().set_params(integer=True)
     for axes in (top, bottom):
         axes.grid(alpha=0.3)
-    return _png(figure)
+    shows = (
+        f"{title}: running loss and test accuracy over the epochs; the last accuracy is {shares[-1]:.1f} %"
+    )
+    return _png(figure, shows)
 
 
 def accuracies(curves: Mapping[str, Sequence[tuple[float, float]]], *, title: str, chance: float) -> bytes:
@@ -60,7 +63,7 @@ def accuracies(curves: Mapping[str, Sequence[tuple[float, float]]], *, title: st
     axes.axhline(100 * chance, color="grey", linestyle="--", label=f"chance: {100 * chance:.0f} %")
     axes.legend(loc="upper left")
     axes.set(xlabel="epoch", ylabel="test accuracy (%)", ylim=(0, 100), xlim=(0, None))
-    return _png(figure)
+    return _png(figure, f"{title}: the test accuracy over the epochs of {', '.join(curves)}")
 
 
 def top_accuracies(history: Sequence[dict[str, float]], *, classes: int, title: str) -> bytes:
@@ -80,7 +83,10 @@ def top_accuracies(history: Sequence[dict[str, float]], *, classes: int, title: 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside lower center", ncols=4)
     axes.grid(alpha=0.3)
-    return _png(figure)
+    return _png(
+        figure,
+        f"{title}: the share of validation images whose class is among the first guess and the first five",
+    )
 
 
 def returns(history: Sequence[Progress], *, levels: Mapping[str, float]) -> bytes:
@@ -100,7 +106,7 @@ def returns(history: Sequence[Progress], *, levels: Mapping[str, float]) -> byte
     axes.set(xlabel="step", ylabel="return (steps before the end)", ylim=(0, 520))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=2)
-    return _png(figure)
+    return _png(figure, "The return of each episode of the training, and of the net without random actions")
 
 
 def _course(records: Sequence[Progress], name: str) -> tuple[list[float], list[float]]:
@@ -135,7 +141,9 @@ def cart_pole(episodes: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
     for axes in (position, angle):
         axes.grid(alpha=0.3)
         axes.legend()
-    return _png(figure)
+    return _png(
+        figure, f"CartPole: eight moments and the course of an episode with {' and with '.join(episodes)}"
+    )
 
 
 def predictions(
@@ -157,7 +165,10 @@ def predictions(
         right = label == guess
         words = classes[guess] if right else f"{classes[guess]}\n({classes[label]})"
         axes.set_title(words, color=_BLUE if right else _ORANGE, fontsize=9)
-    return _png(figure)
+    return _png(
+        figure,
+        f"{title}: {len(images)} images, {int((labels == predicted).sum())} of them classified correctly",
+    )
 
 
 def confusion_matrix(confusion: Tensor, *, classes: Sequence[str], title: str) -> bytes:
@@ -177,7 +188,9 @@ def confusion_matrix(confusion: Tensor, *, classes: Sequence[str], title: str) -
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="predicted class", ylabel="true class", title=title)
     figure.colorbar(picture, label="share of the images of the true class (%)")
-    return _png(figure)
+    return _png(
+        figure, f"{title}: for each true class the share of its images that were taken for which class"
+    )
 
 
 def perplexities(history: Sequence[Progress], *, title: str) -> bytes:
@@ -204,7 +217,7 @@ def perplexities(history: Sequence[Progress], *, title: str) -> bytes:
     axes.locator_params(axis="x", integer=True)
     axes.grid(alpha=0.3, which="both")
     axes.legend()
-    return _png(figure)
+    return _png(figure, f"{title}: the perplexity of the LSTM by epoch, beside that of a trigram model")
 
 
 def image_rows(rows: Sequence[Tensor], *, labels: Sequence[str], title: str) -> bytes:
@@ -217,10 +230,11 @@ def image_rows(rows: Sequence[Tensor], *, labels: Sequence[str], title: str) -> 
         axes.imshow(torch.cat(list(images.cpu()), dim=2).permute(1, 2, 0).numpy())
         axes.set_ylabel(label, rotation=0, ha="right", va="center")
         axes.set(xticks=[], yticks=[])
-    return _png(figure)
+    return _png(figure, f"{title}: rows of images, labelled {', '.join(labels)}")
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure, shows: str) -> bytes:
+    """Return the picture as a PNG file that tells what it shows, for those who do not see it."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Description": shows})
     return buffer.getvalue()

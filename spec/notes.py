@@ -1,8 +1,9 @@
 """The headings of the notes, in their order: where each statement says that it stands (`notes=`)."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from spec.harness.statements.notes import Notes
+from spec.harness.statements.notes import Measured, Notes, Picture
 
 SPEC = Path(__file__).parent
 HEADINGS = {
@@ -81,4 +82,19 @@ RUNGS = {
     "Footnotes": "autograd",
 }
 NEEDS = {"cifar10": "CIFAR-10", "gymnasium": "Gymnasium"}  # by fixture
-NOTES = Notes((*sorted(SPEC.glob("section_*")), SPEC / "footnotes"), HEADINGS, RUNGS, NEEDS, SPEC / "zh.toml")
+
+
+def _pictures(measured: Measured) -> Mapping[str, Sequence[Picture]]:
+    from spec.pictures import pictures  # which imports PyTorch
+
+    return pictures(measured)
+
+
+NOTES = Notes(
+    folders=(*sorted(SPEC.glob("section_*")), SPEC / "footnotes"),
+    headings=HEADINGS,
+    rungs=RUNGS,
+    needs=NEEDS,
+    chinese=SPEC / "zh.toml",
+    pictures=_pictures,
+)

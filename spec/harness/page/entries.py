@@ -28,14 +28,23 @@ WHY = {  # statements were not checked, in the fewest words
 
 
 class Run(NamedTuple):
-    """What one run found by one check: its rows by outcome, and what is to be told of single rows."""
+    """What one run found by one check.
+
+    Attributes:
+        outcomes: how many of its rows have which outcome.
+        reasons: why rows were not checked.
+        seconds: for all rows together.
+        tolerance_used: the largest of all rows.
+        measured: the values that a row measured, by row.
+        seen: the rows that were refuted or broke, by what was seen in them.
+    """
 
     outcomes: Mapping[str, int]
     reasons: Sequence[str]
     seconds: float
     tolerance_used: float | None
     measured: Mapping[str, Any]
-    seen: Mapping[str, str]
+    seen: Mapping[str, list[str]]
 
 
 class Entry(NamedTuple):
@@ -141,14 +150,17 @@ def _run(name: str, records: Iterable[Record]) -> Run:
         seconds=sum(row["seconds"] for row in rows),
         tolerance_used=max(used, default=None),
         measured={_case(row): row["measured"] for row in rows if row["measured"]},
-        seen={_case(row): row["seen"] or row["outcome"] for row in failed},
+        seen={
+            seen: [_case(row) for row in failed if row["seen"] == seen]
+            for seen in dict.fromkeys(row["seen"] for row in failed)
+        },
     )
 
 
 def _case(record: Record) -> str:
     """Return which row of a check a record is of, and where it ran."""
     case = record["node"].partition("[")[2].removesuffix("]")
-    return ", ".join(dict.fromkeys(filter(None, [case, record["device"]])))
+    return case if record["device"] in case.split("-") else ", ".join(filter(None, [case, record["device"]]))
 
 
 def tally(records: Iterable[Record]) -> dict[str, int]:

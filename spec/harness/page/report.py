@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
+from packaging.version import Version
 
 from spec.harness.errors import HarnessError
 from spec.harness.language import Language
@@ -123,6 +124,7 @@ def render(made: Sequence[Column], notes: Notes, language: Language, pictures: S
     return environment.get_template("page.html").render(
         language=language,
         columns=made,
+        releases=list(dict.fromkeys(Version(column.header["torch"]).public for column in made)),
         results=[result(column.decided.values(), language) for column in made],
         sections=_by_section(found, notes),
         differing=[entry for entry in found if entry.differs],

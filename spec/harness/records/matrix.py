@@ -13,7 +13,8 @@ from spec.harness.records.reading import read
 from spec.harness.records.vocabulary import CONFIRMED, NOT_CHECKED, REFUTED, Record, before
 
 NO_ENVIRONMENT = ("kind", "schema", "started")
-TOLD_FIRST = ("torch", "accelerator", "python")  # where several things tell two environments apart
+TOLD_FIRST = ("torch", "accelerator", "python", "data")  # where several things tell two environments apart
+LONGEST = 19  # characters of one of them: a date with its time, or the first half of a commit
 
 
 class Column(NamedTuple):
@@ -79,7 +80,7 @@ def _headings(environments: list[dict[str, str]]) -> list[str]:
         alike = [{v for v, n in zip(values, names, strict=True) if n == name} for name in names]
         for i, (value, rivals) in enumerate(zip(values, alike, strict=True)):
             if len(rivals) > 1:
-                names[i] = value if key == "torch" else f"{names[i]}, {key} {value}"
+                names[i] = value if key == "torch" else f"{names[i]}, {key} {value[:LONGEST]}"
     return list(map(printable, names))
 
 
