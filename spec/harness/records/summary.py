@@ -115,7 +115,7 @@ def _paragraph(record: Record, language: Language) -> str:
         stated = language.say("The notes ({notes}) say, and it should be true: {truth}", **values)
     else:
         stated = language.say("The notes ({notes}) say: {says} Should be true: {truth}", **values)
-    seen = language.say("Seen: {seen}", seen=" ".join((record["seen"] or "nothing").split()))
+    seen = language.say("Seen: {seen}", seen=" ".join((record["seen"] or language.say("nothing")).split()))
     text = printable(f"{record['id']} ({case}): {language.say(record['outcome'])}. {stated} {seen}")
     return textwrap.fill(text, 110, subsequent_indent="    ", break_long_words=False)
 
