@@ -68,7 +68,7 @@ HEADINGS = {
     },
     "Footnotes": {
         "footnote 1": "Footnote 1: zero_grad of a net and of an optimizer",
-        "7": "7 A single variable",
+        "7": "7 References",
         "footnote 2": "Footnote 2: ExponentialLR",
     },
 }

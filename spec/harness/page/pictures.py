@@ -1,6 +1,7 @@
 """The pictures of a page: files that other commands wrote, and what each says that it shows."""
 
 import base64
+import html
 import re
 from collections.abc import Iterable, Iterator
 from io import BytesIO
@@ -45,6 +46,6 @@ def _shown_in(data: bytes, suffix: str) -> str | None:
     """Return what a picture says that it shows."""
     if suffix == ".svg":
         found = TITLE.search(data.decode())
-        return found[1] if found else None
+        return html.unescape(found[1]) if found else None
     with Image.open(BytesIO(data), formats=["PNG"]) as image:
         return str(image.info.get("Description", "")) or None

@@ -130,7 +130,9 @@ def write_records(tmp_path, monkeypatch):
     folder = tmp_path / "spec" / "section_3"
     folder.mkdir(parents=True)
     for name in "abcd":
-        (folder / f"test_{name}.py").write_text(f'@statement("nn.{name}", notes="3")\n')
+        fault = '@fault("one is two", int, "x", two)'
+        proof = f'@statement("nn.{name}", notes="3")\n{fault}\ndef test():\n    pass\n'
+        (folder / f"test_{name}.py").write_text(proof)
     monkeypatch.setattr(command_line, "NOTES", Notes((folder,), {"3 Neural networks": {"3": "3"}}, {}))
 
     def write(name="v.jsonl", results=({},), rungs=(), end=(), **header):
