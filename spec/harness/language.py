@@ -19,7 +19,7 @@ class Language(NamedTuple):
 
     Attributes:
         code: "en" or "zh".
-        words: the harness's own sentences, by the English.
+        words: the sentences of the harness and of the specification, by the English.
         titles: of the sections and headings of the notes, as they are called where a statement names them.
         statements: by id, with the mark of the English that was translated.
     """
@@ -30,7 +30,7 @@ class Language(NamedTuple):
     statements: Mapping[str, Mapping[str, str]] = {}
 
     def say(self, english: str, **values: Any) -> str:
-        """Return a sentence of the harness, with values in the places that it names in braces."""
+        """Return a sentence, with values in the places that it names in braces."""
         text = self.words.get(english, english)
         return text.format(**values) if values else text  # without values, braces are what somebody wrote
 
@@ -71,7 +71,7 @@ def language(code: str | None, notes: Notes) -> Language:
     if (code or _of_the_locale()) != "zh" or notes.chinese is None:
         return Language("en")
     words, spec = (tomllib.loads(path.read_text(encoding="utf-8")) for path in (WORDS, notes.chinese))
-    return Language("zh", words, spec["titles"], spec["statements"])
+    return Language("zh", words | spec.get("words", {}), spec["titles"], spec["statements"])
 
 
 def _of_the_locale() -> str:

@@ -7,6 +7,8 @@ from spec.harness.language import Language, language, mark
 from spec.harness.statements.notes import Notes
 
 SPEC = """
+[words]
+"a picture" = "一幅图"
 [titles]
 "1" = "1 数"
 [statements."number.one"]
@@ -64,6 +66,7 @@ def test_sentences_titles_and_statements_are_told_in_chinese(notes):
     tongue = language("zh", notes)
 
     assert tongue.say("{count} rows", count=3) == "3 行"
+    assert tongue.say("a picture") == "一幅图"
     assert tongue.title("1", "1 Numbers") == "1 数"
     assert tongue.statement("number.one", "One is one.", None) == ("一等于一。", None)
 
