@@ -55,6 +55,14 @@ def add_commands(commands: Any, notes: Notes) -> None:
     add_language(page)
     page.set_defaults(run=partial(_report, notes))
 
+    changes = commands.add_parser("diff", help="show what changed between two runs, and whether it is worse")
+    changes.add_argument("before", type=Path, metavar="A", help="the records of the run before")
+    changes.add_argument("after", type=Path, metavar="B", help="the records of the run after")
+    changes.add_argument(
+        "--format", choices=["text", "markdown", "json"], default="text", help="default: %(default)s"
+    )
+    changes.set_defaults(run=_diff)
+
     every = commands.add_parser("statements", help="print all statements as Markdown (docs/statements.md)")
     every.set_defaults(run=partial(_statements, notes))
 
@@ -105,6 +113,15 @@ def _report(notes: Notes, arguments: argparse.Namespace) -> int:
     finished = report.write(arguments.records, arguments.out, notes, tongue, arguments.pictures)
     print(tongue.say("The page is {path}.", path=arguments.out.resolve()))
     return 0 if finished else reading.UnfinishedError.status
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    from spec.harness.records import diff, diff_report
+
+    forms = {"text": diff_report.as_text, "markdown": diff_report.as_markdown, "json": diff.as_json}
+    found = diff.compare(arguments.before, arguments.after)
+    print(forms[arguments.format](found))
+    return found.status
 
 
 def _statements(notes: Notes, arguments: argparse.Namespace) -> int:

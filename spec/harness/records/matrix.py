@@ -36,7 +36,7 @@ def columns(paths: Iterable[Path], known: Sequence[str]) -> list[Column]:
         HarnessError: a file cannot be trusted, its run did not finish, or nothing was checked in any.
     """
     files = [read(path, known) for path in paths]
-    told = [_flat({k: v for k, v in found.header.items() if k not in NO_ENVIRONMENT}) for found in files]
+    told = [flat({k: v for k, v in found.header.items() if k not in NO_ENVIRONMENT}) for found in files]
     environments = [environment for i, environment in enumerate(told) if environment not in told[:i]]
     environments.sort(key=lambda environment: (Version(environment["torch"]), sorted(environment.items())))
     table = []
@@ -50,12 +50,12 @@ def columns(paths: Iterable[Path], known: Sequence[str]) -> list[Column]:
     return table
 
 
-def _flat(value: Any, name: str = "") -> dict[str, str]:
+def flat(value: Any, name: str = "") -> dict[str, str]:
     """Return by name what a header says, what it nests and lists included."""
     if isinstance(value, list):
         value = dict(enumerate(value))
     if isinstance(value, dict):
-        parts = (_flat(entry, f"{name} {key}".lstrip()) for key, entry in value.items())
+        parts = (flat(entry, f"{name} {key}".lstrip()) for key, entry in value.items())
         return {key: text for part in parts for key, text in part.items()}
     return {} if value is None else {name: " ".join(str(value).split())}
 
@@ -68,7 +68,7 @@ def age(header: Record) -> tuple[Version, str]:
 def headings(headers: Iterable[Record]) -> list[str]:
     """Name each run by its release, and by no more than tells it from others of the same name."""
     told = [{k: v for k, v in header.items() if k not in ("kind", "schema")} for header in headers]
-    return _headings(list(map(_flat, told)))
+    return _headings(list(map(flat, told)))
 
 
 def _headings(environments: list[dict[str, str]]) -> list[str]:

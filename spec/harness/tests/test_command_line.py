@@ -204,6 +204,10 @@ SENTENCES = {
         "summary {folder}/such.jsonl",
         "{folder}/such.jsonl: cannot read it: No such file or directory\n",
     ),
+    "no records to compare": (
+        "diff {folder} {folder}/b.jsonl",
+        "{folder}: cannot read it: Is a directory\n",
+    ),
 }
 
 
@@ -252,6 +256,8 @@ AT_ONCE = {
     "the help": (["--help"], 0, "COMMAND"),
     "the help of a command": (["perf", "--help"], 0, "--threshold SHARE"),
     "no command": ([], 2, "COMMAND"),
+    "an unknown format": (["diff", "a", "b", "--format", "xml"], 2, "invalid choice: 'xml'"),
+    "a side that lacks": (["diff", "a"], 2, "the following arguments are required: B"),
     "an unknown recipe": (["train", "--recipe", "slow"], 2, "invalid choice: 'slow'"),
 }
 
