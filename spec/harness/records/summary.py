@@ -116,7 +116,8 @@ def _paragraph(record: Record, language: Language) -> str:
     else:
         stated = language.say("The notes ({notes}) say: {says} Should be true: {truth}", **values)
     seen = language.say("Seen: {seen}", seen=" ".join((record["seen"] or language.say("nothing")).split()))
-    text = printable(f"{record['id']} ({case}): {language.say(record['outcome'])}{language.say('.')} {stated} {seen}")
+    outcome = language.say(record["outcome"]) + language.say(".")
+    text = printable(f"{record['id']} ({case}): {outcome} {stated} {seen}")
     return textwrap.fill(text, 110, subsequent_indent="    ", break_long_words=False)
 
 
