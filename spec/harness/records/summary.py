@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from spec.harness.accelerator.steps import first_cause, step_lines
-from spec.harness.language import Language
+from spec.harness.language import Language, sentence
 from spec.harness.records.escaping import printable
 from spec.harness.records.reading import Records
 from spec.harness.records.vocabulary import (
@@ -110,13 +110,14 @@ def _right(text: str, columns: int) -> str:
 def _paragraph(record: Record, language: Language) -> str:
     case = ", ".join([*(f"{k} {v}" for k, v in record["params"].items() if k != "device"), record["device"]])
     truth, says = language.statement(record["id"], record["sentence"], record["says"])
-    values = {"notes": record["notes"], "says": (says or "").rstrip("."), "truth": truth}
+    values = {"notes": record["notes"], "says": sentence(says or ""), "truth": truth}
     if record["verdict"] == HOLDS:
         stated = language.say("The notes ({notes}) say, and it should be true: {truth}", **values)
     else:
-        stated = language.say("The notes ({notes}) say: {says}. Should be true: {truth}", **values)
-    seen = language.say("Seen: {seen}", seen=" ".join((record["seen"] or "nothing").split()))
-    text = printable(f"{record['id']} ({case}): {language.say(record['outcome'])}. {stated} {seen}")
+        stated = language.say("The notes ({notes}) say: {says} Should be true: {truth}", **values)
+    seen = language.say("Seen: {seen}", seen=" ".join((record["seen"] or language.say("nothing")).split()))
+    outcome = language.say(record["outcome"]) + language.say(".")
+    text = printable(f"{record['id']} ({case}): {outcome} {stated} {seen}")
     return textwrap.fill(text, 110, subsequent_indent="    ", break_long_words=False)
 
 
