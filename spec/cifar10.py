@@ -11,6 +11,7 @@ from spec.harness.statements.contract import not_checked
 
 GET_IT = "fetch it with `blitz verify --download`, or name a copy with --data PATH or BLITZ_DATA"
 NONE = f"no CIFAR-10 at hand: {GET_IT}"
+STAND_IN = f"The statements about CIFAR-10 itself cannot be checked: {NONE}."
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
@@ -38,7 +39,7 @@ def pytest_data():
     """Tell the harness which data there is."""
     origin, folder = data.find()
     if origin == "stand-in":
-        return origin, f"The statements about CIFAR-10 itself cannot be checked: {NONE}."
+        return origin, STAND_IN
     return origin, f"CIFAR-10: {origin} in {folder}."
 
 

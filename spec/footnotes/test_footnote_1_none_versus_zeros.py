@@ -25,6 +25,13 @@ MOVES = {
     "weight decay": (SGD, {"lr": 1.0, "weight_decay": 0.25}, 16 - (4 + 4), 8 - 2),
     "Adam": (Adam, {"lr": 0.5, "eps": 0.0}, 16 - 0.5, 15.5 - ADAM),
 }
+FIRST_MOVES = {
+    # an optimizer; then a weight of 16 after a first step, on a gradient of zeros
+    "plain SGD": (SGD, {}, 16),
+    "momentum": (SGD, {"momentum": 0.5}, 16),
+    "weight decay": (SGD, {"weight_decay": 0.25}, 16 - 0.25 * 16),
+    "Adam": (Adam, {}, 16),
+}
 
 
 def none_for_zeros(real):
@@ -46,6 +53,7 @@ def leaves_for_zeros(real):
 @statement("footnote.none-versus-zero-grads", notes="footnote 1", verdict=QUALIFIED, says=ZEROS)
 @fault("Adam skips zeros", Adam, "step", none_for_zeros)
 @fault("Adam takes None for zeros", Adam, "step", zeros_for_none)
+@fault("Adam always decays weights", Adam, "__init__", with_options(weight_decay=0.25))
 @fault("SGD takes None for zeros", SGD, "step", zeros_for_none)
 @fault("SGD always has momentum", SGD, "__init__", with_options(momentum=0.5))
 @fault("zero_grad leaves the gradients for zeros", Optimizer, "zero_grad", leaves_for_zeros)
@@ -54,8 +62,8 @@ def leaves_for_zeros(real):
 @fault("the optimizer always writes zeros", Optimizer, "zero_grad", writes_zeros)
 class TestNoneVersusZeroGrads:
     """optimizer.step() does not change a parameter whose gradient is None. If the gradient is zeros, plain
-    SGD does not change the parameter either, but SGD with momentum or weight decay does, and so does Adam.
-    A gradient of zeros costs memory, and None costs no memory.
+    SGD does not change the parameter either. Momentum and Adam then change it only through earlier gradients,
+    and weight decay always changes it. A gradient of zeros costs memory, and None costs no memory.
     """
 
     @each_row
@@ -72,6 +80,17 @@ class TestNoneVersusZeroGrads:
             values[mode] = weight.item()
 
         assert values == pytest.approx({"None": first, "zeros": second})
+
+    @pytest.mark.parametrize(("kind", "options", "after"), FIRST_MOVES.values(), ids=FIRST_MOVES)
+    def test_without_earlier_gradients_zeros_move_a_weight_by_its_decay_alone(
+        self, device, kind, options, after
+    ):
+        [weight] = make_weights(16.0, device=device)
+        weight.grad = torch.zeros_like(weight)
+
+        kind([weight], lr=1.0, **options).step()
+
+        assert weight.item() == after
 
     def test_weights_that_every_pass_uses_are_trained_alike(self, device):
         trained = []

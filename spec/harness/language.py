@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ class Language(NamedTuple):
 
     Attributes:
         code: "en" or "zh".
-        words: the harness's own sentences, by the English.
+        words: the sentences of the harness and of the specification, by the English.
         titles: of the sections and headings of the notes, as they are called where a statement names them.
         statements: by id, with the mark of the English that was translated.
     """
@@ -29,8 +30,9 @@ class Language(NamedTuple):
     statements: Mapping[str, Mapping[str, str]] = {}
 
     def say(self, english: str, **values: Any) -> str:
-        """Return a sentence of the harness, with values in the places that it names in braces."""
-        return self.words.get(english, english).format(**values)
+        """Return a sentence, with values in the places that it names in braces."""
+        text = self.words.get(english, english)
+        return text.format(**values) if values else text  # without values, braces are what somebody wrote
 
     def title(self, name: str, english: str) -> str:
         """Return the title of a section or a heading of that name."""
@@ -53,12 +55,23 @@ def mark(sentence: str, says: str | None) -> str:
     return hashlib.sha256(f"{sentence}\n{says or ''}".encode(errors="backslashreplace")).hexdigest()[:8]
 
 
+def sentence(clause: str) -> str:
+    """Return a clause with its full stop, a Chinese one after Chinese; a question stays a question.
+
+    >>> sentence("one is one"), sentence("is one two?"), sentence("一等于一")
+    ('one is one.', 'is one two?', '一等于一。')
+    """
+    if clause.endswith((".", "?", "!", "。", "？", "！")):
+        return clause
+    return clause + ("。" if re.search(r"[\u4e00-\u9fff]", clause) else ".")
+
+
 def language(code: str | None, notes: Notes) -> Language:
     """Return the language of that code; without one, that of the locale."""
     if (code or _of_the_locale()) != "zh" or notes.chinese is None:
         return Language("en")
     words, spec = (tomllib.loads(path.read_text(encoding="utf-8")) for path in (WORDS, notes.chinese))
-    return Language("zh", words, spec["titles"], spec["statements"])
+    return Language("zh", words | spec.get("words", {}), spec["titles"], spec["statements"])
 
 
 def _of_the_locale() -> str:

@@ -46,8 +46,8 @@ def given(convert):
 @fault("the array is copied", torch, "from_numpy", given(np.copy))
 class TestFromNumpy:
     """`torch.from_numpy()` returns a tensor that uses the memory of a NumPy array. The tensor has the shape
-    and the values of the array. `torch.from_numpy()` raises an error for a list, an array of text, or an
-    array with reversed rows.
+    and the values of the array. `torch.from_numpy()` raises an error for a list, an array of text, or a
+    reversed array such as `array[:, ::-1]`.
     """
 
     @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)

@@ -41,7 +41,8 @@ def in_order_of_memory(real):
 @fault("plus keeps the first dtype", Tensor, "__add__", lambda real: lambda x, y: real(x, y).to(x.dtype))
 class TestAddAndPlus:
     """The sums `x + y`, `x.add(y)` and `torch.add(x, y)` are equal to the last bit. An axis of size 1 is
-    stretched to the size of the other tensor (broadcasting). The sum has a dtype that fits both `x` and `y`.
+    stretched to the size that the other tensor has along this axis (broadcasting). The sum has a dtype that
+    fits both `x` and `y`.
     """
 
     def test_plus_and_add_are_one_rounded_sum(self, device):

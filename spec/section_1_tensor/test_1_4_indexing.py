@@ -55,7 +55,7 @@ def without_a_step(entry):
 @fault("a float is a position", Tensor, "__getitem__", through(lambda i: int(i) if type(i) is float else i))
 class TestNumpyLikeIndexing:
     """An index selects the same elements from a tensor as from a NumPy array. Unlike in NumPy, the index of a
-    single element returns a tensor, and a slice cannot step backwards.
+    single element returns a tensor, and a slice cannot have a negative step.
     """
 
     @pytest.mark.parametrize("select", [*VIEWS.values(), *COPIES.values()], ids=[*VIEWS, *COPIES])

@@ -219,9 +219,9 @@ class TestResultMemory:
 @fault("zeros_like requires grad", torch, "zeros_like", lambda real: lambda x: real(x).requires_grad_())
 @fault("detach keeps the graph", Tensor, "detach", lambda real: lambda x: x[:])
 class TestResultGradient:
-    """Most operations on floating-point tensors pass a gradient on to each operand. These gradients equal the
-    slopes that small changes of the operands show in NumPy. Comparisons, `argmax`, conversions to integers,
-    `detach()` and new tensors pass no gradient on.
+    """Most operations on floating-point tensors pass a gradient on to each operand. The gradient is the slope
+    of the result: how fast it changes if NumPy computes it again with the operand changed a little.
+    Comparisons, `argmax`, conversions to integers, `detach()` and new tensors pass no gradient on.
     """
 
     @pytest.mark.parametrize("table", RECORDED.values(), ids=RECORDED)

@@ -125,6 +125,7 @@ def test_error_of_the_notebook_has_one_gradient_whatever_the_labels(device):
     "__rmul__",
     lambda real: lambda x, n: (y := real(x, n)).retain_grad() or y,
 )
+@fault("retain_grad does nothing", torch.Tensor, "retain_grad", lambda real: lambda x: None)
 @fault(
     "backward does nothing under no_grad",
     torch.Tensor,
@@ -132,9 +133,9 @@ def test_error_of_the_notebook_has_one_gradient_whatever_the_labels(device):
     lambda real: lambda loss: real(loss) if torch.is_grad_enabled() else None,
 )
 class TestBackwardFillsGrad:
-    """backward() fills the .grad of each leaf tensor that was used and requires a gradient. Leaf tensors,
-    such as weights, are not computed by an operation. The .grad of a computed tensor stays None, and reading
-    it gives a warning.
+    """backward() fills the .grad of each leaf tensor that was used and requires a gradient. A leaf, such as a
+    weight, is a tensor that no recorded operation made. The .grad of a computed tensor stays None, and
+    reading it gives a warning, unless retain_grad() was called.
     """
 
     def test_leaf_that_took_part_alone_gets_a_gradient(self, device):
@@ -149,6 +150,16 @@ class TestBackwardFillsGrad:
         assert (frozen.grad, unused.grad) == (None, None)
         with pytest.warns(UserWarning, match="that is not a leaf Tensor is being accessed"):
             assert computed.grad is None
+
+    def test_computed_tensor_keeps_its_gradient_after_retain_grad(self, device):
+        x = torch.tensor([3.0, 4.0], device=device, requires_grad=True)
+        computed = 7 * x
+        computed.retain_grad()
+
+        computed.square().sum().backward()
+
+        assert computed.retains_grad
+        assert computed.grad.tolist() == [2 * 21, 2 * 28]
 
     def test_backward_works_under_no_grad(self, device):
         x = torch.tensor([3.0, 4.0], device=device, requires_grad=True)

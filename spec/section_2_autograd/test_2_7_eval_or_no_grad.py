@@ -39,8 +39,8 @@ def unless_grad_is_off(change):
 @pytest.mark.parametrize(("mode", "tracked"), list(product(["train", "eval"], [True, False])))
 def test_eval_is_about_layers_and_no_grad_about_the_graph(mode, tracked, device):
     """net.eval() turns dropout off and stops the running averages of batch norm. Autograd still tracks the
-    net. torch.no_grad() turns this tracking off, but dropout still drops elements, and the averages still
-    change.
+    net. torch.no_grad() alone turns this tracking off, but then dropout still drops elements, and the
+    averages still change.
     """
     net = nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(0.5)).to(device)
     getattr(net, mode)()

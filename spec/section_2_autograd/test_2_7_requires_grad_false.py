@@ -175,8 +175,9 @@ MIDWAY = {
 @pytest.mark.parametrize(("options", "clear", "expected"), MIDWAY.values(), ids=MIDWAY)
 def test_gradient_that_is_left_moves_it_on(device, options, clear, expected):
     """A parameter that is frozen (requires_grad=False) during training still moves if SGD finds an old
-    gradient in .grad. With momentum or weight decay, even zeros in .grad move the parameter. Since PyTorch
-    2.0, zero_grad() sets .grad to None by default, which keeps the parameter where it is.
+    gradient in .grad. Even if .grad holds zeros, the momentum of earlier gradients moves the parameter, and
+    so does weight decay. Since PyTorch 2.0, zero_grad() sets .grad to None by default, which keeps the
+    parameter where it is.
     """
     weight = torch.ones(1, dtype=torch.float64, device=device, requires_grad=True)
     optimizer = SGD([weight], lr=0.1, **options)

@@ -123,7 +123,7 @@ class TestLayersCallFunctional:
 class TestModuleContainsLayers:
     """An nn.Module registers every layer and every Parameter that is assigned to one of its attributes. It
     does not register a plain tensor, or the layers in a plain list. Assigning a layer before
-    super().__init__() has run raises an AttributeError.
+    `super().__init__()` has run raises an AttributeError.
     """
 
     def test_modules_parameters_and_buffers_register_and_lists_and_tensors_do_not(self):

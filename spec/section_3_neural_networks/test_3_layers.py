@@ -72,8 +72,8 @@ class TestConvIs2dConvolution:
 @fault("pooling skips the first row", F, "max_pool2d", lambda real: lambda x, size: real(x[..., 1:, :], size))
 class TestConvOutputSize:
     """A convolution turns an image with H rows into a map with floor((H + 2p - k) / s) + 1 rows. Here k is
-    the kernel size, p the padding and s the stride. In Net, the net of the notes, 32x32 images become maps
-    of 30x30, 15x15, 13x13 and 6x6.
+    the kernel size, p the padding and s the stride. In Net, the net of the notes, convolutions and pooling
+    turn 32x32 images into maps of 30x30, 15x15, 13x13 and 6x6.
     """
 
     def test_images_shrink_from_32_to_30_to_15_to_13_to_6(self, device):

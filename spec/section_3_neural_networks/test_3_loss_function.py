@@ -92,8 +92,8 @@ def gradient_of(tensor):
 )
 class TestMseLoss:
     """By default, MSELoss returns the mean of (output - target)² over all elements. If the output is a column
-    and the target is a row, MSELoss only gives a warning. MSELoss then compares every element of the output
-    with every element of the target.
+    and the target is a row, MSELoss only gives a warning. It then returns the mean over all pairs of an
+    element of the output and an element of the target.
     """
 
     def test_mse_loss_is_the_mean_of_the_squared_differences(self, device):

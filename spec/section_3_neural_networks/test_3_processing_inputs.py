@@ -69,14 +69,14 @@ def mistreating(rank, fault):
     "nn.forward-output",
     notes="3 processing inputs; notebook nn",
     verdict=OUTDATED,
-    says="the printed output ends in grad_fn=<AddmmBackward>",
+    says="the printed output ends in `grad_fn=<AddmmBackward>`",
 )
 @fault("Net ends in log_softmax", Net, "forward", lambda real: lambda net, x: log_softmax(real(net, x), 1))
 @fault("Net drops the batch axis", Net, "forward", lambda real: lambda net, x: real(net, x)[0])
 def test_output_is_one_row_of_ten_scores_from_a_linear_layer(device):
     """For one image, Net, the net of the notes, returns ten scores in the shape (1, 10). The scores come
     straight from a linear layer, so they are not probabilities. Since PyTorch 1.10, the printed scores end in
-    grad_fn=<AddmmBackward0>.
+    `grad_fn=<AddmmBackward0>`.
     """
     net, image = make_net(device), make_images(device)
 
@@ -120,8 +120,8 @@ def test_gradients_add_up_unless_they_are_cleared(device):
 @fault("x is a parameter", Net, "forward", lambda real: lambda net, x: setattr(net, "x", x) or real(net, x))
 class TestZeroGradResult:
     """Since PyTorch 2.0, net.zero_grad() sets the gradient of every parameter of the net to None. With
-    set_to_none=False, net.zero_grad() fills the gradients with zeros instead. By default, net.zero_grad()
-    does not remove the gradient of the input.
+    set_to_none=False, net.zero_grad() fills the gradients with zeros instead. net.zero_grad() does not remove
+    the gradient of the input.
     """
 
     @since("2.0")

@@ -72,9 +72,8 @@ def test_net_learns_nothing_without_zero_grad(cifar10, device, accuracy_of_notes
     lambda real: lambda labels: torch.randperm(len(labels)),
 )
 def test_net_answers_the_last_class_alone_after_sorted_images(cifar10, device, accuracy_of_notes):
-    """If the training images are sorted by class, the CIFAR-10 net in the end takes every test image for the
-    last class, so its accuracy is 10 %. With shuffled images, the accuracy is more than 30 % after 6,000
-    mini-batches.
+    """After 6,000 mini-batches of images that are sorted by class, the CIFAR-10 net takes every test image
+    for the last class, so its accuracy is 10 %. With shuffled images, its accuracy is more than 30 %.
     """
     predicted = train(cifar10, device, sort=True).confusion.sum(0)
 

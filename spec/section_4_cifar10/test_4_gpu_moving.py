@@ -56,8 +56,8 @@ def test_device_is_cuda_0_where_there_is_one_and_else_the_cpu():
 @fault("gradients stay", nn.Module, "to", without_gradients)
 class TestModuleToIsInPlace:
     """`net.to(device)` moves the net in place and returns this net, so no assignment is needed. An optimizer
-    that was made before the move still updates the net. A plain tensor in an attribute of the net is not
-    moved.
+    that was made before the move still updates the net, if the parameters stay the same objects, as on CUDA.
+    A plain tensor in an attribute of the net is not moved.
     """
 
     def test_net_itself_is_moved_with_all_within_but_plain_tensors(self, device):

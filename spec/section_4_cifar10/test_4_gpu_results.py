@@ -97,7 +97,7 @@ def in_ieee_precision(real):
     "cifar.same-results-on-gpu",
     notes="4 GPU",
     verdict=ANSWERED,
-    says="nothing about whether the net computes the same results on a GPU as on the CPU",
+    says="whether the net computes the same results on a GPU as on the CPU is left open",
 )
 @fault("convolutions are coarser", F, "conv2d", coarser)
 @fault("the loss is too large", F, "cross_entropy", giving(lambda loss: loss * 1.25))

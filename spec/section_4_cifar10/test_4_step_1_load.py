@@ -172,7 +172,8 @@ class TestShuffle:
 @fault("the loader shuffles", DataLoader, "__init__", given(shuffle=True))
 def test_first_test_batch_is_the_first_four_images_of_the_source(cifar10):
     """Without shuffling, the first test batch of the official CIFAR-10 shows a cat, a ship, a ship and a
-    plane. A folder of images is sorted by class, so its first four test images are all planes.
+    plane. If CIFAR-10 is read from folders of images instead, the images are sorted by class, so the first
+    four test images are all planes.
     """
     expected = {"official": [3, 8, 8, 0], "image folder": [0, 0, 0, 0]}[cifar10.origin]
 

@@ -107,12 +107,12 @@ class TestNormalizeRejectsPil:
 @fault("the grid has no border", torchvision.utils, "make_grid", given(padding=0))
 @fault("the grid is turned round", torchvision.utils, "make_grid", giving(lambda grid: grid.flip(2)))
 class TestDisplayHelpers:
-    """If an image `img` was normalised with mean and standard deviation 0.5, `img / 2 + 0.5` restores the
+    """If an image `img` was normalized with mean and standard deviation 0.5, `img / 2 + 0.5` restores the
     original. `make_grid` sets the images of a batch side by side, with a border of two pixels.
     `np.transpose(grid, (1, 2, 0))` puts the channel last.
     """
 
-    def test_half_plus_one_half_undoes_the_normalisation(self):
+    def test_half_plus_one_half_undoes_the_normalization(self):
         image = torch.rand(3, 4, 5)
 
         torch.testing.assert_close(Normalize(HALVES, HALVES)(image) / 2 + 0.5, image)

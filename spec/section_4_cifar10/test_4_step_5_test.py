@@ -171,8 +171,8 @@ class TestLoadDefaultWeightsOnly:
 @fault("safe once is safe for ever", torch.serialization, "safe_globals", for_ever)
 class TestLoadOwnClasses:
     """With `weights_only=True`, `torch.load` refuses a file that holds an object of your own class. After
-    `torch.serialization.add_safe_globals([YourClass])`, `torch.load` loads this file. Within
-    `torch.serialization.safe_globals([YourClass])`, `torch.load` does so for the time being.
+    `torch.serialization.add_safe_globals([YourClass])`, `torch.load` loads this file. In a block `with
+    torch.serialization.safe_globals([YourClass]):`, it does so until the block ends.
     """
 
     def test_own_class_is_loaded_once_it_was_added_to_the_safe_ones(self, checkpoint):

@@ -58,9 +58,10 @@ def freeze_before():
 @fault("ranks keep their gradients", DDP, "forward", local)
 @fault("wrapping frees what is frozen", DDP, "__init__", then(lambda ddp: ddp.requires_grad_(True)))
 class TestWaitsForEveryGradient:
-    """DistributedDataParallel (DDP) waits for the gradient of every weight that requires a gradient when DDP
-    wraps the net. If such a weight has no part in the loss, the next forward pass raises a RuntimeError. With
-    `find_unused_parameters=True`, the missing gradient of a process counts as zero.
+    """DistributedDataParallel (DDP) waits for the gradients of all weights, except those that were frozen
+    before DDP wrapped the net. If such a gradient is missing because the weight has no part in the loss, the
+    next forward pass raises a RuntimeError. With `find_unused_parameters=True`, the missing gradient of a
+    process counts as zero.
     """
 
     def test_parameter_without_part_in_the_loss_is_an_error_at_the_next_forward(self, ranks):

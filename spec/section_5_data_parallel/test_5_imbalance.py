@@ -218,8 +218,8 @@ class TestImbalance:
 @fault("weights are copied only once", DataParallel, "replicate", keeping_replicas)
 class TestSpeed:
     """`nn.DataParallel` divides the multiplications of a forward pass through the CIFAR-10 net among the
-    devices. For each batch, whatever its size, all 62,006 weights of the net are copied to each further
-    device that gets images.
+    devices. For each batch, whatever its size, all parameters of the net, 62,006 numbers, are copied to each
+    further device that gets images.
 
     How many times as fast the GPUs are together is measured by batch and recorded, and not promised.
     """

@@ -82,13 +82,13 @@ def with_copies_of_all_buffers(replicate):
 @fault("the first replica copies buffers", DataParallel, "replicate", with_copies_of_all_buffers)
 @fault("the first share alone has gradients", DataParallel, "parallel_apply", faults.of_the_first)
 class TestBatchNorm:
-    """In training with `nn.DataParallel`, batch norm normalises each device's share of the batch by itself.
+    """In training with `nn.DataParallel`, batch norm normalizes each device's share of the batch by itself.
     The outputs therefore differ from those of the net alone. The net keeps only the running averages of the
     first share.
     """
 
     @on_machines
-    def test_each_share_is_normalised_by_itself_and_the_first_one_remembered(self, machine):
+    def test_each_share_is_normalized_by_itself_and_the_first_one_remembered(self, machine):
         with machine() as devices:
             net = nn.BatchNorm1d(3).to(devices[0], torch.float64)
             alone = [copy.deepcopy(net) for _ in devices]

@@ -157,9 +157,9 @@ def noted(system, name, step, moved):
 @fault("the covariances are ignored", torch.Tensor, "cov", lambda real: lambda x: real(x) * 0)
 @fault("the means are ignored", torch.Tensor, "mean", lambda real: lambda x, *axes: real(x, *axes) * 0)
 class TestFrechetDistance:
-    """The Fréchet distance compares two sets of features by their means and covariances. A shift by v adds
-    |v|² to the distance. Features scaled by s have the distance (1 - s)² times the total variance, if their
-    mean is zero.
+    """The Fréchet distance compares two sets of features by their means and covariances. Features have the
+    distance |v|² from the same features shifted by v. If the mean of the features is zero, they have the
+    distance (1 - s)² times the sum of their variances from the same features multiplied by s ≥ 0.
     """
 
     def test_shift_adds_its_square(self):

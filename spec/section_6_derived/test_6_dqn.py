@@ -130,8 +130,8 @@ class TestReplayMemory:
 @fault("the cut after 500 steps counts as a fall", CartPole, "push", cut_is_a_fall)
 class TestExpectedValues:
     """In deep Q-learning, the expected value of an action is its reward plus 0.99 times the best value of the
-    next state. After a fall, the expected value is the reward alone. The time limit is no fall. No gradient
-    flows into the expected value.
+    next state. If the pole falls, the expected value is the reward alone. Reaching the time limit does not
+    count as a fall. The expected value passes no gradient back.
     """
 
     @pytest.mark.parametrize(("fallen", "expected"), [(0, 1 + 0.99 * 7), (1, 1)], ids=["goes on", "falls"])

@@ -210,9 +210,9 @@ LOSSES = {
 @fault("None is made zeros", FunctionCtx, "set_materialize_grads", lambda real: lambda ctx, on: None)
 @pytest.mark.parametrize(("loss", "second_order", "there"), LOSSES.values(), ids=LOSSES)
 def test_backward_gets_a_gradient_of_what_the_first_gradients_contain(loss, second_order, there, device):
-    """A custom Function returns p = (a + b) * b and the sum a + b. If the gradients of p.sum() are
+    """A custom Function returns `p = (a + b) * b` and the sum a + b. If the gradients of `p.sum()` are
     differentiated again, backward() gets None for p, because these gradients do not contain p. The gradients
-    of (p*a).sum() contain p.
+    of `(p*a).sum()` contain p.
     """
     a, b = make_inputs(device)
     seen = []

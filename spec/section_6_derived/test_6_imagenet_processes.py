@@ -69,9 +69,9 @@ def first_half(real):
 @fault("ranks have first weights of their own", DDP, "__init__", then(lambda ddp: by_rank(ddp.parameters())))
 @fault("ranks have the same part", distributed, "own_indices", first_half)
 class TestProcesses:
-    """Up to rounding, two processes with DistributedDataParallel take the steps of one process that averages
-    the gradients of the halves of each batch. These are the steps with whole batches, unless the net has
-    BatchNorm, which normalises each half separately.
+    """Up to rounding, two processes with DistributedDataParallel train as one process does that averages the
+    gradients of the two halves of each batch. If the net has no BatchNorm, they also train as one process
+    does with whole batches. BatchNorm normalizes each half separately.
     """
 
     def test_two_without_batch_norm_train_as_one(self, ranks):

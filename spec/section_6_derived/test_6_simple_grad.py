@@ -57,8 +57,8 @@ def forcing(**forced):
 @fault("+ forgets its second operand", torch.Tensor, "__add__", second_use_forgotten)
 @fault("* forgets its second operand", torch.Tensor, "__mul__", second_use_forgotten)
 def test_gradients_of_the_loss_are_b_and_a_plus_2b(device):
-    """The gradient of ((a + b) * b).sum() with respect to a is b. The gradient with respect to b is a + 2b,
-    as the notebook Simple_Grad printed.
+    """The gradient of `((a + b) * b).sum()` with respect to a is b. The gradient with respect to b is a + 2b,
+    whose values the notebook Simple_Grad printed.
     """
     a, b = leaves(FIRST_RUN, device)
 
@@ -74,8 +74,8 @@ def test_gradients_of_the_loss_are_b_and_a_plus_2b(device):
 @fault("create_graph is always on", torch.autograd, "grad", forcing(create_graph=True))
 class TestSecondOrderValues:
     """Gradients from torch.autograd.grad can be differentiated again if create_graph=True was passed. Let da
-    and db be the gradients of ((a + b) * b).sum(). Then the gradients of (da**2 + db**2).sum() are 2a + 4b
-    for a and 4a + 10b for b, as the notebook Simple_Grad printed.
+    and db be the gradients of `((a + b) * b).sum()`. Then the gradients of `(da**2 + db**2).sum()` are 2a +
+    4b for a and 4a + 10b for b, as the notebook Simple_Grad printed.
     """
 
     def test_gradients_of_the_squared_norm_of_the_gradients_are_as_printed(self, device):

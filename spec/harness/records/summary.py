@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from spec.harness.accelerator.steps import first_cause, step_lines
-from spec.harness.language import Language
+from spec.harness.language import Language, sentence
 from spec.harness.records.escaping import printable
 from spec.harness.records.reading import Records
 from spec.harness.records.vocabulary import (
@@ -110,13 +110,14 @@ def _right(text: str, columns: int) -> str:
 def _paragraph(record: Record, language: Language) -> str:
     case = ", ".join([*(f"{k} {v}" for k, v in record["params"].items() if k != "device"), record["device"]])
     truth, says = language.statement(record["id"], record["sentence"], record["says"])
-    values = {"notes": record["notes"], "says": (says or "").rstrip("."), "truth": truth}
+    values = {"notes": record["notes"], "says": sentence(says or ""), "truth": truth}
     if record["verdict"] == HOLDS:
         stated = language.say("The notes ({notes}) say, and it should be true: {truth}", **values)
     else:
-        stated = language.say("The notes ({notes}) say: {says}. Should be true: {truth}", **values)
-    seen = language.say("Seen: {seen}", seen=" ".join((record["seen"] or "nothing").split()))
-    text = printable(f"{record['id']} ({case}): {language.say(record['outcome'])}. {stated} {seen}")
+        stated = language.say("The notes ({notes}) say: {says} Should be true: {truth}", **values)
+    seen = language.say("Seen: {seen}", seen=" ".join((record["seen"] or language.say("nothing")).split()))
+    outcome = language.say(record["outcome"]) + language.say(".")
+    text = printable(f"{record['id']} ({case}): {outcome} {stated} {seen}")
     return textwrap.fill(text, 110, subsequent_indent="    ", break_long_words=False)
 
 
@@ -130,7 +131,7 @@ def gaps(records: list[Record], say: Callable[..., str]) -> list[str]:
         left_out = [r for r in records if r["reason"] == reason]
         if count := len({r["id"] for r in left_out}):
             details = {r["detail"] for r in left_out}
-            why = say((details.pop() if len(details) == 1 else None) or text)
+            why = printable(" ".join(say((details.pop() if len(details) == 1 else None) or text).split()))
             told = say("not checked: 1 statement, {reason}: {why}", reason=reason, why=why)
             if count > 1:
                 told = say(

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from spec.harness.errors import HarnessError
 from spec.harness.language import Language
 from spec.harness.page import report
 from spec.harness.records import summary
-from spec.harness.records.vocabulary import BROKEN, CONFIRMED, REFUTED, VERDICTS, Record
+from spec.harness.records.vocabulary import BROKEN, CONFIRMED, OUTCOMES, REFUTED, VERDICTS, Record
 from spec.harness.runs.findings import Findings
 from spec.harness.runs.ledger import UNFINISHED
 from spec.harness.statements.notes import Notes
@@ -118,6 +118,7 @@ def story(records: list[Record], language: Language) -> list[str]:
     """Return the findings for a person: each statement, the table, what went wrong, what is missing."""
     columns = shutil.get_terminal_size((110, 24)).columns
     decided = summary.outcomes(records)
+    outcomes, verdicts = _widest(OUTCOMES, language.say), _widest(VERDICTS, language.say)
     lines: list[str] = []
     section = ""
     for record in decided.values():
@@ -126,9 +127,13 @@ def story(records: list[Record], language: Language) -> list[str]:
             lines += ["", language.title(section, section)]
         truth, _ = language.statement(record["id"], record["sentence"], record["says"])
         outcome, verdict = (language.say(record[name]) for name in ("outcome", "verdict"))
-        line = f"  {_left(outcome, 11)}  {_left(verdict, 9)}  {record['id']}: {truth}"
+        line = f"  {_left(outcome, outcomes)}  {_left(verdict, verdicts)}  {record['id']}: {truth}"
         lines.append(line if summary.width(line) <= columns else _cut(line, columns))
     return [*lines, "", *summary.report(records, language), "", *what_it_means(decided, language.say)]
+
+
+def _widest(words: Iterable[str], say: Callable[..., str]) -> int:
+    return max(summary.width(say(word)) for word in words)
 
 
 def _left(text: str, columns: int) -> str:
@@ -147,13 +152,19 @@ def what_it_means(decided: dict[str, Record], say: Callable[..., str]) -> list[s
     confirmed = [record["verdict"] for record in decided.values() if record["outcome"] == CONFIRMED]
     tally = Counter(confirmed)
     checked = sum(record["outcome"] in (CONFIRMED, REFUTED) for record in decided.values())
-    sentence = "{count} of the {all} statements that were checked are true on this machine."
-    lines = [say(sentence, count=len(confirmed), all=checked)]
+    lines = [
+        say(
+            "{count} of the {all} statements that were checked are true on this machine.",
+            count=len(confirmed),
+            all=checked,
+        )
+    ]
     if broken := sum(record["outcome"] in BROKEN for record in decided.values()):
         lines.append(say("{count} more broke before they could tell.", count=broken))
     lines.append(say("What the notes say there:"))
+    verdicts = _widest(VERDICTS, say)
     lines += [
-        f"{tally[verdict]:>5}  {_left(say(verdict), 9)}  {say(meaning)}"
+        f"{tally[verdict]:>5}  {_left(say(verdict), verdicts)}  {say(meaning)}"
         for verdict, meaning in VERDICTS.items()
     ]
     return [*lines, say("`blitz explain STATEMENT` shows one with its proof.")]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spec.harness.children import ROOT
 from spec.harness.errors import HarnessError
-from spec.harness.language import Language
+from spec.harness.language import Language, sentence
 from spec.harness.records.vocabulary import HOLDS, VERDICTS
 from spec.harness.statements.notes import Notes
 from spec.harness.statements.statement import Statement
@@ -102,7 +102,7 @@ def page(notes: Notes) -> str:
 
 def _entry(statement: Statement) -> str:
     since = f", true since PyTorch {statement.since}" if statement.since else ""
-    says = f" *The notes say: {(statement.says or '').rstrip('.')}.*" if statement.verdict != HOLDS else ""
+    says = f" *The notes say: {sentence(statement.says or '')}*" if statement.verdict != HOLDS else ""
     checks, faults = len(statement.checks), len(statement.faults)
     proof = f"{checks} check{'s' * (checks > 1)}, {faults} fault{'s' * (faults > 1)}"
     head = f"- **`{statement.id}`** ({statement.notes}; {statement.verdict}{since}; {proof})"

@@ -1,12 +1,16 @@
 """docs/statements.md, `blitz explain` and `blitz statements`, all read from the statements."""
 
+import re
 from xml.etree import ElementTree
 
 from blitz.explained.graph import draw
+from spec.harness import ANSWERED, HOLDS, OUTDATED
 from spec.harness.children import ROOT
 from spec.harness.language import Language
 from spec.harness.statements import catalogue
 from spec.notes import NOTES
+
+README = ROOT / "README.md"
 
 
 def test_the_page_of_statements_is_up_to_date():
@@ -41,3 +45,13 @@ def test_every_graph_of_a_statement_can_be_drawn():
 
         assert picture[0].text == statement.id
         assert not any((text.text or "").startswith("leaf (") for text in picture.iter())
+
+
+def test_readme_quotes_statements_as_they_are():
+    """The table of the README shows one statement that holds, one that is outdated, one open question."""
+    rows = re.findall(r"^\| `([^`]+)` \| (\w+) \| (.+) \| (.+) \|$", README.read_text(encoding="utf-8"), re.M)
+
+    assert [verdict for _, verdict, *_ in rows] == [HOLDS, OUTDATED, ANSWERED]
+    for name, verdict, says, truth in rows:
+        its = catalogue.find(name, NOTES)
+        assert (verdict, says, truth) == (its.verdict, its.says or "the same", its.sentence)
