@@ -30,7 +30,7 @@ def require_browser():
 def missing():
     """Say what the tests in a browser lack on this machine; None if nothing."""
     if absent := [package for package in PACKAGES if find_spec(package) is None]:
-        return f"{' and '.join(absent)} not installed; run `pip install -e '.[dev]'`"
+        return f"{' and '.join(absent)} cannot be imported; run `pip install -e '.[dev]'`"
     if not program():
         return (
             f"none of {', '.join(PROGRAMS)} is on the PATH; install one, as with `apt-get install chromium`"

@@ -16,7 +16,7 @@ ABSENT = {
     ),
     "the packages": (
         "find_spec",
-        "playwright and axe_playwright_python not installed; run `pip install -e '.[[]dev]'`",
+        "playwright and axe_playwright_python cannot be imported; run `pip install -e '.[[]dev]'`",
     ),
 }
 
