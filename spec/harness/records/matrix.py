@@ -50,6 +50,11 @@ def columns(paths: Iterable[Path], known: Sequence[str]) -> list[Column]:
     return table
 
 
+def unchecked(release: str, why: str) -> Column:
+    """Return the column of a release that could not be checked."""
+    return Column(f"{release} (not checked)", release, [], {}, [why])
+
+
 def _flat(value: Any, name: str = "") -> dict[str, str]:
     """Return by name what a header says, what it nests and lists included."""
     if isinstance(value, list):
