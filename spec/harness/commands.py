@@ -29,8 +29,8 @@ def add_commands(commands: Any, notes: Notes) -> None:
     table = commands.add_parser(
         "matrix",
         help="check the statements on several releases of PyTorch, and show what differs",
-        description="Makes a virtual environment for each release, runs the statements in it, and prints what "
-        "differs. An environment that is there is used again, and so are records of the same commit. On "
+        description="Makes a virtual environment for each release, runs the statements in it, and prints "
+        "what differs. An environment that is there is used again, and so are records of the same commit. On "
         "releases before those that this project supports, only checks run that name a release; each has to "
         "be refuted on the releases before it. Exit status: 0 each release was checked, and each statement "
         "is as it says; 1 not so; 2 it could not be begun.",

@@ -92,7 +92,7 @@ def report(found: list[Column], known: Sequence[str], *, whole: bool = False) ->
     lines += [_row(*["---"] * (len(found) + 2))]
     shown = rows if whole else differing
     lines += [_row(f"`{name}`", _since(name, found) or "", *cells) for name, cells in shown.items()]
-    if not whole:
+    if rows and not whole:
         alike = len(rows) - len(differing)
         lines += ["", f"The other {alike} statements have the same outcome wherever they were run."]
     wrong = list(dict.fromkeys(disagreements(found)))

@@ -88,7 +88,7 @@ def reason(said: str) -> str:
     lines = [text.strip() for text in said.splitlines() if text.strip()]
     errors = [text.removeprefix("ERROR: ") for text in lines if text.startswith("ERROR: ")]
     telling = [text for text in errors if not text.startswith("ResolutionImpossible")]  # it points to a page
-    why = printable((telling or errors or lines or [""])[-1])
+    why = printable((telling or errors or lines or [""])[-1].rstrip("."))
     if any(UNREACHED in text for text in lines):
         why = f"the network cannot be reached: {why}"
     return why if len(why) <= LONGEST else f"{why[: LONGEST - 1]}…"
