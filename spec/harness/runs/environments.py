@@ -18,7 +18,8 @@ from spec.harness.runs import steps
 
 DEVELOPMENT = "dev"  # the extra that no check needs
 FIRST_FOR_NUMPY_2 = "2.3"
-GIGABYTES = 5 if sys.platform == "linux" else 2  # of an environment; on Linux wheels bring CUDA along
+GIGABYTES = 6 if sys.platform == "linux" else 2  # of an environment; on Linux wheels bring CUDA along
+PASSING = 3  # gigabytes more while pip installs
 TELL = "import {modules}; print(torch.__version__)"
 
 
@@ -76,6 +77,18 @@ def make(folder: Path, release: str, log: Path) -> None:
         StepError: it cannot be made.
     """
     remove(folder)
+    try:
+        said = _install(folder, release, log)
+    except steps.StepError:
+        remove(folder)  # gigabytes that are of no use
+        raise
+    part = folder / "whole.part"
+    part.write_text(json.dumps({"made for": _made_for(release), "torch": said.split()[-1]}), encoding="utf-8")
+    part.replace(_mark(folder))
+
+
+def _install(folder: Path, release: str, log: Path) -> str:
+    """Install what is wanted, and return what the PyTorch there says of its version."""
     temporary = folder / "tmp"  # a killed pip leaves gigabytes, which go with the environment
     variables = {**os.environ, "TMPDIR": str(temporary)}
     pip = ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--progress-bar=off"]
@@ -84,11 +97,8 @@ def make(folder: Path, release: str, log: Path) -> None:
     steps.run([sys.executable, "-I", "-m", "venv", str(folder)], log, os.environ)
     temporary.mkdir()
     steps.run([python(folder), "-I", *pip, *wanted(release)], log, variables)
-    said = steps.run([python(folder), "-I", "-c", TELL.format(modules=modules)], log, os.environ)
     shutil.rmtree(temporary)
-    part = folder / "whole.part"
-    part.write_text(json.dumps({"made for": _made_for(release), "torch": said.split()[-1]}), encoding="utf-8")
-    part.replace(_mark(folder))
+    return steps.run([python(folder), "-I", "-c", TELL.format(modules=modules)], log, os.environ)
 
 
 def remove(folder: Path) -> None:

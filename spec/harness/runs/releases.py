@@ -24,10 +24,12 @@ TOLD = ("torch", "torchvision", "numpy", "python", "os", "cpu", "accelerator", "
 INTRODUCTION = """\
 # What is true on which release
 
-Made by `{command}`. From {supported} on, every check ran that is not slow; on
-releases before it, only the checks that name a release of their own. A statement is confirmed where all its
-checks passed, and refuted where one did not: before the release in the second column, at least one of its
-checks has to be refuted. An empty cell is a statement that was not run there.
+Made by `{command}`.
+
+From {supported} on, every check ran that is not slow; on releases before it, only the checks that name a
+release of their own. A statement is confirmed where all its checks passed, and refuted where one did not:
+before the release in the second column, at least one of its checks has to be refuted. An empty cell is a
+statement that was not run there.
 """
 
 
@@ -92,13 +94,14 @@ def _locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise HarnessError(f"{folder} cannot be written: {error.strerror}") from None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HarnessError(
+                f"{folder} is in use by another `blitz matrix`, or by what one started: wait until it ends"
+            ) from None
         os.set_inheritable(lock, True)
         yield
-    except BlockingIOError:
-        raise HarnessError(
-            f"{folder} is in use by another `blitz matrix`, or by what one has started: wait until it ends"
-        ) from None
     finally:
         os.close(lock)
 
@@ -110,7 +113,8 @@ def _check_disk(releases: Sequence[str], folder: Path) -> None:
         return
     for release in missing:
         environments.remove(folder / release)
-    need, free = len(missing) * environments.GIGABYTES, shutil.disk_usage(folder).free / 1e9
+    need = len(missing) * environments.GIGABYTES + environments.PASSING
+    free = shutil.disk_usage(folder).free / 1e9
     sizes = f"about {need} GB for the environments of PyTorch {', '.join(missing)}"
     if need > free:
         raise HarnessError(
@@ -134,8 +138,10 @@ def _checked(name: str, release: str, folder: Path, notes: Notes, known: list[st
 
     torch = environments.torch(place, release)
     if torch and (found := _still_good(path, log, command, torch, known)):
-        when = f"of {found.header['started']}, on the data {found.header['data']!r}"
-        print(f"{name}: not run again, as the records {when}, are of this commit; to run it, remove {path}")
+        whence = f"of {found.header['started']}, on the data {found.header['data']!r}"
+        print(
+            f"{name}: not run again, as its records {whence}, are of this commit; for a new run remove {path}"
+        )
         return found
     path.unlink(missing_ok=True)  # before the log tells of another run
     log.unlink(missing_ok=True)
@@ -178,7 +184,8 @@ def _page(
 ) -> str:
     """Return the whole table as Markdown, below what the runs were made on."""
     command = f"blitz matrix {' '.join(releases)} --markdown {markdown}"
-    rows = [TOLD, ["---"] * len(TOLD), *([str(run.header[name] or "") for name in TOLD] for run in found)]
+    headers = sorted((run.header for run in found), key=lambda header: Version(header["torch"]))
+    rows = [TOLD, ["---"] * len(TOLD), *([str(header[name] or "") for name in TOLD] for header in headers)]
     introduction = INTRODUCTION.format(command=command, supported=environments.oldest_supported())
     lines, _ = matrix.report(columns, known, whole=True)
     return "\n".join([introduction, *(f"| {' | '.join(row)} |" for row in rows), "", *lines, ""])
