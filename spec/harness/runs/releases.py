@@ -24,7 +24,7 @@ TOLD = ("torch", "torchvision", "numpy", "python", "os", "cpu", "accelerator", "
 INTRODUCTION = """\
 # What is true on which release
 
-Made by `{command}`.
+`{command}` writes this page.
 
 From {supported} on, every check ran that is not slow; on releases before it, only the checks that name a
 release of their own. A statement is confirmed where all its checks passed, and refuted where one did not:

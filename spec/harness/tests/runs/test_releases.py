@@ -23,14 +23,14 @@ NEWER = {"id": "nn.b", "since": "2.9"}
 
 @pytest.fixture
 def processes(monkeypatch, tmp_path, write_records):
-    """Stand in for processes: `done` lists them, `ends` says which one fails, `results` what runs find."""
-    found = SimpleNamespace(done=[], ends={}, results=[{}], header={"commit": "335f664"}, words={})
+    """Stand in for processes: `done` lists them, `ends` says which fails, `results` what runs find."""
+    found = SimpleNamespace(done=[], ends={}, results=[{}], header={"commit": "335f664"}, asked={})
 
     def run(command, log, variables, statuses=(0,)):
         what = next(what for what in ALL if any(what in word for word in command))
         release = log.stem.removeprefix("torch-")
         found.done.append(f"{what} {release}")
-        found.words[what] = command
+        found.asked[what] = command, variables
         with log.open("a") as file:
             file.write(f"{steps.line(command)}\n")
         if error := found.ends.get(found.done[-1]):
@@ -38,6 +38,7 @@ def processes(monkeypatch, tmp_path, write_records):
         if what == "venv":
             Path(command[-1]).mkdir()
         if what == "pytest":
+            assert statuses == (0, 1)  # of pytest, where checks are refuted
             header = {"torch": f"{release}.0+cpu", **found.header}
             write_records(log.with_suffix(".jsonl"), results=found.results, **header)
         return f"{release}.0+cpu\n"
@@ -86,9 +87,21 @@ def test_before_the_supported_range_only_checks_run_that_name_a_release(processe
     chosen = {}
     for release in ("2.5", "2.6", "2.99"):
         matrix(release)
-        chosen[release] = "since" in processes.words["pytest"]
+        command, _ = processes.asked["pytest"]
+        chosen[release] = "since" in command
 
     assert chosen == {"2.5": True, "2.6": False, "2.99": False}
+
+
+def test_a_run_is_whole_whatever_the_variables_of_pytest_say(processes, matrix, monkeypatch):
+    """As with `blitz verify`; what else is set is left alone."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-k nothing")
+
+    matrix("2.9")
+
+    _, variables = processes.asked["pytest"]
+    assert "PYTEST_ADDOPTS" not in variables
+    assert variables["BLITZ_DATA"] == "stand-in"
 
 
 def test_what_is_done_is_not_done_again(processes, matrix, tmp_path):
@@ -118,7 +131,9 @@ def of_changed_sources(folder, monkeypatch):
 
 
 def of_no_commit(folder, monkeypatch):
-    """The sources are those of an unpacked archive."""
+    """The sources are those of an unpacked archive, then and now."""
+    path = folder / "torch-2.9.jsonl"
+    path.write_text(path.read_text().replace('"335f664"', "null"))
     monkeypatch.setattr(git, "commit", lambda root: None)
 
 
@@ -198,22 +213,35 @@ def test_a_kill_within_any_step_leaves_nothing_that_counts(processes, matrix, st
     assert processes.done == [f"{what} 2.9" for what in (ALL[3:] if step == "pytest" else ALL)]
 
 
-GONE = "No matching distribution found for torch==2.99.* (see torch-2.99.log)"
+def test_records_from_before_a_killed_run_do_not_pass_for_its_own(processes, matrix, monkeypatch):
+    """The log tells of the killed run by then, which was on other data."""
+    matrix("2.9")
+    monkeypatch.setenv("BLITZ_DATA", "cifar-10-batches-py")
+    processes.ends = {"pytest 2.9": KeyboardInterrupt()}
+    matrix("2.9")
+    processes.ends, processes.done[:] = {}, []
+
+    matrix("2.9")
+
+    assert processes.done == ["pytest 2.9"]
+
+
+GONE = "No matching distribution found for torch==2.8.* (see torch-2.8.log)"
 
 
 def test_a_release_that_cannot_be_installed_is_a_column_that_says_so(processes, matrix):
-    """The others are checked all the same, and the status is 1."""
-    processes.ends = {"pip 2.99": steps.StepError(GONE)}
+    """It stands where it belongs, the others are checked all the same, and the status is 1."""
+    processes.ends = {"pip 2.8": steps.StepError(GONE)}
 
-    status, output, _ = matrix("2.99", "2.9")
+    status, output, _ = matrix("2.9", "2.8", "2.10")
 
     assert status == 1
-    assert f"[1/2] PyTorch 2.99: making its environment ... failed after 0 s: {GONE}\n" in output
-    assert "| statement | true since | 2.9.0 | 2.99 (not checked) |" in output
-    assert output.endswith(f"Not as the statements say:\n\n- 2.99 (not checked): {GONE}\n")
+    assert f"[2/3] PyTorch 2.8: making its environment ... failed after 0 s: {GONE}\n" in output
+    assert "| statement | true since | 2.8 (not checked) | 2.9.0 | 2.10.0 |" in output
+    assert output.endswith(f"Not as the statements say:\n\n- 2.8 (not checked): {GONE}\n")
 
 
-def test_a_run_that_cannot_be_used_says_why(processes, matrix, write_records, tmp_path):
+def test_a_run_that_cannot_be_used_says_why(processes, matrix):
     """As when pytest writes records of statements that there are not."""
     processes.results = [{"id": "nn.gone"}]
 
@@ -241,7 +269,9 @@ def test_markdown_holds_the_whole_table_and_how_it_was_made(processes, matrix, t
     matrix("2.9", "2.5", "--markdown", str(file))
 
     text = file.read_text()
-    assert f"Made by `blitz matrix 2.9 2.5 --markdown {file}`.\n\nFrom 2.6 on, every check ran" in text
+    assert (
+        f"`blitz matrix 2.9 2.5 --markdown {file}` writes this page.\n\nFrom 2.6 on, every check ran" in text
+    )
     rows = [line for line in text.splitlines() if " | AMD EPYC |  | stand-in | 2026-11-24T" in line]
     assert [row.split()[1] for row in rows] == ["2.5.0+cpu", "2.9.0+cpu"]
     assert text.endswith("| `nn.a` |  | confirmed | confirmed |\n")
@@ -251,9 +281,9 @@ def test_markdown_is_left_alone_if_no_release_was_checked(processes, matrix, tmp
     """An old table is better than none."""
     file = tmp_path / "releases.md"
     file.write_text("old")
-    processes.ends = {"pip 2.99": steps.StepError(GONE)}
+    processes.ends = {"pip 2.8": steps.StepError(GONE)}
 
-    status, _, _ = matrix("2.99", "--markdown", str(file))
+    status, _, _ = matrix("2.8", "--markdown", str(file))
 
     assert (status, file.read_text()) == (1, "old")
 
