@@ -13,13 +13,14 @@ from spec.harness import git
 from spec.harness.children import ROOT, environment
 from spec.harness.errors import HarnessError
 from spec.harness.records import matrix
+from spec.harness.records.escaping import printable
 from spec.harness.records.reading import Records, read
 from spec.harness.runs import environments, steps
 from spec.harness.runs.verify import UNHEEDED, words
 from spec.harness.statements import catalogue
 from spec.harness.statements.notes import Notes
 
-OLDEST = "2.0"  # on releases before it, not even the harness runs
+OLDEST = "2.5"  # that the harness runs on; on 2.0 it does not even start
 TOLD = ("torch", "torchvision", "numpy", "python", "os", "cpu", "accelerator", "data", "started")
 INTRODUCTION = """\
 # What is true on which release
@@ -138,10 +139,8 @@ def _checked(name: str, release: str, folder: Path, notes: Notes, known: list[st
 
     torch = environments.torch(place, release)
     if torch and (found := _still_good(path, log, command, torch, known)):
-        whence = f"of {found.header['started']}, on the data {found.header['data']!r}"
-        print(
-            f"{name}: not run again, as its records {whence}, are of this commit; for a new run remove {path}"
-        )
+        whence = printable(f"of {found.header['started']}, on the data {found.header['data']!r}")
+        print(f"{name}: not run again: its records {whence}, are of this commit; remove {path} to run it")
         return found
     path.unlink(missing_ok=True)  # before the log tells of another run
     log.unlink(missing_ok=True)

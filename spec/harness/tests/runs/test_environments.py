@@ -50,7 +50,6 @@ WANTED = {
     "a supported release": ("2.9", ["torch==2.9.*", "torchtoy<0.30,>=0.21", "numpy>=1.26"]),
     "one with its patch": ("2.9.1", ["torch==2.9.1.*", "torchtoy<0.30,>=0.21", "numpy>=1.26"]),
     "an older one": ("2.5", ["torch==2.5.*", "torchtoy", "numpy>=1.26"]),
-    "one before NumPy 2": ("2.2", ["torch==2.2.*", "torchtoy", "numpy<2,>=1.26"]),
     "a newer one": ("2.16", ["torch==2.16.*", "torchtoy", "numpy>=1.26"]),
 }
 

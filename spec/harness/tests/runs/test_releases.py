@@ -113,8 +113,8 @@ def test_what_is_done_is_not_done_again(processes, matrix, tmp_path):
 
     assert (status, processes.done) == (0, [])
     assert output.startswith(
-        "[1/1] PyTorch 2.9: not run again, as its records of 2026-11-24T15:12:38+00:00, on the data "
-        f"'stand-in', are of this commit; for a new run remove {tmp_path / 'r' / 'torch-2.9.jsonl'}\n"
+        "[1/1] PyTorch 2.9: not run again: its records of 2026-11-24T15:12:38+00:00, on the data "
+        f"'stand-in', are of this commit; remove {tmp_path / 'r' / 'torch-2.9.jsonl'} to run it\n"
     )
 
 
@@ -289,9 +289,10 @@ def test_markdown_is_left_alone_if_no_release_was_checked(processes, matrix, tmp
 
 
 REFUSED = {
-    "no release": (["nonsense"], "expected releases of PyTorch from 2.0 on, such as 2.9, got 'nonsense'"),
+    "no release": (["nonsense"], "expected releases of PyTorch from 2.5 on, such as 2.9, got 'nonsense'"),
     "a file, as before": (["records.jsonl"], "`blitz diff` compares files of records"),
-    "too old a release": (["1.2"], "expected releases of PyTorch from 2.0 on, such as 2.9, got '1.2'"),
+    "too old a release": (["1.2"], "expected releases of PyTorch from 2.5 on, such as 2.9, got '1.2'"),
+    "a release before the oldest": (["2.4"], "from 2.5 on, such as 2.9, got '2.4'"),
     "a release twice": (["2.9", "2.9.0"], "expected each release once, got 2.9.0 twice"),
     "no folder": (["2.9", "--folder", "/dev/null"], "/dev/null cannot be written: File exists"),
     "no folder for Markdown": (["2.9", "--markdown", "/nowhere/a.md"], "/nowhere/a.md cannot be written"),
