@@ -79,6 +79,8 @@ def test_each_release_gets_an_environment_a_run_and_a_column(processes, matrix, 
         "| --- | --- | --- | --- |",
         "",
         "The other 2 statements have the same outcome wherever they were run.",
+        "",
+        f"The page with a column for each release is {tmp_path / 'r' / 'releases.html'}",
     ]
 
 
@@ -229,7 +231,7 @@ def test_records_from_before_a_killed_run_do_not_pass_for_its_own(processes, mat
 GONE = "No matching distribution found for torch==2.8.* (see torch-2.8.log)"
 
 
-def test_a_release_that_cannot_be_installed_is_a_column_that_says_so(processes, matrix):
+def test_a_release_that_cannot_be_installed_is_a_column_that_says_so(processes, matrix, tmp_path):
     """It stands where it belongs, the others are checked all the same, and the status is 1."""
     processes.ends = {"pip 2.8": logged.StepError(GONE)}
 
@@ -238,7 +240,10 @@ def test_a_release_that_cannot_be_installed_is_a_column_that_says_so(processes, 
     assert status == 1
     assert f"[2/3] PyTorch 2.8: making its environment ... failed after 0 s: {GONE}\n" in output
     assert "| statement | true since | 2.8 (not checked) | 2.9.0 | 2.10.0 |" in output
-    assert output.endswith(f"Not as the statements say:\n\n- 2.8 (not checked): {GONE}\n")
+    assert f"Not as the statements say:\n\n- 2.8 (not checked): {GONE}\n" in output
+    page = (tmp_path / "r" / "releases.html").read_text()
+    assert f"PyTorch 2.8 could not be checked: {GONE}" in page
+    assert "The notes, held to PyTorch 2.9.0, 2.10.0" in page
 
 
 def test_a_run_that_cannot_be_used_says_why(processes, matrix):
