@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from spec.harness.children import ROOT
 from spec.harness.language import LANGUAGES, language
 from spec.harness.perf import compare as perf
 from spec.harness.records.escaping import printable
@@ -28,10 +29,23 @@ def add_commands(commands: Any, notes: Notes) -> None:
     words.set_defaults(run=partial(_summary, notes))
 
     table = commands.add_parser(
-        "matrix", help="show what differs between the records of several environments"
+        "matrix",
+        help="check the statements on several releases of PyTorch, and show what differs",
+        description="Makes a virtual environment for each release, runs the statements in it, and prints "
+        "what differs. An environment that is there is used again, and so are records of the same commit. On "
+        "releases before those that this project supports, only checks run that name a release; each has to "
+        "be refuted on the releases before it. Exit status: 0 each release was checked, and each statement "
+        "is as it says; 1 not so; 2 it could not be begun.",
     )
-    table.add_argument("records", type=Path, metavar="RECORDS", nargs="+", help="files that --records wrote")
-    table.add_argument("--all", action="store_true", help="show those that are the same everywhere, too")
+    table.add_argument("releases", metavar="RELEASE", nargs="+", help="such as 2.9, or 2.9.1")
+    table.add_argument(
+        "--folder",
+        type=Path,
+        metavar="PATH",
+        default=ROOT / ".releases",
+        help="where environments, logs and records are kept; default: .releases in the clone",
+    )
+    table.add_argument("--markdown", type=Path, metavar="FILE", help="write the whole table there as well")
     table.set_defaults(run=partial(_matrix, notes))
 
     page = commands.add_parser("report", help="make a page of the records of one run or more")
@@ -91,13 +105,10 @@ def _summary(notes: Notes, arguments: argparse.Namespace) -> int:
 
 
 def _matrix(notes: Notes, arguments: argparse.Namespace) -> int:
-    from spec.harness.records import matrix
-    from spec.harness.statements import catalogue
+    from spec.harness.runs.releases import check_releases
 
-    known = catalogue.ids(notes)
-    lines, as_said = matrix.report(matrix.columns(arguments.records, known), known, whole=arguments.all)
-    print("\n".join(lines))
-    return 0 if as_said else 1
+    tongue = language(None, notes)
+    return check_releases(arguments.releases, arguments.folder, notes, tongue, arguments.markdown)
 
 
 def add_language(command: argparse.ArgumentParser) -> None:

@@ -50,7 +50,12 @@ class Column(NamedTuple):
 
 
 def write(
-    files: Sequence[Path], page: Path, notes: Notes, language: Language, pictures: Sequence[Path] = ()
+    files: Sequence[Path],
+    page: Path,
+    notes: Notes,
+    language: Language,
+    pictures: Sequence[Path] = (),
+    missing: Mapping[str, str] = {},
 ) -> bool:
     """Write the page of these records; return whether each run came to its end.
 
@@ -60,12 +65,13 @@ def write(
         notes: the notes that are held to PyTorch.
         language: of the page.
         pictures: files, and folders of files, to show at the end.
+        missing: releases of PyTorch that could not be checked, and why.
 
     Raises:
         HarnessError: a file cannot be trusted, or the page cannot be written.
     """
     runs = [_read(file) for file in files]
-    text = render(columns(runs), notes, language, list(pictures_of.read(pictures)))
+    text = render(columns(runs), notes, language, list(pictures_of.read(pictures)), missing)
     unfinished = page.with_name(f".{page.name}.unfinished")
     try:
         unfinished.write_text(text, encoding="utf-8")
@@ -99,7 +105,13 @@ def columns(runs: Iterable[tuple[reading.Records, str | None]]) -> list[Column]:
     return made
 
 
-def render(made: Sequence[Column], notes: Notes, language: Language, pictures: Sequence[Picture]) -> str:
+def render(
+    made: Sequence[Column],
+    notes: Notes,
+    language: Language,
+    pictures: Sequence[Picture],
+    missing: Mapping[str, str],
+) -> str:
     """Return the page as HTML."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -134,6 +146,7 @@ def render(made: Sequence[Column], notes: Notes, language: Language, pictures: S
         needs=sorted({need for entry in found for need in entry.needs}),
         drawn=notes.pictures(measured) if notes.pictures else {},
         pictures=pictures,
+        missing=missing,
         css=(HERE / "page.css").read_text(encoding="utf-8"),
         js=(HERE / "page.js").read_text(encoding="utf-8"),
     )

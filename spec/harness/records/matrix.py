@@ -50,6 +50,11 @@ def columns(paths: Iterable[Path], known: Sequence[str]) -> list[Column]:
     return table
 
 
+def unchecked(release: str, why: str) -> Column:
+    """Return the column of a release that could not be checked."""
+    return Column(f"{release} (not checked)", release, [], {}, [why])
+
+
 def flat(value: Any, name: str = "") -> dict[str, str]:
     """Return by name what a header says, what it nests and lists included."""
     if isinstance(value, list):
@@ -99,7 +104,7 @@ def report(found: list[Column], known: Sequence[str], *, whole: bool = False) ->
     lines += [_row(*["---"] * (len(found) + 2))]
     shown = rows if whole else differing
     lines += [_row(f"`{name}`", _since(name, found) or "", *cells) for name, cells in shown.items()]
-    if not whole:
+    if rows and not whole:
         alike = len(rows) - len(differing)
         lines += ["", f"The other {alike} statements have the same outcome wherever they were run."]
     wrong = list(dict.fromkeys(disagreements(found)))

@@ -5,7 +5,6 @@ looks like a run that passed. So what pytest says of itself is not enough. The e
 collected check came to one end, none of them is broken, and the process said goodbye.
 """
 
-import ctypes
 import gc
 import os
 import shutil
@@ -20,6 +19,7 @@ import pytest
 import torch
 
 from spec.harness.accelerator import machine
+from spec.harness.children import end_with_parent
 from spec.harness.errors import HarnessError
 from spec.harness.records.vocabulary import NOT_CHECKED
 from spec.harness.records.writing import RecordFile
@@ -76,7 +76,7 @@ def watch(config: pytest.Config, run: Run) -> int:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, *PASSED_ON])
     process = os.fork()
     if process == 0:
-        _end_with_parent()
+        end_with_parent()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _run(config, run)
     try:
@@ -84,12 +84,6 @@ def watch(config: pytest.Config, run: Run) -> int:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         watching = False
-
-
-def _end_with_parent() -> None:
-    """Have Linux end this process with the one that watches it, whose name a person knows."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _run(config: pytest.Config, run: Run) -> NoReturn:

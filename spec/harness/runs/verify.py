@@ -37,7 +37,12 @@ def verify(options: list[str], notes: Notes, language: Language) -> int:
     for name in UNHEEDED:
         if os.environ.pop(name, None):
             print(language.say("{name} is ignored: every statement is checked.", name=name))
-    tests = [str(folder) for folder in notes.folders]
+    status = pytest.main(words(notes, options), plugins=[Narrator(notes, language)])
+    return int(STATUS.get(status, status))
+
+
+def words(notes: Notes, options: list[str]) -> list[str]:
+    """Return what pytest is told to check every statement, wherever it is started."""
     fixed = [
         f"--rootdir={ROOT}",
         f"--config-file={ROOT / 'pyproject.toml'}",
@@ -45,8 +50,7 @@ def verify(options: list[str], notes: Notes, language: Language) -> int:
         "-pno:cacheprovider",
         "--contain",
     ]
-    status = pytest.main([*fixed, *options, *tests], plugins=[Narrator(notes, language)])
-    return int(STATUS.get(status, status))
+    return [*fixed, *options, *(str(folder) for folder in notes.folders)]
 
 
 class Narrator:

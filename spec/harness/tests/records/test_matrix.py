@@ -1,9 +1,12 @@
-"""The table of statements and releases, from files of records; and the runs behind it."""
+"""The table of statements and environments, from files of records; and the runs behind it."""
 
 import pytest
 
-from spec.command_line import main
+from spec import command_line
+from spec.harness.errors import HarnessError
+from spec.harness.records import matrix
 from spec.harness.records.reading import read
+from spec.harness.statements import catalogue
 
 DATED = """
 @statement("nn.new", notes="3")
@@ -39,14 +42,14 @@ TOO_OLD = {"outcome": "not checked", "reason": "torch-too-old", "checks": 0}
 ELSEWHERE = {"outcome": "not checked", "reason": "no-accelerator", "checks": 0}
 
 
-@pytest.fixture
-def matrix(capsys):
-    """Return status and lines of `blitz matrix` on files."""
-    return lambda *paths: (main(["matrix", *map(str, paths)]), capsys.readouterr().out.splitlines())
+def table(*paths, whole=False):
+    """Return the lines of the table of files, and whether all is as it should be."""
+    known = catalogue.ids(command_line.NOTES)
+    return matrix.report(matrix.columns(paths, known), known, whole=whole)
 
 
-def test_matrix_shows_what_differs_with_the_oldest_release_first(write_records, matrix):
-    """One row for each statement whose outcome differs, in the order of the notes; with --all, for each."""
+def test_the_table_shows_what_differs_with_the_oldest_release_first(write_records):
+    """One row for each statement whose outcome differs, in the order of the notes; the whole has them all."""
     dated = NEW | {"id": "nn.b"}
     old = write_records("old", [{"id": "nn.c"}, dated | REFUTED, ELSEWHERE], torch="2.9.1+cu128")
     new = write_records("new", [{"id": "nn.c"}, dated, {}], torch="2.11.0")
@@ -57,19 +60,20 @@ def test_matrix_shows_what_differs_with_the_oldest_release_first(write_records, 
     ]
     alike = ["", "The other 1 statements have the same outcome wherever they were run."]
 
-    assert matrix(new, old) == (0, [*head, *differing, *alike])
-    assert matrix(new, old, "--all") == (0, [*head, *differing, "| `nn.c` |  | confirmed | confirmed |"])
+    assert table(new, old) == ([*head, *differing, *alike], True)
+    whole = [*head, *differing, "| `nn.c` |  | confirmed | confirmed |"]
+    assert table(new, old, whole=True) == (whole, True)
 
 
-def test_files_of_one_environment_are_merged_by_the_worst(write_records, matrix):
+def test_files_of_one_environment_are_merged_by_the_worst(write_records):
     """A statement that one of two runs refuted is refuted, whichever run was the last."""
     good = write_records("good", [{}, ELSEWHERE | {"id": "nn.b"}], started="2026-11-25T00:00:00+00:00")
     bad = write_records("bad", [REFUTED, {"id": "nn.b"}, {"id": "nn.c"}], end={"exit_status": 1})
 
     for files in ((good, bad), (bad, good)):
-        status, lines = matrix(*files)
+        lines, as_said = table(*files)
 
-        assert status == 1
+        assert not as_said
         assert lines[0] == "| statement | true since | 2.15.0 |"
         assert lines[-1] == "- `nn.a` on 2.15.0: confirmed or not checked expected, refuted found by test"
         assert len([line for line in lines if line.startswith("- ")]) == 1
@@ -104,11 +108,11 @@ ENVIRONMENTS = {
 
 
 @pytest.mark.parametrize(("headers", "headings"), ENVIRONMENTS.values(), ids=ENVIRONMENTS)
-def test_a_column_is_an_environment(write_records, matrix, headers, headings):
+def test_a_column_is_an_environment(write_records, headers, headings):
     """What the header says, but for the time, makes a column, which is named by what differs and no more."""
-    status, lines = matrix(*(write_records(str(i), **header) for i, header in enumerate(headers)))
+    lines, as_said = table(*(write_records(str(i), **header) for i, header in enumerate(headers)))
 
-    assert status == 0
+    assert as_said
     assert sorted(lines[0].removesuffix(" |").split(" | ")[2:]) == sorted(headings)
 
 
@@ -132,18 +136,29 @@ OUTCOMES = {
 
 
 @pytest.mark.parametrize(("torch", "result", "amiss"), OUTCOMES.values(), ids=OUTCOMES)
-def test_an_outcome_has_to_be_as_the_statement_says(write_records, matrix, torch, result, amiss):
-    """A statement is true since the release that it names, and not before; else the exit status is 1."""
-    status, lines = matrix(write_records(results=[result, {"id": "nn.b"}], torch=torch))
+def test_an_outcome_has_to_be_as_the_statement_says(write_records, torch, result, amiss):
+    """A statement is true since the release that it names, and not before."""
+    lines, as_said = table(write_records(results=[result, {"id": "nn.b"}], torch=torch))
 
-    assert status == (1 if amiss else 0)
+    assert as_said is (amiss is None)
     assert [line for line in lines if line.startswith("- ")] == ([f"- `nn.a` {amiss}"] if amiss else [])
 
 
-def test_where_nothing_was_checked_there_is_nothing_to_compare(write_records, capsys):
-    """Files in which each statement is not checked are no agreement: the status is 2."""
-    assert main(["matrix", str(write_records(results=[ELSEWHERE]))]) == 2
+def test_where_nothing_was_checked_there_is_nothing_to_compare(write_records):
+    """Files in which each statement is not checked are no agreement."""
+    path = write_records(results=[ELSEWHERE])
 
-    assert capsys.readouterr().err == (
-        "blitz: no statement was checked in these files, so there is nothing to compare\n"
-    )
+    with pytest.raises(HarnessError, match=r"^no statement was checked in these files"):
+        table(path)
+
+
+def test_an_environment_that_could_not_be_checked_is_a_column_without_outcomes(write_records):
+    """The reason stands below the table, which is then not as it should be."""
+    write_records()
+    columns = [matrix.unchecked("2.99", "there is none")]
+
+    lines, as_said = matrix.report(columns, catalogue.ids(command_line.NOTES))
+
+    assert not as_said
+    assert lines[0] == "| statement | true since | 2.99 (not checked) |"
+    assert lines[2:] == ["", "Not as the statements say:", "", "- 2.99 (not checked): there is none"]

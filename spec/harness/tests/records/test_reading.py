@@ -1,14 +1,17 @@
 """Reading a file of records: what a run left is told, and nothing else is believed."""
 
 import json
+import re
 
 import pytest
 
 from spec.command_line import main
 from spec.harness.errors import HarnessError
-from spec.harness.records.reading import read
+from spec.harness.records import matrix
+from spec.harness.records.reading import UnfinishedError, read
 
 RUNG = {"kind": "rung", "device": "cuda:0", "rung": "kernels", "outcome": "failed", "seen": "wrong sums"}
+KNOWN = ["nn.a", "nn.b"]
 RUNG |= {"advice": "", "seconds": 0.1}
 
 
@@ -76,13 +79,12 @@ def test_what_no_run_has_written_is_one_sentence(write_records, capsys, change, 
     path = write_records(results=[{}, {"id": "nn.b"}])
     path.write_bytes(b"".join(line + b"\n" for line in change(path.read_bytes().splitlines())))
 
-    for command in ("summary", "matrix"):
-        status = main([command, str(path)])
+    status = main(["summary", str(path)])
 
-        output, errors = capsys.readouterr()
-        assert (status, output, errors.count("\n")) == (2, "", 1)
-        assert errors.startswith(f"blitz: {path}")
-        assert sentence in errors
+    output, errors = capsys.readouterr()
+    assert (status, output, errors.count("\n")) == (2, "", 1)
+    assert errors.startswith(f"blitz: {path}")
+    assert sentence in errors
 
 
 UNFINISHED = {
@@ -107,7 +109,7 @@ UNFINISHED = {
 
 @pytest.mark.parametrize(("cut", "sentence"), UNFINISHED.values(), ids=UNFINISHED)
 def test_a_run_that_did_not_finish_is_told_as_such(write_records, capsys, cut, sentence):
-    """Summary says so above what is there, matrix compares nothing; the status of both is 3."""
+    """Summary says so above what is there, with status 3; the table compares nothing."""
     path = write_records(results=[{}, {"id": "nn.b"}])
     path.write_text(cut(path.read_text()))
 
@@ -116,10 +118,8 @@ def test_a_run_that_did_not_finish_is_told_as_such(write_records, capsys, cut, s
     assert output.startswith(f"{path}: this run did not finish: {sentence}")
     assert "PyTorch 2.15.0+cpu, Python 3.11.7, AMD EPYC, data: stand-in" in output
 
-    assert main(["matrix", str(path)]) == 3
-    output, errors = capsys.readouterr()
-    assert output == ""
-    assert f"this run did not finish: {sentence}" in errors
+    with pytest.raises(UnfinishedError, match=f"this run did not finish: {re.escape(sentence.strip())}"):
+        matrix.columns([path], KNOWN)
 
 
 def test_no_cut_makes_a_good_file(write_records):
@@ -155,7 +155,8 @@ def test_both_readers_end_as_the_run_did(write_records, capsys, run, status, sen
     assert main(["summary", str(path)]) == status
     assert sentence in capsys.readouterr().out
     confirmed = write_records("w.jsonl", results=[{"id": "nn.b"}])
-    assert main(["matrix", str(path), str(confirmed)]) == status
+    _, as_said = matrix.report(matrix.columns([path, confirmed], KNOWN), KNOWN)
+    assert as_said is (status == 0)
 
 
 STRANGE = "a\x1b[2Jb\x07c\u202ed\x9be\ud800f\u2028g\r"
@@ -169,12 +170,14 @@ def test_what_a_terminal_would_obey_is_shown_as_an_escape(write_records, capsys)
     path = write_records(results=[refuted], rungs=[rung], cpu=STRANGE, end={"seen": STRANGE})
 
     main(["summary", str(path)])
-    main(["matrix", str(path), str(write_records("w.jsonl"))])
-    main(["matrix", str(write_records("u.jsonl", end={"collected": 9, "seen": STRANGE}))])
+    lines, _ = matrix.report(matrix.columns([path, write_records("w.jsonl")], KNOWN), KNOWN)
+    print("\n".join(lines))
+    whole = capsys.readouterr().out
+    main(["summary", str(write_records("u.jsonl", end={"collected": 9, "seen": STRANGE}))])
+    unfinished = capsys.readouterr().out
 
-    output, errors = capsys.readouterr()
-    assert output.count(SHOWN) > 4
-    assert SHOWN in errors
-    output += errors
+    assert whole.count(SHOWN) > 4
+    assert SHOWN in unfinished
+    output = whole + unfinished
     assert "\nin all 1 1" not in output
     assert not [c for c in output if not c.isprintable() and c != "\n"]

@@ -1,4 +1,4 @@
-"""docs/releases.md, which `.ci/releases.py` makes, is about the statements that there are."""
+"""docs/releases.md, which `blitz matrix` makes, is about the statements that there are."""
 
 import pytest
 from packaging.version import Version
