@@ -31,6 +31,7 @@ NAMES = {
     "NumPy",
     "DataParallel",
     "DQN",
+    "GPU",
     "notebook",
     "s",
     "cpu",
