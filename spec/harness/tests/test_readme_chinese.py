@@ -94,8 +94,10 @@ def test_the_chinese_readme_follows_the_english_one():
         pytest.param("](docs/data.md)", "](docs/date.md)", "a link to 'docs/data.md', found", id="link"),
         pytest.param("[English](README.md)", "", "a link to 'README.md', found", id="way back"),
         pytest.param("| 3 |", "| 3 | |", "so many columns: 2, found 3", id="column"),
-        pytest.param("| 已过时 |", "| 过时 |", "'cifar.iterator-next-method', '已过时',", id="verdict"),
-        pytest.param("| 相同 |", "| 不同 |", "'tensor.from-numpy-shares-memory', '成立', '相同',", id="says"),
+        pytest.param("| 笔记过时 |", "| 过时 |", "'cifar.iterator-next-method', '笔记过时',", id="verdict"),
+        pytest.param(
+            "| 相同 |", "| 不同 |", "'tensor.from-numpy-shares-memory', '笔记正确', '相同',", id="says"
+        ),
         pytest.param("与数组共享内存。", "复制数组。", "'tensor.from-numpy-shares-memory'", id="truth"),
         pytest.param("<!-- english:", "<!--", "has changed under '# blitz", id="mark of the English"),
     ],
