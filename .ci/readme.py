@@ -5,7 +5,7 @@ once with pytest's usage error (status 4). `sh network` may fail for want of a n
 own sentence (status 2). `sh doctor` may find that there is no accelerator (status 1), `sh compiler` that
 there is no compiler. `sh long` is not run: it takes a quarter of an hour. `sh machines` is run twice at once,
 as on two machines; `sh slurm` with stand-ins for Slurm's two commands, which do the same; `sh photo` beside a
-photo. Blocks of Python are run as doctests by pytest.
+photo. Blocks of Python are run as doctests by pytest. README.zh.md has the same blocks: a test compares them.
 """
 
 import os

@@ -91,7 +91,7 @@ def _shares() -> Picture:
     axes.invert_yaxis()
     axes.spines[["top", "right", "left"]].set_visible(False)
     return Picture(
-        _svg(figure), "A batch of 30 rows over 2, 3, 4 and 8 devices: the last share is the smallest"
+        _svg(figure), "A batch of 30 rows over 2, 3, 4 and 8 devices: only the last share can be smaller"
     )
 
 

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from spec.harness import git
 from spec.harness.children import ROOT
 
 GH = """#!/bin/bash
@@ -189,7 +190,7 @@ def test_a_check_that_fails_keeps_the_records_that_it_has(folder, readme, kept):
     write(folder / "kept", "an old record")
     for command in (["init", "-q"], ["add", ".ci"], ["commit", "-qm", "Scripts"]):
         name = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-        subprocess.run(["git", *name, *command], cwd=folder, check=True, timeout=60)
+        git.ask(folder, *name, *command)
 
     ended = script(folder, "run", RECORDS=str(folder / "kept"), BLITZ_DATA=str(folder))
 

@@ -1,5 +1,6 @@
 """spec/zh.toml: what the specification says in Chinese: its words, titles and statements."""
 
+import functools
 import tomllib
 
 import pytest
@@ -12,6 +13,7 @@ from spec.notes import NOTES
 TEXT = NOTES.chinese.read_text(encoding="utf-8")
 
 
+@functools.cache
 def said():
     """Return the specification's own words, which the harness says: of the data, and what pictures show."""
     drawn = NOTES.pictures(
