@@ -9,21 +9,29 @@ from packaging.version import Version
 
 from spec.harness.language import Language
 from spec.harness.page.source import Source, highlighted, sources
-from spec.harness.records.vocabulary import BROKEN, CONFIRMED, NOT_CHECKED, OUTCOMES, REFUTED, Record
+from spec.harness.records.vocabulary import (
+    ACCELERATOR,
+    BROKEN,
+    CONFIRMED,
+    NOT_CHECKED,
+    OUTCOMES,
+    REFUTED,
+    Record,
+)
 from spec.harness.statements.notes import Notes
 
 WHY = {  # statements were not checked, in the fewest words
-    "no-accelerator": "need an accelerator",
-    "too-few-devices": "need more devices",
-    "no-data": "need the data",
-    "no-package": "need a package",
-    "torch-too-old": "need a newer PyTorch",
-    "no-namespaces": "need two hosts",
-    "blocked": "are blocked by a failed rung",
-    "not-implemented": "need what the accelerator lacks",
-    "no-hardware": "need real hardware",
-    "not-reached": "were not reached",
-    "slow": "take longer than a few seconds",
+    "no-accelerator": "no accelerator",
+    "too-few-devices": "too few devices",
+    "no-data": "no data",
+    "no-package": "a package is missing",
+    "torch-too-old": "an older PyTorch",
+    "no-namespaces": "only one host",
+    "blocked": "a failed rung",
+    "not-implemented": "the accelerator lacks something",
+    "no-hardware": "no real hardware",
+    "not-reached": "not reached",
+    "slow": "longer than a few seconds",
 }
 
 
@@ -132,7 +140,7 @@ def _entry(
         says=says,
         since=max((row["since"] for row in rows if row["since"]), key=Version, default=None),
         cells=cells,
-        needs=sorted({need for row in rows for need in [*["an accelerator"] * row["gpu"], *row["needs"]]}),
+        needs=sorted({need for row in rows for need in [*[ACCELERATOR] * row["gpu"], *row["needs"]]}),
         checks=checks,
         source=source,
         code=highlighted(source.code) if source else Markup(""),
@@ -180,6 +188,6 @@ def result(decided: Iterable[Record], language: Language) -> str:
         parts.append(say("{count} broke before they could tell", count=count))
     if count := counts.get(NOT_CHECKED):
         reasons = Counter(record["reason"] for record in its if record["outcome"] == NOT_CHECKED)
-        why = say(", ").join(f"{number} {say(WHY[reason])}" for reason, number in reasons.most_common())
-        parts.append(say("{count} not checked ({why})", count=count, why=why))
+        each = [say("{reason}: {count}", reason=say(WHY[why]), count=n) for why, n in reasons.most_common()]
+        parts.append(say("{count} not checked ({why})", count=count, why=say(", ").join(each)))
     return say("; ").join(parts) + say(".")

@@ -33,11 +33,11 @@ function filter() {
   for (const statement of statements) statement.hidden = !fits(statement);
   hideHeadings();
   const count = statements.filter((statement) => !statement.hidden).length;
-  shown.textContent = shown.dataset.text.replace("{shown}", count);
+  shown.textContent = count ? shown.dataset.text.replace("{shown}", count) : shown.dataset.none;
 }
 
 function follow() {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const target = statements.find(({ id }) => `#${id}` === location.hash) ?? document.getElementById(location.hash.slice(1));
   if (!target) return;
   if (target.closest("[hidden]")) {
     search.value = "";
@@ -59,5 +59,6 @@ toggle.addEventListener("click", () => {
   for (const statement of statements) if (!statement.hidden) statement.open = open;
 });
 addEventListener("hashchange", follow);
-filter(); // a browser keeps what was chosen when the page is loaded again
-follow();
+document.querySelector(".filters").hidden = false; // they need scripts
+addEventListener("pageshow", filter); // a browser keeps what was chosen for who comes back
+addEventListener("load", () => setTimeout(follow)); // after the browser's own jump, which takes the focus

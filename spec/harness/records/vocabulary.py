@@ -31,6 +31,9 @@ REASONS = {
     "slow": "it takes longer than a few seconds: run with --slow",
 }
 
+# what a check may need, besides what a specification names
+ACCELERATOR, SEVERAL_GPUS, TIME = NEEDS = ("an accelerator", "several GPUs", "more time")
+
 HOLDS = "holds"
 QUALIFIED = "qualified"
 OUTDATED = "outdated"

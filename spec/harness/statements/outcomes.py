@@ -7,7 +7,17 @@ import pytest
 
 from spec.harness.accelerator.devices import on_accelerator
 from spec.harness.places import node_of, specification
-from spec.harness.records.vocabulary import CONFIRMED, CRASHED, ERROR, NOT_CHECKED, REFUTED, TIMEOUT, Record
+from spec.harness.records.vocabulary import (
+    CONFIRMED,
+    CRASHED,
+    ERROR,
+    NOT_CHECKED,
+    REFUTED,
+    SEVERAL_GPUS,
+    TIME,
+    TIMEOUT,
+    Record,
+)
 from spec.harness.statements.checks import is_own_check, raising_file
 from spec.harness.statements.contract import NotChecked
 from spec.harness.statements.seeds import cases, seed_of
@@ -60,8 +70,8 @@ def needs(item: pytest.Item) -> list[str]:
     given = notes_of(item.config).needs
     return [
         *(word for fixture, word in given.items() if fixture in getattr(item, "fixturenames", ())),
-        *["several GPUs"] * bool(item.get_closest_marker("multi_gpu")),
-        *["more time"] * bool(item.get_closest_marker("slow")),
+        *[SEVERAL_GPUS] * bool(item.get_closest_marker("multi_gpu")),
+        *[TIME] * bool(item.get_closest_marker("slow")),
     ]
 
 

@@ -26,6 +26,11 @@ def shown(page, selector="details[id]"):
     return page.evaluate(SHOWN, selector)
 
 
+def counted(found):
+    """Return what the page says of so many statements."""
+    return f"{len(found)} of {len(STATEMENTS)} statements shown" if found else "No statement fits."
+
+
 def choose(page, **chosen):
     """Choose an option of some filters, and "all" of the others."""
     for name, label in LABELS.items():
@@ -54,10 +59,7 @@ class TestFilters:
 
             fits = expected(**chosen)
             assert (chosen, shown(page)) == (chosen, fits)
-            assert (
-                page.get_by_role("status").inner_text()
-                == f"{len(fits)} of {len(STATEMENTS)} statements shown"
-            )
+            assert page.get_by_role("status").inner_text() == counted(fits)
 
     def test_tables_of_choices_are_worth_the_name(self):
         """Each choice alone shows some and hides some; together each shows at least its own statement."""
@@ -108,7 +110,7 @@ class TestSearch:
         page.get_by_label("Search").press_sequentially(words)
 
         assert shown(page) == found
-        assert page.get_by_role("status").inner_text().startswith(f"{len(found)} of ")
+        assert page.get_by_role("status").inner_text() == counted(found)
 
     def test_search_and_filters_narrow_each_other(self, page):
         """And what was typed can be taken back."""

@@ -39,7 +39,7 @@ def test_page_begins_with_the_result_and_the_environment(page, write_records):
     """One sentence says how many statements were confirmed, and why the others were not checked."""
     text = page(write_records(results=[{}, {"id": "nn.b", **REFUTED}, {"id": "nn.c", **UNCHECKED}]))
 
-    assert "1 of 3 statements confirmed; 1 refuted; 1 not checked (1 take longer than a few seconds)." in text
+    assert "1 of 3 statements confirmed; 1 refuted; 1 not checked (longer than a few seconds: 1)." in text
     assert "PyTorch 2.15.0+cpu · Python 3.11.7 · AMD EPYC · data: stand-in · " in text
 
 
