@@ -1,6 +1,7 @@
-"""Pictures for the page: what some statements are about, and what the trainings of others measured."""
+"""Pictures for the page: what the strides of a view are, and what the checks of some statements measured."""
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,23 +9,22 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from blitz.explained.graph import draw
+from blitz.explained.graph import Node, draw_nodes
 from blitz.explained.layout import Layout, positions
-from blitz.explained.parallel import share_sizes
 from spec.harness.statements.notes import Measured, Picture
-from spec.section_2_autograd.test_2_6_graph import worked_example
 
+ROWS = 30  # of the batch in the notes
 # Okabe and Ito's, which differ for every kind of colour vision
 COLOURS = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2", "#999999"]
 
 
 def pictures(measured: Measured) -> dict[str, Sequence[Picture]]:
     """Return pictures by statement; those of trainings only where a run has measured them."""
-    drawn = {
-        "tensor.strides": [_views()],
-        "autograd.graph-structure": [_graph()],
-        "parallel.equal-shares": [_shares()],
-    }
+    drawn = {"tensor.strides": [_views()]}
+    if nodes := measured.get("autograd.graph-structure", {}).get("nodes"):
+        drawn["autograd.graph-structure"] = [_graph([Node(*node) for node in nodes])]
+    if shares := _of_the_batch(measured.get("parallel.equal-shares", {})):
+        drawn["parallel.equal-shares"] = [_shares(shares)]
     if losses := measured.get("cifar.reported-losses", {}).get("losses"):
         drawn["cifar.reported-losses"] = [_losses(losses)]
     if per_class := measured.get("cifar.reported-per-class", {}).get("per_class"):
@@ -69,29 +69,33 @@ def _cell(axes: Any, row: int, column: int, position: int) -> None:
     axes.text(column + 0.5, row + 0.5, str(position), ha="center", va="center", fontsize=11)
 
 
-def _graph() -> Picture:
-    result, leaves = worked_example()
+def _graph(nodes: Sequence[Node]) -> Picture:
     shows = "The graph that autograd records for Q = 3a³ - b², from the leaves a and b down to Q"
-    return Picture(draw(result, params=leaves, title=shows).encode(), shows)
+    return Picture(draw_nodes(nodes, title=shows).encode(), shows)
 
 
-def _shares() -> Picture:
-    """Draw a batch of 30 rows as bars, cut as DataParallel cuts it."""
+def _of_the_batch(measured: Mapping[str, Sequence[int]]) -> dict[int, Sequence[int]]:
+    """Return the shares of the batch of the notes by the number of devices."""
+    found = {key: re.fullmatch(rf"shares of {ROWS} rows on (\d+) devices", key) for key in measured}
+    return dict(sorted((int(match[1]), measured[key]) for key, match in found.items() if match))
+
+
+def _shares(shares: Mapping[int, Sequence[int]]) -> Picture:
+    """Draw the rows of a batch as a bar for each number of devices, cut into their shares."""
     figure = Figure(figsize=(8, 2.8), layout="constrained")
     axes = figure.subplots()
-    counts = (2, 3, 4, 8)
-    for height, devices in enumerate(counts):
+    for height, sizes in enumerate(shares.values()):
         start = 0
-        for index, size in enumerate(share_sizes(30, devices)):
+        for index, size in enumerate(sizes):
             axes.barh(height, size, left=start, color=COLOURS[index], edgecolor="white", linewidth=2)
             axes.text(start + size / 2, height, str(size), ha="center", va="center")
             start += size
-    axes.set_yticks(range(len(counts)), [f"{devices} devices" for devices in counts])
-    axes.set(xlabel="rows of the batch, in their order", xlim=(0, 30))
+    axes.set_yticks(range(len(shares)), [f"{devices} devices" for devices in shares])
+    axes.set(xlabel="rows of the batch, in their order", xlim=(0, ROWS))
     axes.invert_yaxis()
     axes.spines[["top", "right", "left"]].set_visible(False)
     return Picture(
-        _svg(figure), "A batch of 30 rows over 2, 3, 4 and 8 devices: only the last share can be smaller"
+        _svg(figure), f"A batch of {ROWS} rows over several devices: only the last share can be smaller"
     )
 
 

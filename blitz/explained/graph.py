@@ -6,11 +6,13 @@ Tensors without a gradient, such as images and targets, are not in the graph.
 """
 
 import io
+import typing
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from torch import Tensor
+if typing.TYPE_CHECKING:  # a graph is drawn from its nodes without PyTorch, which takes seconds to import
+    from torch import Tensor
 
 
 class Node(NamedTuple):
@@ -36,7 +38,7 @@ class Node(NamedTuple):
         return f"{self.name or 'leaf'} ({', '.join(map(str, self.shape))})"
 
 
-def walk(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> list[Node]:
+def walk(tensor: "Tensor", *, params: "Mapping[str, Tensor] | None" = None) -> list[Node]:
     """List the graph behind a tensor, each node once, from the tensor's own node back to the leaves.
 
     Every node stands before its inputs, and first inputs stand first where that leaves a choice: the order is
@@ -89,7 +91,7 @@ def walk(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> list[
     return nodes
 
 
-def outline(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> str:
+def outline(tensor: "Tensor", *, params: "Mapping[str, Tensor] | None" = None) -> str:
     """Tell the graph behind a tensor in lines of text, as `git log --graph` tells a history.
 
     Under a node (○) stand its inputs: the shorter branches first, set in, then the longest in the node's own
@@ -134,7 +136,9 @@ def outline(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None) -> st
     return "\n".join(lines)
 
 
-def draw(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None, title: str = "Autograd graph") -> str:
+def draw(
+    tensor: "Tensor", *, params: "Mapping[str, Tensor] | None" = None, title: str = "Autograd graph"
+) -> str:
     """Draw the graph behind a tensor, as the text of an SVG file that carries the title.
 
     The arrows point as the computation ran, from the leaves, which are blue, down to the tensor's own node at
@@ -147,11 +151,20 @@ def draw(tensor: Tensor, *, params: Mapping[str, Tensor] | None = None, title: s
     >>> "PowBackward0</text>" in draw(3 * a**3, params={"a": a})
     True
     """
+    return draw_nodes(walk(tensor, params=params), title=title)
+
+
+def draw_nodes(nodes: Sequence[Node], *, title: str) -> str:
+    """Draw the nodes that `walk` listed, as `draw` does.
+
+    >>> nodes = [Node("ExpBackward0", (1,)), Node("AccumulateGrad", (), (3,), "b")]
+    >>> "b (3)</text>" in draw_nodes(nodes, title="")
+    True
+    """
     import networkx  # it and matplotlib take a second to import
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    nodes = walk(tensor, params=params)
     graph = networkx.DiGraph((user, one) for user, node in enumerate(nodes) for one in node.inputs)
     rows = list(networkx.topological_generations(graph))  # each node in the row above its highest user
     row_of = {place: number for number, row in enumerate(rows) for place in row}

@@ -44,12 +44,13 @@ class TestGraphStructure:
     recorded operation made.
     """
 
-    def test_graph_of_q_leads_back_to_a_and_b(self, device):
+    def test_graph_of_q_leads_back_to_a_and_b(self, device, measured):
         a, b = make_leaves(device)
 
         Q = 3 * a**3 - b**2
 
-        assert [(node.label, node.inputs) for node in walk(Q, params={"a": a, "b": b})] == [
+        measured["nodes"] = walk(Q, params={"a": a, "b": b})
+        assert [(node.label, node.inputs) for node in measured["nodes"]] == [
             ("SubBackward0", (1, 4)),
             ("MulBackward0", (2,)),
             ("PowBackward0", (3,)),

@@ -33,6 +33,7 @@ REST = "a model written for one card needs only this wrapper; everything else st
 SIZES = {
     "30 on 4": (30, 4, [8, 8, 8, 6]),  # even shares would be 8 8 7 7
     "10 on 4": (10, 4, [3, 3, 3, 1]),
+    "30 on 2": (30, 2, [15, 15]),
     "30 on 3": (30, 3, [10, 10, 10]),
     "30 on 8": (30, 8, [4, 4, 4, 4, 4, 4, 4, 2]),
     "9 on 4, one idle": (9, 4, [3, 3, 3]),
@@ -146,12 +147,13 @@ class TestEqualShares:
     """
 
     @pytest.mark.parametrize(("rows", "devices", "sizes"), SIZES.values(), ids=SIZES)
-    def test_share_is_rounded_up_until_no_row_is_left(self, device, rows, devices, sizes):
+    def test_share_is_rounded_up_until_no_row_is_left(self, device, rows, devices, sizes, measured):
         copies = []
 
         with stand_ins(device, devices, copies=copies):
             nn.DataParallel(Net())(numbered(rows, 5, device=device))
 
+        measured[f"shares of {rows} rows on {devices} devices"] = copies[0][1]
         assert copies[0] == ("scatter", sizes)
 
     @on_machines

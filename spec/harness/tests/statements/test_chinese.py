@@ -17,7 +17,14 @@ TEXT = NOTES.chinese.read_text(encoding="utf-8")
 def said():
     """Return the specification's own words, which the harness says: of the data, and what pictures show."""
     drawn = NOTES.pictures(
-        {"cifar.reported-losses": {"losses": [2.2]}, "cifar.reported-per-class": {"per_class": {"cat": 0.2}}}
+        {
+            "autograd.graph-structure": {
+                "nodes": [["ExpBackward0", [1], None, ""], ["AccumulateGrad", [], [2], "a"]]
+            },
+            "parallel.equal-shares": {"shares of 30 rows on 2 devices": [15, 15]},
+            "cifar.reported-losses": {"losses": [2.2]},
+            "cifar.reported-per-class": {"per_class": {"cat": 0.2}},
+        }
     )
     return [cifar10.NONE, cifar10.STAND_IN, *(each.shows for its in drawn.values() for each in its)]
 
