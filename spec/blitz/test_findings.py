@@ -11,7 +11,6 @@ import torch
 from packaging.version import Version
 
 from spec.harness.children import ROOT, python
-from spec.harness.statements import catalogue
 from spec.notes import NOTES
 from spec.section_5_data_parallel.data_parallel import cpus
 
@@ -87,7 +86,7 @@ def test_every_statement_that_the_page_names_exists():
     named = re.findall(r"Statement: `([^`]+)`", PAGE)
 
     assert len(named) > 5
-    assert set(named) <= set(catalogue.ids(NOTES))
+    assert set(named) <= set(NOTES.ids())
 
 
 @pytest.mark.parametrize("finding", of_kind(""))

@@ -91,11 +91,10 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _summary(notes: Notes, arguments: argparse.Namespace) -> int:
     from spec.harness.records import reading, summary
-    from spec.harness.statements import catalogue
 
     tongue = language(arguments.language, notes)
     try:
-        found = reading.read(arguments.records, catalogue.ids(notes))
+        found = reading.read(arguments.records, notes.ids())
     except reading.UnfinishedError as unfinished:
         print("\n".join([printable(str(unfinished)), "", *summary.of_file(unfinished.found, tongue)]))
         return unfinished.status

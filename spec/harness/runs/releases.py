@@ -19,7 +19,6 @@ from spec.harness.records.escaping import printable
 from spec.harness.records.reading import Records, read
 from spec.harness.runs import environments, logged
 from spec.harness.runs.verify import UNHEEDED, words
-from spec.harness.statements import catalogue
 from spec.harness.statements.notes import Notes
 
 OLDEST = "2.5"  # that the harness runs on; on 2.0 it does not even start
@@ -47,7 +46,7 @@ def check_releases(
         HarnessError: it cannot be begun, or there is nothing to compare.
     """
     _check(releases, markdown)
-    known = catalogue.ids(notes)
+    known = notes.ids()
     folder = folder.absolute()
     found, amiss = {}, []
     with _locked(folder):

@@ -3,7 +3,6 @@
 import difflib
 import importlib
 import inspect
-import re
 from pathlib import Path
 
 from spec.harness.children import ROOT
@@ -17,7 +16,7 @@ from spec.harness.statements.statement import Statement
 def statements(notes: Notes) -> list[Statement]:
     """Return every statement, in the order of the notes: by heading, then as the files have them."""
     found = {}
-    for path in _files(notes):
+    for path in notes.files():
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for member in vars(importlib.import_module(name)).values():
             its = getattr(member, "__dict__", {}).get("statement")  # of a class, without what it inherits
@@ -25,17 +24,6 @@ def statements(notes: Notes) -> list[Statement]:
                 found[its.id] = its
     order = [heading for its in notes.headings.values() for heading in its]
     return sorted(found.values(), key=lambda statement: order.index(statement.heading))
-
-
-def _files(notes: Notes) -> list[Path]:
-    return sorted(path for folder in notes.folders for path in folder.rglob("test_*.py"))
-
-
-def ids(notes: Notes) -> list[str]:
-    """Return the id of every statement, in the order of the files, from their text: nothing is imported."""
-    texts = [path.read_text(encoding="utf-8") for path in _files(notes)]
-    pattern = re.compile(r'^@statement\(\s*"([^"]+)"', re.MULTILINE)
-    return [found for text in texts for found in pattern.findall(text)]
 
 
 def find(id: str, notes: Notes) -> Statement:

@@ -1,6 +1,7 @@
 """What a specification tells the harness of the notes that it holds to PyTorch."""
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,16 @@ class Notes(NamedTuple):
     needs: Mapping[str, str] = {}
     chinese: Path | None = None
     pictures: Callable[[Measured], Mapping[str, Sequence[Picture]]] | None = None
+
+    def files(self) -> Iterator[Path]:
+        """Yield the files of the statements, in the order of the folders."""
+        for folder in self.folders:
+            yield from sorted(folder.rglob("test_*.py"))
+
+    def ids(self) -> list[str]:
+        """Return the id of every statement, in the order of the files, whose text is read, not imported."""
+        pattern = re.compile(r'^@statement\(\s*"([^"]+)"', re.MULTILINE)
+        return [name for path in self.files() for name in pattern.findall(path.read_text(encoding="utf-8"))]
 
     def section(self, heading: str) -> str | None:
         """Return the section that a heading belongs to."""

@@ -6,7 +6,6 @@ from spec import command_line
 from spec.harness.errors import HarnessError
 from spec.harness.records import matrix
 from spec.harness.records.reading import read
-from spec.harness.statements import catalogue
 
 DATED = """
 @statement("nn.new", notes="3")
@@ -44,7 +43,7 @@ ELSEWHERE = {"outcome": "not checked", "reason": "no-accelerator", "checks": 0}
 
 def table(*paths, whole=False):
     """Return the lines of the table of files, and whether all is as it should be."""
-    known = catalogue.ids(command_line.NOTES)
+    known = command_line.NOTES.ids()
     return matrix.report(matrix.columns(paths, known), known, whole=whole)
 
 
@@ -157,7 +156,7 @@ def test_an_environment_that_could_not_be_checked_is_a_column_without_outcomes(w
     write_records()
     columns = [matrix.unchecked("2.99", "there is none")]
 
-    lines, as_said = matrix.report(columns, catalogue.ids(command_line.NOTES))
+    lines, as_said = matrix.report(columns, command_line.NOTES.ids())
 
     assert not as_said
     assert lines[0] == "| statement | true since | 2.99 (not checked) |"

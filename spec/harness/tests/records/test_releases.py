@@ -4,7 +4,6 @@ import pytest
 from packaging.version import Version
 
 from spec.harness.children import ROOT
-from spec.harness.statements import catalogue
 from spec.notes import NOTES
 
 
@@ -19,7 +18,7 @@ def rows():
 
 def test_every_statement_has_its_row(rows):
     """Make the table anew after a statement has come, gone or got another id."""
-    assert sorted(row["statement"] for row in rows) == sorted(catalogue.ids(NOTES))
+    assert sorted(row["statement"] for row in rows) == sorted(NOTES.ids())
 
 
 def test_a_statement_is_refuted_before_the_release_that_it_names_and_never_after(rows):

@@ -22,7 +22,7 @@ def test_the_page_of_statements_is_up_to_date():
 
 def test_the_ids_are_known_without_importing_a_test():
     """What reads records asks for the ids alone, which it takes from the text of the files."""
-    assert sorted(catalogue.ids(NOTES)) == sorted(each.id for each in catalogue.statements(NOTES))
+    assert sorted(NOTES.ids()) == sorted(each.id for each in catalogue.statements(NOTES))
 
 
 def test_explain_shows_sentence_faults_and_source():
