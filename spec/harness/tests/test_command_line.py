@@ -274,3 +274,24 @@ def test_what_needs_no_pytorch_does_not_import_it(words, status, said):
     assert said in done.stdout + done.stderr
     assert {"blitz", "spec"} - imported == set()
     assert imported & HEAVY == set()
+
+
+READERS = {
+    "summary": (["summary", "v.jsonl"], "1 Tensor"),
+    "report": (["report", "v.jsonl", "-o", "v.html"], "The page is"),
+    "diff": (["diff", "v.jsonl", "v.jsonl"], "Nothing is worse in B"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), READERS.values(), ids=READERS)
+def test_what_reads_records_does_not_import_pytorch(words, said, write_records, tmp_path):
+    """It takes seconds to import, and the records are made."""
+    write_records(results=[{"id": "tensor.item", "section": "1 Tensor"}])
+    command = [sys.executable, "-X", "importtime", Path(sysconfig.get_path("scripts"), "blitz"), *words]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert said in done.stdout
+    assert "spec.harness.records.reading" in imported
+    assert "torch" not in imported
