@@ -23,6 +23,8 @@ from spec.harness.statements.contract import NotChecked
 from spec.harness.statements.seeds import cases, seed_of
 from spec.harness.statements.statement import notes_of, since_of, statement_of
 
+KNOWN = pytest.StashKey[Record]()
+
 
 @dataclass
 class Found:
@@ -41,10 +43,18 @@ class Found:
 
 def record(item: pytest.Item, found: Found) -> Record | None:
     """Return the record of one row of a check on one device, None for a test that checks no statement."""
+    if KNOWN not in item.stash:
+        item.stash[KNOWN] = _known(item)
+    known = item.stash[KNOWN]
+    device = found.device or ("accelerator" if known.get("gpu") else "cpu")
+    return {**known, **asdict(found), "device": device} if known else None
+
+
+def _known(item: pytest.Item) -> Record:
+    """Return what a record says of a check before it runs; nothing for a test that checks no statement."""
     statement = statement_of(item)
     if statement is None:
-        return None
-    gpu = on_accelerator(item)
+        return {}
     return {
         "kind": "result",
         "id": statement.id,
@@ -57,11 +67,9 @@ def record(item: pytest.Item, found: Found) -> Record | None:
         "check": getattr(item, "originalname", item.name),
         "node": node_of(item),
         "params": cases(item),
-        "gpu": gpu,
+        "gpu": on_accelerator(item),
         "needs": needs(item),
         "seed": seed_of(item),
-        **asdict(found),
-        "device": found.device or ("accelerator" if gpu else "cpu"),
     }
 
 

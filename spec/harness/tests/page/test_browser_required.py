@@ -27,8 +27,10 @@ class TestWithoutABrowser:
 
     @pytest.fixture(autouse=True)
     def absent(self, monkeypatch, function):
-        """Take it away."""
-        monkeypatch.setattr(browser, function, lambda *name: None)
+        """Take it away; the other one is there, whatever this machine has."""
+        for each in ("program", "find_spec"):
+            found = None if each == function else "/somewhere"
+            monkeypatch.setattr(browser, each, lambda *name, found=found: found)
 
     def test_its_tests_are_left_out_with_the_reason(self, run_spec, sentence):
         """The sentence says what is missing and how to get it."""
