@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from spec.harness.accelerator.devices import accelerator
+from spec.harness.accelerator.devices import accelerator_kind
 from spec.harness.places import node_of
 from spec.harness.statements.statement import statement_of
 
@@ -43,7 +43,7 @@ def sow(seed: int) -> None:
     """Seed Python, NumPy, and PyTorch on the CPU and on every device."""
     random.seed(seed)
     np.random.seed(seed)
-    if accelerator() is None:
+    if accelerator_kind() is None:
         torch.default_generator.manual_seed(seed)  # manual_seed would note each call for when there is one
     else:
         torch.manual_seed(seed)
