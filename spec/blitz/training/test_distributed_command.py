@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 
+import pytest
 import torch.distributed as dist
 
 from blitz.cifar10.data import Cifar10, Split, load
@@ -36,6 +37,7 @@ def train_in_ranks(folder, stop_at, *words):
     return train(folder / f"rank {dist.get_rank()}", *words)
 
 
+@pytest.mark.slow
 def test_signal_to_one_process_stops_all_within_a_few_mini_batches(ranks, tmp_path):
     """Every ten, here, they ask each other; a resume ends with the same bits as no stop.
 

@@ -62,7 +62,10 @@ def differences(stops):
     return found
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4])
+SIZES = [1, 2, pytest.param(3, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_resumed_training_ends_with_the_same_bits(ranks, size):
     """For any number of processes, also where they cannot share the images; DDP fills two buckets."""
     assert ranks(size, differences, [1, 2, 4]) == [[0.0, 0.0, 0.0]] * size

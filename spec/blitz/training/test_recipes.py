@@ -35,6 +35,7 @@ def test_one_cycle_is_that_of_pytorch():
     assert actual == pytest.approx(expected, rel=1e-12, abs=0)
 
 
+@pytest.mark.slow
 def test_record_recipe_learns_the_stand_in_with_a_slim_net():
     """Five epochs with tiny widths: this is all that has been seen of it without a GPU."""
     recipe = RECIPES["record"]._replace(widths=(8, 16), batch_size=50, epochs=5)

@@ -79,6 +79,7 @@ def test_first_cause_comes_with_what_to_do_and_status_1(climbs, monkeypatch, cap
     assert output.endswith("First cause: the rung memory on cuda:0, memory on cuda:1.\n")
 
 
+@pytest.mark.slow
 def test_without_an_accelerator_the_first_rung_fails_and_no_traceback_is_shown(capfd):
     """A device that is not there is one failed rung, the others are blocked."""
     assert main(["doctor", "--device", "cuda:77"]) == 1

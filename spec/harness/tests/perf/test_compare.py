@@ -211,6 +211,7 @@ def test_a_report_that_cannot_be_written_is_printed(measures, tmp_path, option, 
     assert re.fullmatch(f"blitz: {file} cannot be written: .*\n", error)
 
 
+@pytest.mark.slow
 def test_two_commits_of_the_clone_that_a_person_is_in_are_compared(tmp_path, monkeypatch, capsys):
     """By real processes: what got slower, is gone or fails in HEAD is said, and both commits are named."""
     monkeypatch.setattr(interleaving, "SAMPLE", 1e-3)

@@ -85,6 +85,7 @@ OPERATIONS.insert(0, in_the_second_round)
 """
 
 
+@pytest.mark.slow
 def test_an_operation_that_fails_costs_itself_alone(make_side, monkeypatch):
     """Each is told with its side and its cause; the others are measured in each round, by new processes.
 

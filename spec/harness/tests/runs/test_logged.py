@@ -70,6 +70,7 @@ def wait_for(what):
     raise AssertionError("it did not happen within 30 s")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
 def test_a_process_ends_with_the_one_that_started_it_even_by_sigkill(tmp_path):
     """Or it would go on to write where the next run begins."""
