@@ -1,6 +1,5 @@
 """A specification made for one test, and run inside it; records that no run has written."""
 
-import gc
 import json
 import shutil
 import subprocess
@@ -44,18 +43,6 @@ addopts = [
   "--disable-plugin-autoload", "-p", "xdist.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider",
 ]
 """
-
-
-@pytest.fixture(scope="session", autouse=True)
-def long_lived():
-    """Keep what lives as long as the run out of the garbage collector's sight.
-
-    A search of a million objects takes half a second, and pytest makes two whenever an inner run ends.
-    """
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()  # or native libraries would tell at the exit of all that was never freed
 
 
 @pytest.fixture(autouse=True)
