@@ -85,7 +85,7 @@ NEEDS = {"cifar10": "CIFAR-10", "gymnasium": "Gymnasium"}  # by fixture
 
 
 def _pictures(measured: Measured) -> Mapping[str, Sequence[Picture]]:
-    from spec.pictures import pictures  # which imports PyTorch
+    from spec.pictures import pictures  # which imports matplotlib
 
     return pictures(measured)
 

@@ -197,3 +197,12 @@ def test_perplexities_stand_beside_those_of_the_trigram_model(figures):
     assert texts(axes.get_legend()) == list(lines)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "perplexity (lower is better)")
     assert axes.get_title() == "a title"
+
+
+def test_picture_tells_what_it_shows_to_those_who_do_not_see_it():
+    """The text is in the file, where `blitz report` finds it."""
+    file = io.BytesIO(pictures.training_curves(HISTORY, title="Net"))
+
+    assert Image.open(file).info["Description"] == (
+        "Net: running loss and test accuracy over the epochs; the last accuracy is 54.0 %"
+    )

@@ -133,23 +133,38 @@ def render(
     }
     found = entries([column.records for column in made], [column.decided for column in made], notes, language)
     measured = {entry.id: entry.measured for entry in found}
+    sections = _by_section(found, notes)
     return environment.get_template("page.html").render(
         language=language,
         columns=made,
         releases=list(dict.fromkeys(Version(column.header["torch"]).public for column in made)),
         results=[result(column.decided.values(), language) for column in made],
-        sections=_by_section(found, notes),
+        sections=sections,
         differing=[entry for entry in found if entry.differs],
         count=len(found),
-        outcomes=[name for name in OUTCOMES if any(name in entry.outcomes for entry in found)],
         verdicts=VERDICTS,
-        needs=sorted({need for entry in found for need in entry.needs}),
+        choices=_choices(found, sections, language),
         drawn=notes.pictures(measured) if notes.pictures else {},
         pictures=pictures,
         missing=missing,
         css=(HERE / "page.css").read_text(encoding="utf-8"),
         js=(HERE / "page.js").read_text(encoding="utf-8"),
     )
+
+
+def _choices(
+    found: Sequence[Entry], sections: Iterable[str], language: Language
+) -> dict[str, tuple[str, dict[object, str]]]:
+    """Return the lists to filter by: for each the label, and by its value what each choice is called."""
+    say = language.say
+    known = {outcome for entry in found for outcome in entry.outcomes}
+    needs = sorted({need for entry in found for need in entry.needs})
+    return {
+        "section": (say("Section"), {n: language.title(name, name) for n, name in enumerate(sections, 1)}),
+        "verdict": (say("Verdict"), {verdict: say(verdict) for verdict in VERDICTS}),
+        "outcome": (say("Outcome"), {name: say(name) for name in OUTCOMES if name in known}),
+        "needs": (say("Needs"), {need: say(need) for need in needs}),
+    }
 
 
 def _shown(value: object) -> object:

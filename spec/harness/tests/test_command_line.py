@@ -14,7 +14,7 @@ from spec import command_line
 from spec.command_line import main
 from spec.harness import children
 from spec.harness.children import ROOT
-from spec.harness.language import Language
+from spec.harness.language import Language, language
 from spec.harness.runs import verify
 from spec.harness.statements import catalogue
 from spec.notes import NOTES
@@ -70,6 +70,35 @@ def test_verify_tells_each_statement_the_table_and_what_is_missing(run_verify, p
     summary = capfd.readouterr().out
     assert "in all                         2          1        0            1" in summary
     assert summary.split("\n\n", 1)[1].strip() in output
+
+
+def test_verify_writes_a_page_and_says_where(run_verify, pytester):
+    """It lies beside the records, and shows what they hold."""
+    _, output, _ = run_verify(TRUE, "--records", "mine.jsonl")
+
+    page = pytester.path / "mine.html"
+    assert f"The page to look at is {page}\n" in output
+    assert "1 of 2 statements confirmed; 1 not checked (no data: 1)." in page.read_text(encoding="utf-8")
+
+
+def test_page_that_cannot_be_written_is_told_and_changes_no_status(run_verify, pytester):
+    """The records are there, and `blitz report` makes a page of them elsewhere."""
+    (pytester.path / "records.html").mkdir()
+
+    status, output, _ = run_verify(TRUE)
+
+    assert status == 0
+    assert "There is no page of it: records.html: cannot write the page there: Is a directory" in output
+
+
+def test_commands_speak_chinese_when_asked(run_verify, capfd):
+    """verify, summary and explain say their own words in it; statements without Chinese stay English."""
+    _, output, _ = run_verify(TRUE, "--language=zh")
+
+    assert "nn.a: One is one." in output
+    assert "  已证实" in output
+    main(["summary", "records.jsonl", "--language=zh"])
+    assert "未检查" in capfd.readouterr().out
 
 
 BROKEN = {
@@ -158,6 +187,16 @@ def autograd(monkeypatch):
     notes = NOTES._replace(folders=(ROOT / "spec" / "section_2_autograd",))
     monkeypatch.setattr(command_line, "NOTES", notes)
     return notes
+
+
+def test_explain_tells_a_statement_in_chinese(autograd, capsys):
+    """The truth is that of spec/zh.toml."""
+    assert main(["explain", "autograd.gradients-accumulate", "--language=zh"]) == 0
+
+    its = catalogue.find("autograd.gradients-accumulate", autograd)
+    truth, _ = language("zh", NOTES).statement(its.id, its.sentence, its.says)
+    assert capsys.readouterr().out.startswith(f"{its.id}: {truth}\n")
+    assert truth != its.sentence
 
 
 def test_statements_and_explain_print_the_catalogue_and_draw_a_graph(autograd, capsys, tmp_path):
