@@ -14,10 +14,11 @@ from blitz.cifar10.data import Split, batches, normalize
 from blitz.errors import BlitzError
 from blitz.randomness import epoch_order, random_states, restore_random_states
 from blitz.training import distributed
+from blitz.training.cuda_graph import CapturedStep
 from blitz.training.devices import half_precision
 from blitz.training.evaluation import checked
 from blitz.training.muon import Muon
-from blitz.training.recipes import Recipe, one_cycle
+from blitz.training.recipes import SCHEDULES, Recipe
 from blitz.training.weights import find
 
 Progress = dict[str, float]
@@ -86,6 +87,11 @@ class Training:
             fused=self.device.type in ("cpu", "cuda"),  # on the CPU 2.4 times faster than the default loop
         )
         self.running_loss = torch.zeros((), device=self.device)
+        self._rates: dict[torch.optim.Optimizer, Tensor] = {}  # of a step that is a graph
+        self._learn = self._take_step
+        if takes_graphs(recipe, self.device):
+            self._rates = {each: torch.zeros((), device=self.device) for each in self._optimizers}
+            self._learn = CapturedStep(self._take_step)
         self.step = 0
         self.history: list[Progress] = []
         if distributed.rank():  # the first process draws on as it would alone, and the others otherwise
@@ -123,7 +129,9 @@ class Training:
             # what is left of the whole epoch's share, which may end in a repetition
             left = distributed.own_indices(order)[before * self.own_batch_size :]
             for inputs, labels in batches(Split(images, self.split.labels), self.own_batch_size, order=left):
+                self._set_rates()
                 self._learn(inputs, labels)
+                self.step += 1
                 yield self._report()
 
     def record(self, **measured: float) -> Progress:
@@ -157,10 +165,11 @@ class Training:
             ValueError: `state` comes from another recipe, seed, data set or net, or has done more epochs than
                 are asked for; nothing has changed then.
         """
-        # a setting that a recipe did not have yet was what is now its default, and Muon's were called so
+        # a setting that a recipe did not have yet was what is now its default; some had other names
         told = state["settings"]
         muons = {"muon_learning_rate": told.get("muon", 0.0), "muon_momentum": told.get("momentum")}
         before = {**Recipe._field_defaults, **(muons if "muon" in told else {})}
+        before["schedule"] = "one cycle" if told.get("one_cycle") else "constant"
         for setting, value in self._settings.items():
             other = told.get(setting, before.get(setting))
             if other == value:
@@ -170,7 +179,7 @@ class Training:
                     f"it was trained with {setting} {other}, not {value}; "
                     "resume with the recipe, seed and data it began with"
                 )
-            if self.recipe.one_cycle:
+            if self.recipe.schedule != "constant":
                 raise ValueError(
                     f"its learning rate falls to 0 in {other} epochs, not in {value}: resume with "
                     f"--epochs {other}, or start a new training from its weights with --from"
@@ -189,7 +198,9 @@ class Training:
             self.muon.load_state_dict(state["muon"])
         losses = state["running_loss"].flatten()  # one number before it was one of each process
         own = losses[distributed.rank()] if len(losses) == distributed.size() else losses.mean()
-        self.running_loss = own.to(self.device)
+        self.running_loss.copy_(own)
+        if self._rates:  # the graph would go on with the buffers that were there before
+            self._learn = CapturedStep(self._take_step)
         self.step = state["step"]
         self.history = list(state["history"])
         states = state["random of each process"]
@@ -216,11 +227,20 @@ class Training:
         epoch, before = divmod(self.step - 1, self.steps_per_epoch)
         return epoch + 1, before + 1
 
-    def _learn(self, inputs: Tensor, labels: Tensor) -> None:
-        if self.recipe.one_cycle:
-            self._set_rate(self.optimizer, self.recipe.learning_rate)
-            if self.muon:
-                self._set_rate(self.muon, self.recipe.muon_learning_rate)
+    @property
+    def _optimizers(self) -> dict[torch.optim.Optimizer, float]:
+        """The optimizers, and the highest learning rate of each."""
+        highest: dict[torch.optim.Optimizer, float] = {self.optimizer: self.recipe.learning_rate}
+        return {**highest, self.muon: self.recipe.muon_learning_rate} if self.muon else highest
+
+    def _set_rates(self) -> None:
+        for optimizer, highest in self._optimizers.items():
+            rate = SCHEDULES[self.recipe.schedule](highest, self.step, self.total_steps)
+            for group in optimizer.param_groups:
+                group["lr"] = self._rates[optimizer].fill_(rate) if self._rates else rate
+
+    def _take_step(self, inputs: Tensor, labels: Tensor) -> None:
+        """Launch all that a step computes. Nothing in it asks for a value, which would wait."""
         self.net.zero_grad()
         with half_precision(self.device, self.recipe.half):
             loss = self.criterion(self.forward(inputs), labels)
@@ -229,11 +249,7 @@ class Training:
         if self.muon:
             with half_precision(self.device, self.recipe.half):
                 self.muon.step()
-        self.running_loss += loss.detach()  # stays on the device: an .item() here would wait for it each step
-        self.step += 1
-
-    def _set_rate(self, optimizer: torch.optim.Optimizer, highest: float) -> None:
-        optimizer.param_groups[0]["lr"] = one_cycle(highest, self.step, self.total_steps)
+        self.running_loss += loss.detach()
 
     def _report(self) -> Progress | None:
         # an epoch shorter than the interval (the stand-in's) reports once, at its end
@@ -250,6 +266,11 @@ class Training:
                 f"and a learning rate below {self.recipe.learning_rate} may help"
             )
         return self.record(loss=loss) if due else None  # like the notes, leave an epoch's last part out
+
+
+def takes_graphs(recipe: Recipe, device: torch.device) -> bool:
+    """Tell whether the steps of a training are captured: on one CUDA device, if the recipe asks for it."""
+    return recipe.cuda_graph and device.type == "cuda" and distributed.size() == 1
 
 
 def fit(

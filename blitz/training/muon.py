@@ -63,7 +63,7 @@ class Muon(torch.optim.Optimizer):
                 update = weight.grad.add(buffer, alpha=group["momentum"])
                 update = orthogonalized(update.flatten(1)).view_as(weight)
                 weight.mul_(len(weight) ** 0.5 / weight.norm().clamp_min(_LEAST))
-                weight.sub_(update, alpha=group["lr"])
+                weight.sub_(update * group["lr"])  # which may be a tensor: alpha= would ask for its value
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 import typing
+from collections.abc import Callable
 from typing import NamedTuple
 
 if typing.TYPE_CHECKING:
@@ -15,11 +16,11 @@ class Recipe(NamedTuple):
         name: what it is called in RECIPES.
         batch_size: images a step.
         epochs: how often each image is seen.
-        learning_rate: of SGD; where it changes (see `one_cycle`), the highest.
+        learning_rate: of SGD, the highest of its schedule.
         momentum: of SGD.
         nesterov: whether SGD looks ahead.
         weight_decay: of SGD.
-        one_cycle: whether learning rates rise and fall, as the function one_cycle says.
+        schedule: how all learning rates change from step to step, one of SCHEDULES.
         report_every: the running loss is reported so often, in mini-batches, as its mean over them.
         muon_learning_rate: the highest of Muon, which takes the weights of two dimensions and more, and
             leaves the biases to SGD; 0 leaves all to SGD.
@@ -30,6 +31,7 @@ class Recipe(NamedTuple):
         half: whether convolutions and products are computed in bfloat16, on hardware that has it.
         views: over how many views of each test image the scores are averaged (see blitz.evaluate).
         for_gpu: whether it is sized for a data-centre GPU.
+        cuda_graph: whether a single CUDA device takes its steps as one graph (see blitz.training.cuda_graph).
         widths: the channels of each block of a blitz.WhitenedNet; none mean the notes' CifarNet.
         first_layer: filters, patch and stride of that net's first layer.
     """
@@ -41,7 +43,7 @@ class Recipe(NamedTuple):
     momentum: float
     nesterov: bool = False
     weight_decay: float = 0.0
-    one_cycle: bool = False
+    schedule: str = "constant"
     report_every: int = 2000
     muon_learning_rate: float = 0.0
     muon_momentum: float = 0.9
@@ -51,6 +53,7 @@ class Recipe(NamedTuple):
     half: bool = False
     views: int = 1
     for_gpu: bool = False
+    cuda_graph: bool = False
     widths: tuple[int, ...] = ()
     first_layer: tuple[int, int, int] = (32, 4, 2)
 
@@ -67,7 +70,7 @@ RECIPES = {
             momentum=0.9,
             nesterov=True,
             weight_decay=5e-4,
-            one_cycle=True,
+            schedule="one cycle",
             report_every=100,
             muon_learning_rate=0.07,
         ),
@@ -79,7 +82,7 @@ RECIPES = {
             momentum=0.9,
             nesterov=True,
             weight_decay=5e-5,
-            one_cycle=True,
+            schedule="one cycle",
             report_every=50,
             muon_learning_rate=0.05,
             label_smoothing=0.2,
@@ -97,7 +100,7 @@ RECIPES = {
             momentum=0.85,
             nesterov=True,
             weight_decay=5e-5,
-            one_cycle=True,
+            schedule="one cycle",
             report_every=25,
             muon_learning_rate=0.24,
             muon_momentum=0.85,
@@ -107,6 +110,7 @@ RECIPES = {
             half=True,
             views=6,
             for_gpu=True,
+            cuda_graph=True,
             widths=(64, 256, 256),
             first_layer=(24, 2, 1),
         ),
@@ -130,6 +134,22 @@ def one_cycle(highest: float, step: int, total_steps: int) -> float:
     else:
         start, end, share = highest, highest / 250_000, (step - turn) / (total_steps - 1 - turn)
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+def straight(highest: float, step: int, total_steps: int) -> float:
+    """Return the learning rate of mini-batch `step`, counted from 0, which falls to 0 in a straight line.
+
+    >>> [straight(0.5, step, 5) for step in range(5)]
+    [0.5, 0.4, 0.3, 0.2, 0.1]
+    """
+    return highest * (total_steps - step) / total_steps
+
+
+SCHEDULES: dict[str, Callable[[float, int, int], float]] = {
+    "constant": lambda highest, step, total_steps: highest,
+    "one cycle": one_cycle,
+    "straight": straight,
+}
 
 
 def net_for(recipe: Recipe, images: "Tensor | None" = None) -> "nn.Module":

@@ -9,7 +9,7 @@ from blitz.training.recipes import Recipe
 from spec.command_line import main
 
 SHORT = Recipe(
-    "short", batch_size=4, epochs=2, learning_rate=0.01, momentum=0.9, one_cycle=True, report_every=3
+    "short", batch_size=4, epochs=2, learning_rate=0.01, momentum=0.9, schedule="one cycle", report_every=3
 )
 
 

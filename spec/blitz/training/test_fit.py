@@ -23,7 +23,7 @@ class TestFit:
 
     def test_training_is_the_loop_of_the_notes(self):
         """The weights are those of the notes' plain loop with torch's default SGD."""
-        recipe = SHORT._replace(one_cycle=False, nesterov=True, weight_decay=0.01)
+        recipe = SHORT._replace(schedule="constant", nesterov=True, weight_decay=0.01)
         split, net, twin = make_split(10), CifarNet(), CifarNet()
         twin.load_state_dict(net.state_dict())
         optimizer = torch.optim.SGD(
@@ -111,7 +111,7 @@ class TestWhatARecipeAdds:
 
     def test_the_loop_of_a_recipe_is_the_one_written_out(self):
         """The weights are those of a loop with the same images, loss and optimizers, in float32."""
-        recipe = WHITENED._replace(half=False, epochs=1, one_cycle=False)
+        recipe = WHITENED._replace(half=False, epochs=1, schedule="constant")
         split = make_split(16)
         torch.manual_seed(1)
         net = net_for(recipe, split.images).eval()  # as after an evaluation
@@ -132,7 +132,7 @@ class TestWhatARecipeAdds:
 
         torch.testing.assert_close(net.state_dict(), twin.state_dict())
 
-    def test_both_rates_follow_the_cycle(self):
+    def test_both_rates_follow_the_schedule(self):
         """Each optimizer has its own highest rate, and the same course over all epochs."""
         training = Training(net_for(WHITENED), make_split(16), WHITENED)
 

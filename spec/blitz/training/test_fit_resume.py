@@ -54,10 +54,11 @@ class TestResume:
         assert_same(resumed, whole)
 
     def test_a_state_of_an_older_version_goes_on(self):
-        """A setting that it does not name was what is now the default, and Muon's rate was called muon."""
+        """A setting that it does not name was what is now the default, and two had other names."""
         recipe = SHORT._replace(muon_learning_rate=0.1, widths=(8,))
         state = Training(net_for(recipe), make_split(18), recipe).state_dict()
         state["settings"]["muon"] = state["settings"].pop("muon_learning_rate")
+        state["settings"]["one_cycle"] = state["settings"].pop("schedule") == "one cycle"
         del state["settings"]["muon_momentum"], state["settings"]["views"]
 
         Training(net_for(recipe), make_split(18), recipe).load_state_dict(state)
@@ -69,7 +70,7 @@ class TestResume:
     @pytest.mark.parametrize("stop", [4, 10], ids=["stopped", "at its end"])
     def test_training_of_a_constant_rate_goes_on_for_more_epochs(self, stop):
         """It ends with the bits of a training that was asked for as many from the beginning."""
-        constant = SHORT._replace(one_cycle=False)
+        constant = SHORT._replace(schedule="constant")
         longer = constant._replace(epochs=4)
         state = make_stopped(stop, recipe=constant).state_dict()
 
@@ -80,7 +81,7 @@ class TestResume:
 
     def test_training_of_a_constant_rate_ends_with_fewer_epochs_if_they_are_not_done(self):
         """Asked for one epoch, it goes on to its end; after that the sentence says how many it has done."""
-        constant = SHORT._replace(one_cycle=False)
+        constant = SHORT._replace(schedule="constant")
         training = Training(make_net(), make_split(18), constant._replace(epochs=1))
 
         go_on(make_stopped(4, recipe=constant).state_dict(), training)

@@ -7,7 +7,7 @@ from torch import nn
 from blitz.cifar10.data import Split, load
 from blitz.training.evaluation import evaluate
 from blitz.training.fit import fit
-from blitz.training.recipes import RECIPES, Recipe, net_for, one_cycle
+from blitz.training.recipes import RECIPES, SCHEDULES, Recipe, net_for, one_cycle
 
 
 def test_tutorial_recipe_is_that_of_the_notes():
@@ -33,6 +33,20 @@ def test_one_cycle_is_that_of_pytorch():
     actual = [one_cycle(0.05, step, 50) for step in range(50)]
 
     assert actual == pytest.approx(expected, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "rates"),
+    [("constant", [0.4, 0.4, 0.4, 0.4]), ("straight", [0.4, 0.3, 0.2, 0.1])],
+)
+def test_schedule_gives_the_rate_of_each_step(name, rates):
+    """Of four steps whose highest rate is 0.4."""
+    assert [SCHEDULES[name](0.4, step, 4) for step in range(4)] == pytest.approx(rates)
+
+
+def test_each_recipe_has_a_schedule_that_there_is():
+    """Else its training would end at the first step."""
+    assert {recipe.schedule for recipe in RECIPES.values()} <= SCHEDULES.keys()
 
 
 @pytest.mark.slow
