@@ -21,6 +21,9 @@ from blitz.training.muon import Muon
 from blitz.training.recipes import SCHEDULES, Recipe
 from blitz.training.weights import find
 
+OPTIMIZERS = {"optimizer", "muon"}
+"""What the states of optimizers are called in that of a training."""
+
 Progress = dict[str, float]
 """A line of a history: "epoch" and "step" (the mini-batch in its epoch), from 1, and what was measured."""
 
@@ -74,12 +77,13 @@ class Training:
         self.seed = seed
         self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         weights = [weight for weight in net.parameters() if weight.requires_grad]
-        matrices = [weight for weight in weights if weight.dim() > 1] if recipe.muon_learning_rate else []
+        hidden = [weight for weight in weights if weight.dim() > 1][:-1] if recipe.muon_learning_rate else []
         self.muon: Muon | None = None
-        if matrices:
-            self.muon = Muon(matrices, lr=recipe.muon_learning_rate, momentum=recipe.muon_momentum)
+        if hidden:
+            self.muon = Muon(hidden, lr=recipe.muon_learning_rate, momentum=recipe.muon_momentum)
+        others = set(weights).difference(hidden)
         self.optimizer = torch.optim.SGD(
-            [weight for weight in weights if weight.dim() < 2] if matrices else weights,
+            [weight for weight in weights if weight in others],
             lr=recipe.learning_rate,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
@@ -88,10 +92,10 @@ class Training:
         )
         self.running_loss = torch.zeros((), device=self.device)
         self._rates: dict[torch.optim.Optimizer, Tensor] = {}  # of a step that is a graph
-        self._learn = self._take_step
+        self._take_step = self._learn
         if takes_graphs(recipe, self.device):
             self._rates = {each: torch.zeros((), device=self.device) for each in self._optimizers}
-            self._learn = CapturedStep(self._take_step)
+            self._take_step = CapturedStep(self._learn)
         self.step = 0
         self.history: list[Progress] = []
         if distributed.rank():  # the first process draws on as it would alone, and the others otherwise
@@ -130,7 +134,7 @@ class Training:
             left = distributed.own_indices(order)[before * self.own_batch_size :]
             for inputs, labels in batches(Split(images, self.split.labels), self.own_batch_size, order=left):
                 self._set_rates()
-                self._learn(inputs, labels)
+                self._take_step(inputs, labels)
                 self.step += 1
                 yield self._report()
 
@@ -184,7 +188,8 @@ class Training:
                     f"its learning rate falls to 0 in {other} epochs, not in {value}: resume with "
                     f"--epochs {other}, or start a new training from its weights with --from"
                 )
-        if missing := self.state_dict().keys() - state.keys():
+        own_state = self.state_dict()
+        if missing := own_state.keys() - state.keys():
             raise ValueError(f"it is not the state of a training: {', '.join(sorted(missing))} is missing")
         if state["step"] > self.total_steps:
             raise ValueError(
@@ -192,6 +197,13 @@ class Training:
                 f"more than the {self.recipe.epochs} asked for"
             )
         find(state["model"], [self.net])  # load_state_dict would load a part of another net's
+        if any(
+            _weights_of(state[each]) != _weights_of(own_state[each]) for each in OPTIMIZERS & own_state.keys()
+        ):
+            raise ValueError(
+                "its optimizers share the weights out otherwise, as an older version did: "
+                "start a new training from its weights with --from"
+            )
         self.net.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.muon:
@@ -200,7 +212,7 @@ class Training:
         own = losses[distributed.rank()] if len(losses) == distributed.size() else losses.mean()
         self.running_loss.copy_(own)
         if self._rates:  # the graph would go on with the buffers that were there before
-            self._learn = CapturedStep(self._take_step)
+            self._take_step = CapturedStep(self._learn)
         self.step = state["step"]
         self.history = list(state["history"])
         states = state["random of each process"]
@@ -239,7 +251,7 @@ class Training:
             for group in optimizer.param_groups:
                 group["lr"] = self._rates[optimizer].fill_(rate) if self._rates else rate
 
-    def _take_step(self, inputs: Tensor, labels: Tensor) -> None:
+    def _learn(self, inputs: Tensor, labels: Tensor) -> None:
         """Launch all that a step computes. Nothing in it asks for a value, which would wait."""
         self.net.zero_grad()
         with half_precision(self.device, self.recipe.half):
@@ -266,6 +278,11 @@ class Training:
                 f"and a learning rate below {self.recipe.learning_rate} may help"
             )
         return self.record(loss=loss) if due else None  # like the notes, leave an epoch's last part out
+
+
+def _weights_of(optimizer: Mapping[str, Any]) -> list[list[int]]:
+    """Return the numbers of the weights in each group of an optimizer's state."""
+    return [group["params"] for group in optimizer["param_groups"]]
 
 
 def takes_graphs(recipe: Recipe, device: torch.device) -> bool:

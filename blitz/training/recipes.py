@@ -23,7 +23,7 @@ class Recipe(NamedTuple):
         schedule: how all learning rates change from step to step, one of SCHEDULES.
         report_every: the running loss is reported so often, in mini-batches, as its mean over them.
         muon_learning_rate: the highest of Muon, which takes the weights of two dimensions and more, and
-            leaves the biases to SGD; 0 leaves all to SGD.
+            leaves the biases and the last layer to SGD; 0 leaves all to SGD.
         muon_momentum: of Muon.
         label_smoothing: share of each label that is spread over all classes.
         shift: by how many pixels images move at most (see blitz.cifar10.augmentation).
@@ -34,6 +34,7 @@ class Recipe(NamedTuple):
         cuda_graph: whether a single CUDA device takes its steps as one graph (see blitz.training.cuda_graph).
         widths: the channels of each block of a blitz.WhitenedNet; none mean the notes' CifarNet.
         first_layer: filters, patch and stride of that net's first layer.
+        activation: what stands between the layers of that net, "relu" or "gelu".
     """
 
     name: str
@@ -56,6 +57,7 @@ class Recipe(NamedTuple):
     cuda_graph: bool = False
     widths: tuple[int, ...] = ()
     first_layer: tuple[int, int, int] = (32, 4, 2)
+    activation: str = "relu"
 
 
 RECIPES = {
@@ -76,34 +78,36 @@ RECIPES = {
         ),
         Recipe(
             "strong",
-            batch_size=250,
+            batch_size=500,
             epochs=5,
-            learning_rate=0.5,
+            learning_rate=1.0,
             momentum=0.9,
             nesterov=True,
-            weight_decay=5e-5,
-            schedule="one cycle",
+            weight_decay=1e-3,
+            schedule="straight",
             report_every=50,
-            muon_learning_rate=0.05,
+            muon_learning_rate=0.14,
+            muon_momentum=0.6,
             label_smoothing=0.2,
             shift=2,
             flip=True,
             half=True,
             views=6,
-            widths=(64, 128),
+            widths=(64, 128, 128),
+            activation="gelu",
         ),
         Recipe(
             "record",
             batch_size=2000,
             epochs=8,
-            learning_rate=0.5,
+            learning_rate=1.0,
             momentum=0.85,
             nesterov=True,
-            weight_decay=5e-5,
-            schedule="one cycle",
+            weight_decay=1e-3,
+            schedule="straight",
             report_every=25,
             muon_learning_rate=0.24,
-            muon_momentum=0.85,
+            muon_momentum=0.6,
             label_smoothing=0.2,
             shift=2,
             flip=True,
@@ -113,6 +117,7 @@ RECIPES = {
             cuda_graph=True,
             widths=(64, 256, 256),
             first_layer=(24, 2, 1),
+            activation="gelu",
         ),
     )
 }
@@ -168,4 +173,11 @@ def net_for(recipe: Recipe, images: "Tensor | None" = None) -> "nn.Module":
     if not recipe.widths:
         return CifarNet()
     filters, patch, stride = recipe.first_layer
-    return WhitenedNet(images, widths=recipe.widths, filters=filters, patch=patch, stride=stride)
+    return WhitenedNet(
+        images,
+        widths=recipe.widths,
+        patch=patch,
+        stride=stride,
+        filters=filters,
+        activation=recipe.activation,
+    )

@@ -83,7 +83,7 @@ def make_training(recipe, split, *, captured, device="cpu"):
     training = Training(net_for(recipe, split.images), split, recipe, device=device)
     if captured:
         training._rates = {each: torch.zeros((), device=device) for each in training._optimizers}
-        training._learn = CapturedStep(training._take_step)
+        training._take_step = CapturedStep(training._learn)
     return training
 
 
@@ -148,7 +148,7 @@ def test_captured_training_ends_with_the_same_bits_on_cuda():
         recipe = RECIPE._replace(half=True, cuda_graph=cuda_graph_wanted)
         training = make_training(recipe, split, captured=False, device="cuda")
         list(training.steps())
-        assert isinstance(training._learn, CapturedStep) == cuda_graph_wanted
+        assert isinstance(training._take_step, CapturedStep) == cuda_graph_wanted
         ends.append(state_of(training))
 
     torch.testing.assert_close(*ends, rtol=1e-5, atol=1e-6)

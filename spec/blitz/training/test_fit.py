@@ -117,9 +117,9 @@ class TestWhatARecipeAdds:
         net = net_for(recipe, split.images).eval()  # as after an evaluation
         torch.manual_seed(1)
         twin = net_for(recipe, split.images)
-        trained = [weight for weight in twin.parameters() if weight.requires_grad]
-        muon = Muon([weight for weight in trained if weight.dim() > 1], lr=0.1, momentum=0.9)
-        sgd = torch.optim.SGD([weight for weight in trained if weight.dim() == 1], lr=0.01, momentum=0.9)
+        biases = [weight for weight in twin.parameters() if weight.requires_grad and weight.dim() == 1]
+        muon = Muon([weight for weight in twin.blocks.parameters() if weight.dim() > 1], lr=0.1, momentum=0.9)
+        sgd = torch.optim.SGD([*biases, twin.fc.weight], lr=0.01, momentum=0.9)
         seen = augmented(split.images, shift=2, flip=True, seed=0, epoch=0)
         for index in epoch_order(16, seed=0, epoch=0).split(8):
             scores = twin(normalize(seen[index]))

@@ -127,6 +127,15 @@ class TestRefused:
         assert training.step == 0
         torch.testing.assert_close(training.net.state_dict(), before, rtol=0, atol=0)
 
+    def test_state_whose_optimizers_have_other_weights_is_refused(self):
+        """An older version left no matrix to SGD."""
+        training = Training(net_for(MUON), make_split(18), MUON)
+        state = copy.deepcopy(training.state_dict())
+        state["optimizer"]["param_groups"][0]["params"].pop()
+
+        with pytest.raises(ValueError, match=r"^its optimizers share the weights out otherwise"):
+            training.load_state_dict(state)
+
     def test_state_with_a_part_missing_is_refused(self):
         """The sentence names all that is missing."""
         training = make_stopped(3)

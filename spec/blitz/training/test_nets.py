@@ -99,6 +99,23 @@ class TestWhitenedNet:
         assert net.whitening.bias.tolist() == [0] * 12
         assert net.whitening.bias.requires_grad
 
+    @pytest.mark.parametrize("name", ["relu", "gelu"])
+    def test_its_activation_follows_each_layer_before_the_last(self, name):
+        """The first layer, and both convolutions of each block."""
+        steps = [
+            step for step, _ in shapes(WhitenedNet(widths=(8,), activation=name), torch.zeros(1, 3, 32, 32))
+        ]
+
+        assert steps == [
+            "whitening", name, "blocks.0.conv1", "blocks.0.pool", "blocks.0.norm1", name,
+            "blocks.0.conv2", "blocks.0.norm2", name, "amax", "fc", "truediv",
+        ]  # fmt: skip
+
+    def test_an_unknown_activation_is_refused(self):
+        """As a file with weights may name it."""
+        with pytest.raises(ValueError, match=r"^expected an activation, relu or gelu, got 'exec'$"):
+            WhitenedNet(activation="exec")
+
 
 @pytest.mark.parametrize(
     ("name", "kind"),
@@ -114,3 +131,4 @@ def test_each_recipe_has_its_net(name, kind):
         filters, patch, stride = RECIPES[name].first_layer
         assert net.whitening.weight.shape == (filters, 3, patch, patch)
         assert net.whitening.stride == (stride, stride)
+        assert net.activation is nets.ACTIVATIONS[RECIPES[name].activation]
