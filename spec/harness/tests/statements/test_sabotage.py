@@ -127,16 +127,13 @@ class TestOnes:
     def test_other(self, device):
         assert {other}
 """
+GOOD = ["2 caught, 0 survived, 0 caught by *"]
 MATRICES = {
-    "each check catches one fault": (
-        "torch.zeros(1).item() == 0",
-        0,
-        ["2 caught, 0 survived, 0 caught by *"],
-    ),
+    "each check catches one fault": ("torch.zeros(1).item() == 0", 0, GOOD),
     "one catches what ends another by accident": (
         "1 / (1 + torch.zeros(1).item()) == 1 / torch.ones(1).item()",
         0,
-        ["2 caught, 0 survived, 0 caught by *"],
+        GOOD,
     ),
     "a check catches nothing": (
         "torch.zeros(1).numel() == 1",
@@ -184,25 +181,23 @@ def test_a_weak_row_hides_behind_a_strong_one_unless_each_has_to_catch(run_spec)
 
 
 def test_a_fault_is_undone(run_spec):
-    """PyTorch is whole again after a run, also where what was replaced is inherited."""
+    """PyTorch is whole again after a run, also where what was replaced is inherited.
+
+    Records hold what is true, so no sabotage may write them.
+    """
     real = torch.ones
     inherited = statement("lambda real: lambda tensor: []", name="inherited").replace(
         'torch, "ones"', 'torch.Tensor, "tolist"'
     )
 
     result = run_spec(statement() + inherited, "--sabotage")
+    recorded = run_spec(statement(), "--sabotage", "--records=v.jsonl")
 
     assert result.ret == 0
     assert torch.ones is real
     assert "tolist" not in vars(torch.Tensor)
-
-
-def test_sabotage_and_records_exclude_each_other(run_spec):
-    """Records hold what is true, so no sabotage may write them."""
-    result = run_spec(statement(), "--sabotage", "--records=v.jsonl")
-
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*use one of the two*"])
+    assert recorded.ret == pytest.ExitCode.USAGE_ERROR
+    recorded.stderr.fnmatch_lines(["*use one of the two*"])
 
 
 def test_what_an_accelerator_lacks_is_no_accident(run_spec, monkeypatch):
