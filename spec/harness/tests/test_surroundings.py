@@ -104,13 +104,15 @@ def test_what_lies_in_the_current_folder_is_no_module_of_a_process(tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_work_wherever_the_caller_stands(run_spec_on_workers, pytester):
+def test_workers_work_wherever_the_caller_stands(make_spec_for_processes, pytester):
     """What lies in the current folder is no module of a worker."""
     pytester.path.joinpath("queue.py").write_text(SHADOW)
 
-    result = run_spec_on_workers(
-        '@statement("nn.a", notes="3")\ndef test_a():\n    "One is one."\n    assert 1 == 1\n', "-n1"
+    make_spec_for_processes(
+        '@statement("nn.a", notes="3")\ndef test_a():\n    "One is one."\n    assert 1 == 1\n'
     )
+
+    result = pytester.runpytest_inprocess("-n1")
 
     assert (result.ret, result.parseoutcomes()) == (0, {"passed": 1})
 

@@ -8,7 +8,6 @@ import torch
 from spec.harness.accelerator import machine
 from spec.harness.accelerator.devices import accelerator, accelerator_kind, label, name_device
 from spec.harness.accelerator.precision import precision_flags
-from spec.harness.records.reading import read
 from spec.harness.records.writing import header
 
 ON_DEVICES = """
@@ -128,16 +127,13 @@ def test_precise(device, measured, time):
 """
 
 
-def test_a_statement_on_an_accelerator_starts_from_ieee_and_leaves_nothing_behind(
-    run_spec, pytester, monkeypatch
-):
+def test_a_statement_on_an_accelerator_starts_from_ieee_and_leaves_nothing_behind(recorded, monkeypatch):
     """PyTorch's default for convolutions is TF32; a check has to ask for it, and its asking ends with it."""
     pretend_accelerator(monkeypatch)
     monkeypatch.setattr(machine, "_from_pytorch", list)
     before = precision_flags()
 
-    run_spec(PRECISE, "-m", "gpu", "--records=v.jsonl")
-    records = read(pytester.path / "v.jsonl").results
+    records = recorded(PRECISE, "-m", "gpu")
 
-    assert [record["measured"]["before"] for record in records] == ["ieee", "ieee"]
+    assert [record["measured"]["before"] for record in records.results] == ["ieee", "ieee"]
     assert precision_flags() == before

@@ -8,11 +8,11 @@ import random
 import signal
 import sys
 import tempfile
-import time
 
 import pytest
 
 from spec.harness.runs import guard
+from spec.harness.tests.perf.test_worker import ends
 
 PLACES = {  # where a check acts; in workers, each of which takes seconds to begin, where they differ
     0: ("import", "fixture", "test", "teardown", "end"),
@@ -277,7 +277,4 @@ def test_the_process_that_works_ends_with_the_one_that_watches(run_apart, pytest
 
     assert status == -signal.SIGKILL
     worker = int(pytester.path.joinpath("pid").read_text())
-    end = time.monotonic() + 10
-    while os.path.exists(f"/proc/{worker}") and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not os.path.exists(f"/proc/{worker}")
+    assert ends(worker)

@@ -2,7 +2,6 @@
 
 import pytest
 
-from spec.harness.records.reading import read
 from spec.harness.tests.accelerator.test_devices import pretend_accelerator
 
 DRAWS = """
@@ -78,12 +77,11 @@ def test_draws_are_the_same_on_each_device_and_in_every_run(draws, monkeypatch):
     assert draws("-k", "test_a or generated") == drawn
 
 
-def test_seed_and_params_hold_no_addresses(run_spec, pytester):
+def test_seed_and_params_hold_no_addresses(recorded):
     """A case that is a function is named, since its address is another one in the next process."""
     rows = '@pytest.mark.parametrize("f", [torch.relu, lambda x: x, object()])\n'
     source = '@statement("nn.f", notes="3")\ndef test_f(f):\n    "True."\n    assert f\n'
-    run_spec(rows + source, "--records=v.jsonl")
 
-    records = read(pytester.path / "v.jsonl").results
+    records = recorded(rows + source)
 
-    assert [record["params"]["f"] for record in records] == ["relu", "<lambda>", "<object object>"]
+    assert [record["params"]["f"] for record in records.results] == ["relu", "<lambda>", "<object object>"]
