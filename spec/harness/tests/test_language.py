@@ -51,11 +51,6 @@ def test_without_a_code_the_locale_chooses(notes, monkeypatch, asked, environmen
     assert language(asked, notes).code == code
 
 
-def test_notes_without_chinese_are_told_in_english(notes):
-    """A page in two languages helps nobody."""
-    assert language("zh", notes._replace(chinese=None)) == Language("en")
-
-
 def test_sentences_titles_and_statements_are_told_in_chinese(notes):
     """Values stand where the Chinese names them; text of somebody else may hold braces."""
     tongue = language("zh", notes)
@@ -68,9 +63,13 @@ def test_sentences_titles_and_statements_are_told_in_chinese(notes):
 
 
 def test_what_has_no_chinese_is_told_in_english(notes):
-    """A missing word costs no more than that word; Chinese of other English might be false."""
+    """A missing word costs no more than that word; Chinese of other English might be false.
+
+    Notes without any are told in English: a page in two languages helps nobody.
+    """
     tongue = language("zh", notes)
 
+    assert language("zh", notes._replace(chinese=None)) == Language("en")
     assert tongue.say("{count} columns", count=3) == "3 columns"
     assert tongue.title("2", "2 Words") == "2 Words"
     for unknown in (("number.two", "One is one.", None), ("number.one", "One is 1.", None),

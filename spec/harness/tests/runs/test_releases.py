@@ -65,13 +65,19 @@ def matrix(processes, tmp_path, capsys):
 
 
 def test_each_release_gets_an_environment_a_run_and_a_column(processes, matrix, tmp_path, monkeypatch):
-    """What is done is said as it is done, and what differs at the end."""
+    """What is done is said as it is done, and what differs at the end.
+
+    A run is whole, whatever the variables of pytest say; others are left alone.
+    """
     processes.results = [{}, NEWER]
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-k nothing")
     monkeypatch.setattr(environments, "GIGABYTES", 5)
 
     status, output, errors = matrix("2.9", "2.14")
 
     assert (status, errors) == (0, "")
+    _, variables = processes.asked["pytest"]
+    assert (variables.get("PYTEST_ADDOPTS"), variables["BLITZ_DATA"]) == (None, "stand-in")
     assert processes.done == [f"{what} {release}" for release in ("2.9", "2.14") for what in ALL]
     assert output.splitlines() == [
         "This takes about 13 GB for the environments of PyTorch 2.9, 2.14, of 64 GB that are free on the "
@@ -99,17 +105,6 @@ def test_before_the_supported_range_only_checks_run_that_name_a_release(processe
         chosen[release] = "since" in command
 
     assert chosen == {"2.5": True, "2.6": False, "2.99": False}
-
-
-def test_a_run_is_whole_whatever_the_variables_of_pytest_say(processes, matrix, monkeypatch):
-    """As with `blitz verify`; what else is set is left alone."""
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-k nothing")
-
-    matrix("2.9")
-
-    _, variables = processes.asked["pytest"]
-    assert "PYTEST_ADDOPTS" not in variables
-    assert variables["BLITZ_DATA"] == "stand-in"
 
 
 def test_what_is_done_is_not_done_again(processes, matrix, tmp_path):

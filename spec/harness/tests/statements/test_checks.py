@@ -39,10 +39,7 @@ def test_a_test_without_an_executed_check_fails(run_spec):
     result = run_spec(source(CHECKS | NO_CHECKS), file="spec/blitz/cifar10/test_data.py")
 
     assert result.parseoutcomes() == {"passed": len(CHECKS), "failed": len(NO_CHECKS)}
-    for name in NO_CHECKS:
-        result.stdout.fnmatch_lines(
-            [f"FAILED *::test_{name} - vacuous: the test ended without one executed *"]
-        )
+    assert result.outlines.count("vacuous: the test ended without one executed check") == len(NO_CHECKS)
 
 
 def test_the_hook_that_counts_asserts_is_required(run_spec):
