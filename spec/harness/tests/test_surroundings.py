@@ -107,7 +107,6 @@ def test_what_lies_in_the_current_folder_is_no_module_of_a_process(tmp_path):
 def test_workers_work_wherever_the_caller_stands(make_spec_for_processes, pytester):
     """What lies in the current folder is no module of a worker."""
     pytester.path.joinpath("queue.py").write_text(SHADOW)
-
     make_spec_for_processes(
         '@statement("nn.a", notes="3")\ndef test_a():\n    "One is one."\n    assert 1 == 1\n'
     )
