@@ -42,6 +42,7 @@ strict = true
 enable_assertion_pass_hook = true
 addopts = [
   "--disable-plugin-autoload", "-p", "xdist.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider",
+  "--tb=native",
 ]
 """
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -15,6 +16,7 @@ from spec.command_line import main
 from spec.harness import children
 from spec.harness.children import ROOT
 from spec.harness.language import Language, language
+from spec.harness.page import report
 from spec.harness.runs import verify
 from spec.harness.statements import catalogue
 from spec.notes import NOTES
@@ -133,8 +135,9 @@ ENDS = {
 
 
 @pytest.mark.parametrize(("source", "options", "expected", "words"), ENDS.values(), ids=ENDS)
-def test_verify_says_what_came_of_it(run_verify, source, options, expected, words):
+def test_verify_says_what_came_of_it(run_verify, monkeypatch, source, options, expected, words):
     """The status says so, too; a person waits for seconds, or for a training on purpose."""
+    monkeypatch.setattr(report, "write", Mock())  # the page, which tells no more of it
     status, output, errors = run_verify(source, *options)
 
     assert status == expected
