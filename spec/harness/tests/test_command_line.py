@@ -138,6 +138,7 @@ ENDS = {
 def test_verify_says_what_came_of_it(run_verify, monkeypatch, source, options, expected, words):
     """The status says so, too; a person waits for seconds, or for a training on purpose."""
     monkeypatch.setattr(report, "write", Mock())  # the page, which tells no more of it
+
     status, output, errors = run_verify(source, *options)
 
     assert status == expected
