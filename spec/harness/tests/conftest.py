@@ -10,6 +10,7 @@ import torchvision  # noqa: F401 -- an inner run forgets what it imported, and t
 from spec import cifar10, command_line
 from spec.harness import plugin
 from spec.harness.accelerator import climbing
+from spec.harness.records.reading import read
 from spec.harness.statements.notes import Notes
 
 HEADER = """
@@ -41,6 +42,7 @@ strict = true
 enable_assertion_pass_hook = true
 addopts = [
   "--disable-plugin-autoload", "-p", "xdist.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider",
+  "--tb=native",
 ]
 """
 
@@ -82,16 +84,26 @@ def run_spec(make_spec, pytester):
 
 
 @pytest.fixture
-def run_spec_on_workers(make_spec, pytester):
-    """Write a specification and run it under xdist; only the workers are processes of their own."""
+def recorded(run_spec, pytester):
+    """Write a specification and run it; return what the file of records holds."""
 
     def run(source, *options):
+        run_spec(source, "--records=v.jsonl", *options)
+        return read(pytester.path / "v.jsonl")
+
+    return run
+
+
+@pytest.fixture
+def make_spec_for_processes(make_spec, pytester):
+    """Write a specification that names its plugins itself, to processes that were not handed them."""
+
+    def make(source):
         make_spec(source)
         plugins = 'pytest_plugins = ["spec.harness.plugin", "spec.cifar10"]'
         pytester.path.joinpath("conftest.py").write_text(plugins)
-        return pytester.runpytest_inprocess(*options)
 
-    return run
+    return make
 
 
 RUN = {

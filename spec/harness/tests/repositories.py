@@ -28,3 +28,11 @@ def make_project(folder, text="first"):
     folder.joinpath("text").write_text(text)
     commit_all(folder)
     return folder
+
+
+def write_hook(repository, name, script):
+    """Write a hook of a repository."""
+    hook = repository / ".git" / "hooks" / name
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\n{script}")
+    hook.chmod(0o755)

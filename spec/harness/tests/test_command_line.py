@@ -5,6 +5,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -15,6 +16,7 @@ from spec.command_line import main
 from spec.harness import children
 from spec.harness.children import ROOT
 from spec.harness.language import Language, language
+from spec.harness.page import report
 from spec.harness.runs import verify
 from spec.harness.statements import catalogue
 from spec.notes import NOTES
@@ -31,19 +33,25 @@ def test_real(cifar10):
     "There are ten classes."
     assert len(cifar10.classes) == 10
 """
+TOLD = [
+    "PYTEST_ADDOPTS is ignored: every statement is checked.",
+    "The statements about CIFAR-10 itself cannot be checked: no CIFAR-10 at hand: fetch it with",
+    "  confirmed    wrong      nn.a: One is one.",
+    "1 of the 1 statements that were checked are true on this machine.",
+    "    1  wrong      not right on any release",
+    "Written down in mine.jsonl",
+]
 FALSE = '\n@statement("nn.b", notes="3")\ndef test_b():\n    "One is two."\n    assert 1 == 2\n'
 
 
 @pytest.fixture
-def run_verify(make_spec, pytester, monkeypatch, capfd):
+def run_verify(make_spec_for_processes, pytester, monkeypatch, capfd):
     """Run `blitz verify` on a specification of its own; return status, output and errors."""
     monkeypatch.setattr(verify, "ROOT", pytester.path)
 
     def run(source, *options):
-        make_spec(source)
-        plugins = 'pytest_plugins = ["spec.harness.plugin", "spec.cifar10"]'
-        pytester.path.joinpath("conftest.py").write_text(plugins)
-        notes = command_line.NOTES._replace(folders=(pytester.path / "spec",))
+        make_spec_for_processes(source)
+        notes = command_line.NOTES._replace(folders=(pytester.path / "spec",), pictures=None)
         monkeypatch.setattr(command_line, "NOTES", notes)
         status = main(["verify", *options])
         return status, *capfd.readouterr()
@@ -51,34 +59,37 @@ def run_verify(make_spec, pytester, monkeypatch, capfd):
     return run
 
 
-def test_verify_tells_each_statement_the_table_and_what_is_missing(run_verify, pytester, capfd):
-    """A run without a refuted statement exits with 0; `blitz summary` tells the same once more."""
-    status, output, errors = run_verify(TRUE)
+def test_verify_tells_each_statement_the_table_and_what_is_missing(run_verify, capfd, monkeypatch):
+    """A run without a refuted statement exits with 0; `blitz summary` tells the same once more.
 
-    assert status == 0
-    assert "2/2" not in errors  # a progress bar is for a terminal
-    assert (
-        "The statements about CIFAR-10 itself cannot be checked: no CIFAR-10 at hand: fetch it with" in output
-    )
-    assert "  confirmed    wrong      nn.a: One is one." in output
-    assert "1 of the 1 statements that were checked are true on this machine." in output
-    assert "    1  wrong      not right on any release" in output
-    assert "test session starts" not in output
-    assert "did not finish" not in output
-    assert "Written down in records.jsonl" in output
-    assert main(["summary", "records.jsonl"]) == 0
+    PYTEST_ADDOPTS would leave a few statements, or none, and end with 0: it is ignored.
+    """
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-k nothing")
+
+    status, output, errors = run_verify(TRUE, "--records", "mine.jsonl")
+
+    assert (status, main(["summary", "mine.jsonl"])) == (0, 0)
     summary = capfd.readouterr().out
     assert "in all                         2          1        0            1" in summary
     assert summary.split("\n\n", 1)[1].strip() in output
+    assert "2/2" not in errors  # a progress bar is for a terminal
+    assert "test session starts" not in output
+    assert "did not finish" not in output
+    for line in TOLD:
+        assert line in output
 
 
-def test_verify_writes_a_page_and_says_where(run_verify, pytester):
-    """It lies beside the records, and shows what they hold."""
-    _, output, _ = run_verify(TRUE, "--records", "mine.jsonl")
+def test_verify_writes_a_page_and_shows_a_progress_bar_to_a_terminal(run_verify, pytester, monkeypatch):
+    """The page lies beside the records; the bar goes to standard error, so that the output can be kept."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    _, output, errors = run_verify(TRUE, "--records", "mine.jsonl")
 
     page = pytester.path / "mine.html"
     assert f"The page to look at is {page}\n" in output
     assert "1 of 2 statements confirmed; 1 not checked (no data: 1)." in page.read_text(encoding="utf-8")
+    assert "2/2" in errors
+    assert "2/2" not in output
 
 
 def test_page_that_cannot_be_written_is_told_and_changes_no_status(run_verify, pytester):
@@ -94,14 +105,15 @@ def test_page_that_cannot_be_written_is_told_and_changes_no_status(run_verify, p
 def test_commands_speak_chinese_when_asked(run_verify, capfd):
     """verify, summary and explain say their own words in it; statements without Chinese stay English."""
     _, output, _ = run_verify(TRUE, "--language=zh")
-
-    assert "nn.a: One is one." in output
-    assert "  已证实" in output
     main(["summary", "records.jsonl", "--language=zh"])
+
+    assert "  已证实" in output
+    assert "nn.a: One is one." in output
     assert "未检查" in capfd.readouterr().out
 
 
-BROKEN = {
+LONG = FALSE.replace("1 == 2", "1 == 1").replace("@statement", "@pytest.mark.slow\n@statement")
+ENDS = {
     "a statement that is refuted": (
         TRUE + FALSE,
         [],
@@ -114,57 +126,23 @@ BROKEN = {
         1,
         "1 of the 1 statements that were checked are true on this machine.\n1 more broke before",
     ),
+    "a training that was not asked for": (TRUE + LONG, [], 0, "not checked: 1 statement, slow: "),
+    "a training": (TRUE + LONG, ["--slow"], 0, "2 of the 2 statements that were checked are true"),
     "a requirement that is not met": (TRUE, ["--require", "cifar10"], 2, "--require cifar10: no CIFAR-10"),
     "records that cannot be written": (TRUE, ["--records", "/dev/full"], 3, "cannot write any more to it"),
     "a test that is no statement": ("def test_a():\n    assert True", [], 3, "test_a checks no statement"),
 }
 
 
-@pytest.mark.parametrize(("source", "options", "expected", "words"), BROKEN.values(), ids=BROKEN)
-def test_verify_says_what_is_not_as_it_should_be(run_verify, source, options, expected, words):
-    """The status says so, too."""
+@pytest.mark.parametrize(("source", "options", "expected", "words"), ENDS.values(), ids=ENDS)
+def test_verify_says_what_came_of_it(run_verify, monkeypatch, source, options, expected, words):
+    """The status says so, too; a person waits for seconds, or for a training on purpose."""
+    monkeypatch.setattr(report, "write", Mock())  # the page, which tells no more of it
+
     status, output, errors = run_verify(source, *options)
 
     assert status == expected
     assert words in output + errors
-
-
-def test_verify_is_whole_whatever_the_environment_asks_of_pytest(run_verify, monkeypatch):
-    """PYTEST_ADDOPTS would leave a few statements, or none, and end with 0."""
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-k nothing")
-
-    status, output, _ = run_verify(TRUE)
-
-    assert status == 0
-    assert "PYTEST_ADDOPTS is ignored: every statement is checked." in output
-    assert "1 of the 1 statements that were checked are true on this machine." in output
-
-
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        ([], "not checked: 1 statement, slow: "),
-        (["--slow"], "2 of the 2 statements that were checked are true"),
-    ],
-    ids=["by default", "--slow"],
-)
-def test_verify_checks_what_takes_a_training_when_it_is_asked_to(run_verify, options, line):
-    """A person waits for seconds, or for minutes on purpose."""
-    training = FALSE.replace("1 == 2", "1 == 1").replace("@statement", "@pytest.mark.slow\n@statement")
-
-    _, output, _ = run_verify(f"import pytest\n{TRUE}{training}", *options)
-
-    assert line in output
-
-
-def test_verify_shows_a_progress_bar_to_a_terminal(run_verify, monkeypatch):
-    """It goes to standard error, so that the output can be kept."""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-
-    _, output, errors = run_verify(TRUE)
-
-    assert "2/2" in errors
-    assert "2/2" not in output
 
 
 def test_verify_downloads_before_it_verifies_and_only_when_asked(run_verify, monkeypatch):
@@ -189,35 +167,34 @@ def autograd(monkeypatch):
     return notes
 
 
-def test_explain_tells_a_statement_in_chinese(autograd, capsys):
-    """The truth is that of spec/zh.toml."""
-    assert main(["explain", "autograd.gradients-accumulate", "--language=zh"]) == 0
-
+def test_explain_and_statements_print_the_catalogue(autograd, capsys):
+    """`blitz statements` prints the page, `blitz explain` one statement, in Chinese with that of zh.toml."""
     its = catalogue.find("autograd.gradients-accumulate", autograd)
-    truth, _ = language("zh", NOTES).statement(its.id, its.sentence, its.says)
-    assert capsys.readouterr().out.startswith(f"{its.id}: {truth}\n")
+    chinese = language("zh", NOTES)
+    truth, _ = chinese.statement(its.id, its.sentence, its.says)
+
+    told = [f"{catalogue.explain(its, autograd, tongue)}\n" for tongue in (Language("en"), chinese)]
+    words = ["explain", its.id], ["explain", its.id, "--language=zh"], ["statements"]
+
+    for command, expected in zip(words, [*told, catalogue.page(autograd)], strict=True):
+        assert main(command) == 0
+        assert capsys.readouterr().out == expected
     assert truth != its.sentence
+    assert told[1].startswith(f"{its.id}: {truth}\n")
 
 
-def test_statements_and_explain_print_the_catalogue_and_draw_a_graph(autograd, capsys, tmp_path):
-    """`blitz statements` prints the page, `blitz explain` one statement; --svg FILE leaves no other file."""
+def test_explain_draws_a_graph(autograd, capsys, tmp_path):
+    """In place of an older picture; --svg FILE leaves no other file."""
     path = tmp_path / "q.svg"
     path.write_text("an older picture")
-
-    assert main(["statements"]) == 0
-    assert capsys.readouterr().out == catalogue.page(autograd)
-    assert main(["explain", "autograd.gradients-accumulate"]) == 0
-    without_graph = catalogue.find("autograd.gradients-accumulate", autograd)
-    assert capsys.readouterr().out == f"{catalogue.explain(without_graph, autograd, Language('en'))}\n"
-    assert main(["explain", "autograd.graph-structure", "--svg", str(path)]) == 0
-
     statement = catalogue.find("autograd.graph-structure", autograd)
+
+    assert main(["explain", statement.id, "--svg", str(path)]) == 0
+
     output = capsys.readouterr().out
-    drawn = html.unescape(path.read_text(encoding="utf-8"))
-    assert f"autograd.graph-structure: {statement.sentence}" in drawn
-    assert output.startswith(
-        f"{catalogue.explain(statement, autograd, Language('en'))}\n\n# its graph, from the result"
-    )
+    told = catalogue.explain(statement, autograd, Language("en"))
+    assert f"{statement.id}: {statement.sentence}" in html.unescape(path.read_text(encoding="utf-8"))
+    assert output.startswith(f"{told}\n\n# its graph, from the result")
     assert output.endswith(f"● a (2)\n\nIts graph is drawn in {path}.\n")
     assert list(tmp_path.iterdir()) == [path]
 
@@ -227,25 +204,12 @@ SENTENCES = {
         "explain autograd.gradients-accumulate --svg {folder}/q.svg",
         "the statement autograd.gradients-accumulate has no graph to draw; these have: ",
     ),
-    "no such folder": (
-        "explain autograd.graph-structure --svg {folder}/no/q.svg",
-        "cannot write {folder}/no/q.svg: No such file or directory",
-    ),
-    "a folder": (
-        "explain autograd.graph-structure --svg {folder}",
-        "{folder} is a folder; name a file for the picture",
-    ),
-    "no such statement": (
-        "explain autograd.graph",
-        "no statement is called 'autograd.graph'; did you mean ",
-    ),
+    "no such folder": ("{graph} --svg {folder}/no/q.svg", "cannot write {folder}/no/q.svg: No such file"),
+    "a folder": ("{graph} --svg {folder}", "{folder} is a folder; name a file for the picture"),
+    "no such statement": ("explain autograd.graph", "no statement is called 'autograd.graph'; did you mean "),
     "no such records": (
         "summary {folder}/such.jsonl",
-        "{folder}/such.jsonl: cannot read it: No such file or directory\n",
-    ),
-    "no records to compare": (
-        "diff {folder} {folder}/b.jsonl",
-        "{folder}: cannot read it: Is a directory\n",
+        "{folder}/such.jsonl: cannot read it: No such file or",
     ),
 }
 
@@ -254,7 +218,9 @@ SENTENCES = {
 @pytest.mark.usefixtures("autograd")
 def test_what_a_person_can_put_right_is_one_sentence(capsys, tmp_path, words, sentence):
     """It is printed on standard error, with status 2 and no traceback; nothing is left behind."""
-    assert main(words.format(folder=tmp_path).split()) == 2
+    graph = "explain autograd.graph-structure"
+
+    assert main(words.format(folder=tmp_path, graph=graph).split()) == 2
 
     output, errors = capsys.readouterr()
     assert output == ""
@@ -295,8 +261,8 @@ AT_ONCE = {
     "the help": (["--help"], 0, "COMMAND"),
     "the help of a command": (["perf", "--help"], 0, "--threshold SHARE"),
     "no command": ([], 2, "COMMAND"),
-    "an unknown format": (["diff", "a", "b", "--format", "xml"], 2, "invalid choice: 'xml'"),
     "a side that lacks": (["diff", "a"], 2, "the following arguments are required: B"),
+    "an unknown format": (["diff", "a", "b", "--format", "xml"], 2, "invalid choice: 'xml'"),
     "an unknown recipe": (["train", "--recipe", "slow"], 2, "invalid choice: 'slow'"),
 }
 
@@ -315,22 +281,23 @@ def test_what_needs_no_pytorch_does_not_import_it(words, status, said):
     assert imported & HEAVY == set()
 
 
-READERS = {
-    "summary": (["summary", "v.jsonl"], "1 Tensor"),
-    "report": (["report", "v.jsonl", "-o", "v.html"], "The page is"),
-    "diff": (["diff", "v.jsonl", "v.jsonl"], "Nothing is worse in B"),
-}
+READERS = """
+import sys
+from spec.command_line import main
+for words in "summary v.jsonl", "report v.jsonl -o v.html", "diff v.jsonl v.jsonl":
+    assert main(words.split()) == 0
+    assert "torch" not in sys.modules, words
+"""
 
 
-@pytest.mark.parametrize(("words", "said"), READERS.values(), ids=READERS)
-def test_what_reads_records_does_not_import_pytorch(words, said, write_records, tmp_path):
+def test_what_reads_records_does_not_import_pytorch(write_records, tmp_path):
     """It takes seconds to import, and the records are made."""
     write_records(results=[{"id": "tensor.item", "section": "1 Tensor"}])
-    command = [sys.executable, "-X", "importtime", Path(sysconfig.get_path("scripts"), "blitz"), *words]
+    command = children.python("-c", READERS)
 
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path, env=children.environment()
+    )
 
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert said in done.stdout
-    assert "spec.harness.records.reading" in imported
-    assert "torch" not in imported
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Nothing is worse in B" in done.stdout

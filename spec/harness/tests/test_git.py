@@ -11,7 +11,13 @@ from spec.harness import git
 from spec.harness.children import ROOT
 from spec.harness.git import GitError, ask, commit
 from spec.harness.records import writing
-from spec.harness.tests.repositories import IDENTITY, commit_all, make_project, make_repository
+from spec.harness.tests.repositories import (
+    IDENTITY,
+    commit_all,
+    make_project,
+    make_repository,
+    write_hook,
+)
 
 
 @pytest.fixture
@@ -30,8 +36,7 @@ def test_a_variable_of_git_does_not_lead_elsewhere(project, tmp_path, monkeypatc
     assert ask(project, "show", "HEAD:text") == "first"
 
 
-HOOK = f"""#!/bin/sh
-PYTHONPATH='{ROOT}' exec '{sys.executable}' -P -c "
+HOOK = f"""PYTHONPATH='{ROOT}' exec '{sys.executable}' -P -c "
 from spec.harness.perf.sides import side
 with side('BASE', 'HEAD') as base, side('HEAD', '.') as head:
     assert base.tree.joinpath('text').read_text() == 'first'
@@ -42,10 +47,7 @@ with side('BASE', 'HEAD') as base, side('HEAD', '.') as head:
 
 def test_a_checkout_in_a_hook_leaves_the_commit_as_it_is(project):
     """A commit whose hook checks out another one holds what was to be committed."""
-    hook = project / ".git" / "hooks" / "pre-commit"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text(HOOK)
-    hook.chmod(0o755)
+    write_hook(project, "pre-commit", HOOK)
     project.joinpath("text").write_text("second")
     words = ["git", "-C", project, *IDENTITY, "commit", "--all", "--message=second"]
 
@@ -58,10 +60,7 @@ def test_a_checkout_in_a_hook_leaves_the_commit_as_it_is(project):
 
 def test_hooks_of_the_repository_do_not_run(project, tmp_path):
     """One that runs after a checkout could write into what is measured, or start a comparison itself."""
-    hook = project / ".git" / "hooks" / "post-checkout"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text("#!/bin/sh\ntouch surprise\nexit 1\n")
-    hook.chmod(0o755)
+    write_hook(project, "post-checkout", "touch surprise\nexit 1\n")
 
     ask(project, "worktree", "add", "--quiet", "--detach", str(tmp_path / "tree"))
 

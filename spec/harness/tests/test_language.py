@@ -28,67 +28,53 @@ def notes(tmp_path, monkeypatch):
     return Notes((), {}, {}, chinese=tmp_path / "spec.toml")
 
 
-@pytest.mark.parametrize(
-    ("environment", "code"),
-    [
-        pytest.param({"LANG": "zh_CN.UTF-8"}, "zh", id="Chinese"),
-        pytest.param({"LANG": "C"}, "en", id="C"),
-        pytest.param({"LANG": "de_DE.UTF-8"}, "en", id="another language"),
-        pytest.param({}, "en", id="none"),
-        pytest.param({"LC_MESSAGES": "zh_CN.UTF-8", "LANG": "en_US.UTF-8"}, "zh", id="messages before LANG"),
-        pytest.param({"LC_ALL": "C.UTF-8", "LC_MESSAGES": "zh_CN.UTF-8"}, "en", id="all before messages"),
-        pytest.param({"LC_ALL": "", "LANG": "zh_CN.UTF-8"}, "zh", id="empty counts as none"),
-    ],
-)
-def test_without_a_code_the_locale_chooses(notes, monkeypatch, environment, code):
-    """As gettext does: LC_ALL before LC_MESSAGES before LANG."""
+CHINESE, ENGLISH = "zh_CN.UTF-8", "en_US.UTF-8"
+LOCALES = {
+    "Chinese": (None, {"LANG": CHINESE}, "zh"),
+    "C": (None, {"LANG": "C"}, "en"),
+    "another language": (None, {"LANG": "de_DE.UTF-8"}, "en"),
+    "none": (None, {}, "en"),
+    "messages before LANG": (None, {"LC_MESSAGES": CHINESE, "LANG": ENGLISH}, "zh"),
+    "all before messages": (None, {"LC_ALL": ENGLISH, "LC_MESSAGES": CHINESE}, "en"),
+    "empty counts as none": (None, {"LC_ALL": "", "LANG": CHINESE}, "zh"),
+    "English is asked for": ("en", {"LANG": CHINESE}, "en"),
+    "Chinese is asked for": ("zh", {"LANG": ENGLISH}, "zh"),
+}
+
+
+@pytest.mark.parametrize(("asked", "environment", "code"), LOCALES.values(), ids=LOCALES)
+def test_without_a_code_the_locale_chooses(notes, monkeypatch, asked, environment, code):
+    """As gettext does: LC_ALL before LC_MESSAGES before LANG; what a person asks for counts more."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 
-    assert language(None, notes).code == code
-
-
-@pytest.mark.parametrize(("code", "locale"), [("en", "zh_CN.UTF-8"), ("zh", "en_US.UTF-8")])
-def test_a_code_wins_over_the_locale(notes, monkeypatch, code, locale):
-    """What a person asks for on the command line counts."""
-    monkeypatch.setenv("LANG", locale)
-
-    assert language(code, notes).code == code
-
-
-def test_notes_without_chinese_are_told_in_english(notes):
-    """A page in two languages helps nobody."""
-    assert language("zh", notes._replace(chinese=None)) == Language("en")
+    assert language(asked, notes).code == code
 
 
 def test_sentences_titles_and_statements_are_told_in_chinese(notes):
-    """Values stand where the Chinese names them."""
+    """Values stand where the Chinese names them; text of somebody else may hold braces."""
     tongue = language("zh", notes)
 
     assert tongue.say("{count} rows", count=3) == "3 行"
     assert tongue.say("a picture") == "一幅图"
+    assert tongue.say("a set {1, 2} of {}") == "a set {1, 2} of {}"
     assert tongue.title("1", "1 Numbers") == "1 数"
     assert tongue.statement("number.one", "One is one.", None) == ("一等于一。", None)
 
 
 def test_what_has_no_chinese_is_told_in_english(notes):
-    """A missing word costs no more than the Chinese of that word."""
+    """A missing word costs no more than that word; Chinese of other English might be false.
+
+    Notes without any are told in English: a page in two languages helps nobody.
+    """
     tongue = language("zh", notes)
 
+    assert language("zh", notes._replace(chinese=None)) == Language("en")
     assert tongue.say("{count} columns", count=3) == "3 columns"
     assert tongue.title("2", "2 Words") == "2 Words"
-    assert tongue.statement("number.two", "Two is two.", "it is three") == ("Two is two.", "it is three")
-
-
-@pytest.mark.parametrize(("sentence", "says"), [("One is 1.", None), ("One is one.", "it is two")])
-def test_a_statement_whose_english_changed_is_told_in_english(notes, sentence, says):
-    """Chinese of other English might be false: the sentence changed, or what the notes say."""
-    assert language("zh", notes).statement("number.one", sentence, says) == (sentence, says)
-
-
-def test_text_of_somebody_else_may_hold_braces(notes):
-    """Such as the title of a picture: without values nothing is put in."""
-    assert language("zh", notes).say("a set {1, 2} of {}") == "a set {1, 2} of {}"
+    for unknown in (("number.two", "One is one.", None), ("number.one", "One is 1.", None),
+                    ("number.one", "One is one.", "it is two")):  # fmt: skip
+        assert tongue.statement(*unknown) == unknown[1:]
 
 
 def test_the_mark_tells_the_sentence_and_what_the_notes_say_apart():

@@ -1,6 +1,5 @@
 """A run is the same one from every folder, with every root folder and through every symbolic link."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -32,7 +31,7 @@ def check(n):
 """
 
 
-def test_neither_root_folder_nor_a_symbolic_link_changes_anything(run_spec, make_spec, pytester, tmp_path):
+def test_neither_root_folder_nor_a_symbolic_link_changes_anything(recorded, make_spec, pytester, tmp_path):
     """Names, seeds, drawn numbers, counted checks and outcomes are those of any other root folder."""
     make_spec(HELPER, "spec/section_3/helper.py")
     link = tmp_path / "link"
@@ -40,10 +39,8 @@ def test_neither_root_folder_nor_a_symbolic_link_changes_anything(run_spec, make
 
     def records(*options):
         settings = f"--config-file={pytester.path / 'pyproject.toml'}"
-        run_spec(STATEMENTS, "--records=v.jsonl", settings, *options)
-        lines = (pytester.path / "v.jsonl").read_text().splitlines()
         told = ("id", "node", "outcome", "checks", "seed", "measured")
-        return [[record[key] for key in told] for record in map(json.loads, lines) if "node" in record]
+        return [[record[key] for key in told] for record in recorded(STATEMENTS, settings, *options).results]
 
     usual = records()
 

@@ -83,25 +83,22 @@ def test_the_chinese_readme_follows_the_english_one():
     assert problems(ENGLISH, CHINESE) == []
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "problem"),
-    [
-        pytest.param("-m gpu --require cuda\n", "-m gpu\n", "expected the block '```sh gpu", id="command"),
-        pytest.param("```sh gpu", "```sh", "expected the block '```sh gpu", id="mark of a block"),
-        pytest.param(">>> import torch", ">>> import numpy", "expected the block '```python", id="doctest"),
-        pytest.param("\n## CIFAR-10\n", "\n### CIFAR-10\n", "a heading with '##', found '###'", id="level"),
-        pytest.param("\n## CIFAR-10\n", "\n", "a heading with '##', found None", id="missing heading"),
-        pytest.param("](docs/data.md)", "](docs/date.md)", "a link to 'docs/data.md', found", id="link"),
-        pytest.param("[English](README.md)", "", "a link to 'README.md', found", id="way back"),
-        pytest.param("| 3 |", "| 3 | |", "so many columns: 2, found 3", id="column"),
-        pytest.param("| 笔记过时 |", "| 过时 |", "'cifar.iterator-next-method', '笔记过时',", id="verdict"),
-        pytest.param(
-            "| 相同 |", "| 不同 |", "'tensor.from-numpy-shares-memory', '笔记正确', '相同',", id="says"
-        ),
-        pytest.param("与数组共享内存。", "复制数组。", "'tensor.from-numpy-shares-memory'", id="truth"),
-        pytest.param("<!-- english:", "<!--", "has changed under '# blitz", id="mark of the English"),
-    ],
-)
+MISFITS = {
+    "command": ("-m gpu --require cuda\n", "-m gpu\n", "expected the block '```sh gpu"),
+    "mark of a block": ("```sh gpu", "```sh", "expected the block '```sh gpu"),
+    "level": ("\n## CIFAR-10\n", "\n### CIFAR-10\n", "a heading with '##', found '###'"),
+    "missing heading": ("\n## CIFAR-10\n", "\n", "a heading with '##', found None"),
+    "link": ("](docs/data.md)", "](docs/date.md)", "a link to 'docs/data.md', found"),
+    "way back": ("[English](README.md)", "", "a link to 'README.md', found"),
+    "column": ("| 3 |", "| 3 | |", "so many columns: 2, found 3"),
+    "verdict": ("| 笔记过时 |", "| 过时 |", "'cifar.iterator-next-method', '笔记过时',"),
+    "says": ("| 相同 |", "| 不同 |", "'tensor.from-numpy-shares-memory', '笔记正确', '相同',"),
+    "truth": ("与数组共享内存。", "复制数组。", "'tensor.from-numpy-shares-memory'"),
+    "mark of the English": ("<!-- english:", "<!--", "has changed under '# blitz"),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "problem"), MISFITS.values(), ids=MISFITS)
 def test_chinese_that_does_not_follow_is_told(before, after, problem):
     """Each difference in a sentence that names it."""
     assert before in CHINESE

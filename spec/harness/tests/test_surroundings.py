@@ -26,13 +26,12 @@ with open(sys.argv[1], "w") as file:
     os.system("echo of a child; echo of a child >&2")
     print(file.fileno() > 2, repr(sys.stdin.read()), file=file)
 """
-CLOSED = {"errors": "2>&-", "all": "<&- >&- 2>&-"}
 
 
-@pytest.mark.parametrize("closed", CLOSED.values(), ids=CLOSED)
-def test_a_stream_that_is_closed_is_open_on_nothing(tmp_path, closed):
+def test_a_stream_that_is_closed_is_open_on_nothing(tmp_path):
     """Whoever writes to it is not heard, and no file has its number, in which all of that would end."""
-    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *python("-c", STREAMS, str(tmp_path / "file"))]
+    closed = 'exec "$@" <&- >&- 2>&-'
+    command = ["sh", "-c", closed, "sh", *python("-c", STREAMS, str(tmp_path / "file"))]
 
     status = subprocess.run(command, env=environment(), stdin=subprocess.DEVNULL, timeout=60).returncode
 
@@ -105,13 +104,14 @@ def test_what_lies_in_the_current_folder_is_no_module_of_a_process(tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_work_wherever_the_caller_stands(run_spec_on_workers, pytester):
+def test_workers_work_wherever_the_caller_stands(make_spec_for_processes, pytester):
     """What lies in the current folder is no module of a worker."""
     pytester.path.joinpath("queue.py").write_text(SHADOW)
-
-    result = run_spec_on_workers(
-        '@statement("nn.a", notes="3")\ndef test_a():\n    "One is one."\n    assert 1 == 1\n', "-n1"
+    make_spec_for_processes(
+        '@statement("nn.a", notes="3")\ndef test_a():\n    "One is one."\n    assert 1 == 1\n'
     )
+
+    result = pytester.runpytest_inprocess("-n1")
 
     assert (result.ret, result.parseoutcomes()) == (0, {"passed": 1})
 

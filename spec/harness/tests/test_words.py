@@ -1,6 +1,7 @@
 """spec/harness/zh.toml: all that the harness says to a person, in Chinese by the English."""
 
 import ast
+import functools
 import re
 import tomllib
 from string import Formatter
@@ -31,6 +32,7 @@ def in_template(text):
     return set(re.findall(r'\bsay\("([^"]+)"', text))
 
 
+@functools.cache
 def said():
     """Return all that the harness says, in English."""
     files = [path for path in HARNESS.rglob("*.py") if HARNESS / "tests" not in path.parents]
@@ -69,23 +71,16 @@ def test_all_that_the_harness_says_is_in_chinese():
     assert problems(tomllib.loads(TEXT), said()) == []
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "problem"),
-    [
-        pytest.param('"Checks"', '"Czechs"', "spec/harness/zh.toml has no 'Checks'", id="missing"),
-        pytest.param('"Checks"', '"Czechs"', "the harness does not say 'Czechs'", id="left over"),
-        pytest.param(
-            "第 {line} 行",
-            "第 {row} 行",
-            "'line {line}' has other names in braces than '第 {row} 行'",
-            id="braces",
-        ),
-        pytest.param(
-            "第 {line} 行", "第行", "'line {line}' has other names in braces than '第行'", id="no braces"
-        ),
-        pytest.param("判定     ", "判定", "'verdict  ' and '判定' are not of one width", id="width"),
-    ],
-)
+MISFITS = {
+    "missing": ('"Checks"', '"Czechs"', "spec/harness/zh.toml has no 'Checks'"),
+    "left over": ('"Checks"', '"Czechs"', "the harness does not say 'Czechs'"),
+    "braces": ("{line} 行", "{row} 行", "'line {line}' has other names in braces than '第 {row} 行'"),
+    "no braces": (" {line} 行", "行", "'line {line}' has other names in braces than '第行'"),
+    "width": ("判定     ", "判定", "'verdict  ' and '判定' are not of one width"),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "problem"), MISFITS.values(), ids=MISFITS)
 def test_what_does_not_fit_is_told(before, after, problem):
     """Each in a sentence that names it."""
     assert before in TEXT

@@ -15,13 +15,12 @@ def leaves(answer):
     return [leaf for part in answer for leaf in leaves(part)] if isinstance(answer, list) else [answer]
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", COMPARISONS)
-def test_both_answers_occur(name, dtype):
+def test_both_answers_occur_in_each_type(name):
     """A device that gives the same answer whatever it is asked gives a wrong one."""
-    found = leaves(answers(COMPARISONS[name], dtype, CPU))
+    found = [set(leaves(answers(COMPARISONS[name], dtype, CPU))) for dtype in DTYPES]
 
-    assert len(set(found)) > 1
+    assert min(map(len, found)) > 1
 
 
 @pytest.mark.parametrize("name", COMPARISONS)

@@ -1,12 +1,13 @@
 """The `device` fixture: same node ids everywhere, CUDA untouched while collecting, the index respected."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 from spec.harness.accelerator import machine
-from spec.harness.accelerator.devices import accelerator, label
+from spec.harness.accelerator.devices import accelerator, accelerator_kind, label, name_device
 from spec.harness.accelerator.precision import precision_flags
-from spec.harness.records.reading import read
 from spec.harness.records.writing import header
 
 ON_DEVICES = """
@@ -56,35 +57,39 @@ def test_node_ids_are_the_same_on_all_machines_and_cuda_is_not_initialised(run_s
     header(None)
 
 
-def test_the_current_index_is_respected(monkeypatch):
-    """Where device 3 is the current one, it is the one that is checked."""
-    pretend_accelerator(monkeypatch, "cuda", index=3)
-
-    assert accelerator() == torch.device("cuda", 3)
-
-
 NAMED = {
-    "its kind": ("xpu", 0),
-    "one of several": ("xpu:1", 0),
-    "none": ("cpu", 0),
-    "another kind": ("mps", 4),
-    "one too many": ("xpu:2", 4),
-    "no number": ("xpu:one", 4),
-    "a second CPU": ("cpu:1", 4),
+    "xpu": True,
+    "xpu:1": True,
+    "cpu": True,
+    "mps": False,
+    "xpu:2": False,
+    "xpu:one": False,
+    "cpu:1": False,
 }
 
 
-@pytest.mark.parametrize(("name", "status"), NAMED.values(), ids=NAMED)
-def test_device_names_the_accelerator_of_a_run(run_spec, monkeypatch, name, status):
-    """--device takes a kind, or one device, that PyTorch sees here; any other stops the run at once."""
+@pytest.mark.parametrize(("name", "is_there"), NAMED.items())
+def test_device_names_the_accelerator_of_a_run(monkeypatch, name, is_there):
+    """It is a kind, or one device, that PyTorch sees here."""
+    monkeypatch.setenv("BLITZ_DEVICE", "")
     pretend_accelerator(monkeypatch, "xpu")
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
 
-    result = run_spec(ON_DEVICES, f"--device={name}", "-k", "cpu")
+    refused = pytest.raises(
+        pytest.UsageError, match=f"--device {name}: no such device here; PyTorch .* sees "
+    )
+    with nullcontext() if is_there else refused:
+        name_device(name)
 
-    assert result.ret == status
-    if status:
-        result.stderr.fnmatch_lines([f"*--device {name}: no such device here; PyTorch * sees *"])
+    assert accelerator_kind() == (None if name == "cpu" else "xpu")
+
+
+def test_a_device_that_is_not_there_stops_the_run_at_once(run_spec):
+    """Before anything is collected."""
+    result = run_spec(ON_DEVICES, "--device=xpu:7")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--device xpu:7: no such device here; PyTorch * sees *"])
 
 
 @pytest.mark.parametrize("named_by", ["option", "environment"])
@@ -99,42 +104,36 @@ def test_device_cpu_leaves_the_accelerator_out(run_spec, monkeypatch, named_by):
     assert result.parseoutcomes() == {"passed": 1, "skipped": 1}
 
 
-def test_a_worker_names_its_device_as_the_caller_does(monkeypatch):
+def test_the_device_that_is_checked_is_the_current_one_by_the_name_that_the_caller_gives_it(monkeypatch):
     """Own devices are always the first to a worker on CUDA: its seat tells which it is to the caller."""
-    monkeypatch.setenv("BLITZ_SEAT", "3/8")
+    pretend_accelerator(monkeypatch, "cuda", index=3)
 
+    assert accelerator() == torch.device("cuda", 3)
+    monkeypatch.setenv("BLITZ_SEAT", "3/8")
     assert label(torch.device("cuda", 0)) == "cuda:3"
     assert label(torch.device("xpu", 3)) == "xpu:3"
 
 
 PRECISE = """
+from spec.harness.accelerator.precision import precision_flags
+
 @statement("nn.precise", notes="3")
-def test_precise(device, measured):
+@pytest.mark.parametrize("time", [1, 2])
+def test_precise(device, measured, time):
     "One is one."
-    from spec.harness.accelerator.precision import precision_flags
     measured["before"] = precision_flags()["cuda_convolution"]
     torch.backends.cudnn.allow_tf32 = True
-    assert 1 == 1
-
-@statement("nn.later", notes="3")
-def test_later(device, measured):
-    "One is one."
-    from spec.harness.accelerator.precision import precision_flags
-    measured["before"] = precision_flags()["cuda_convolution"]
     assert 1 == 1
 """
 
 
-def test_a_statement_on_an_accelerator_starts_from_ieee_and_leaves_nothing_behind(
-    run_spec, pytester, monkeypatch
-):
+def test_a_statement_on_an_accelerator_starts_from_ieee_and_leaves_nothing_behind(recorded, monkeypatch):
     """PyTorch's default for convolutions is TF32; a check has to ask for it, and its asking ends with it."""
     pretend_accelerator(monkeypatch)
     monkeypatch.setattr(machine, "_from_pytorch", list)
     before = precision_flags()
 
-    run_spec(PRECISE, "-m", "gpu", "--records=v.jsonl")
-    records = read(pytester.path / "v.jsonl").results
+    records = recorded(PRECISE, "-m", "gpu")
 
-    assert [record["measured"]["before"] for record in records] == ["ieee", "ieee"]
+    assert [record["measured"]["before"] for record in records.results] == ["ieee", "ieee"]
     assert precision_flags() == before

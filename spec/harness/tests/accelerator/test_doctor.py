@@ -16,11 +16,21 @@ def step(device, rung="visible", outcome="passed", advice=""):
 
 
 @pytest.fixture
-def climbs(monkeypatch):
-    """What each device will have climbed, instead of processes; a list to be filled."""
-    found = {}
-    monkeypatch.setattr(ladder, "climbing", lambda device: iter(found[device]))
-    return found
+def two_gpus(monkeypatch):
+    """Have PyTorch report two CUDA devices."""
+    pretend_accelerator(monkeypatch, "cuda")
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+
+
+@pytest.fixture
+def climb(monkeypatch, two_gpus):
+    """Have each of two devices have climbed these steps, instead of processes; return the doctor's status."""
+
+    def run(*steps):
+        monkeypatch.setattr(ladder, "climbing", lambda device: (step(device, *each) for each in steps))
+        return main(["doctor"])
+
+    return run
 
 
 DEVICES = {
@@ -33,11 +43,9 @@ DEVICES = {
 
 
 @pytest.mark.parametrize(("name", "devices"), DEVICES.values(), ids=DEVICES)
-def test_all_devices_of_a_kind_climb_or_the_one_that_is_named(monkeypatch, name, devices):
+@pytest.mark.usefixtures("two_gpus")
+def test_all_devices_of_a_kind_climb_or_the_one_that_is_named(name, devices):
     """A kind means all of its devices that are visible."""
-    pretend_accelerator(monkeypatch, "cuda")
-    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-
     assert doctor.devices_of(name) == devices
 
 
@@ -50,13 +58,9 @@ def test_without_an_accelerator_the_one_that_pytorch_is_built_for_climbs(monkeyp
     assert doctor.devices_of(None) == [kind]
 
 
-def test_a_healthy_machine_is_told_rung_by_rung_with_status_0(climbs, monkeypatch, capsys):
+def test_a_healthy_machine_is_told_rung_by_rung_with_status_0(climb, capsys):
     """Each rung of each device is a line, after one about the machine."""
-    pretend_accelerator(monkeypatch, "cuda")
-    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    climbs.update({f"cuda:{n}": [step(f"cuda:{n}"), step(f"cuda:{n}", "memory")] for n in range(2)})
-
-    assert main(["doctor"]) == 0
+    assert climb(("visible",), ("memory",)) == 0
 
     first, *rungs, last = capsys.readouterr().out.splitlines()
     assert first.startswith(f"PyTorch {torch.__version__}, Python ")
@@ -65,13 +69,9 @@ def test_a_healthy_machine_is_told_rung_by_rung_with_status_0(climbs, monkeypatc
     assert last == "All rungs passed."
 
 
-def test_first_cause_comes_with_what_to_do_and_status_1(climbs, monkeypatch, capsys):
+def test_first_cause_comes_with_what_to_do_and_status_1(climb, capsys):
     """Under the rung that failed stands what to do, once for two devices, and at the end which one it was."""
-    pretend_accelerator(monkeypatch, "cuda")
-    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    climbs.update({f"cuda:{n}": [step(f"cuda:{n}", "memory", "failed", "reset it")] for n in range(2)})
-
-    assert main(["doctor"]) == 1
+    assert climb(("memory", "failed", "reset it")) == 1
 
     output = capsys.readouterr().out
     assert "memory     failed    0.5 s  x\n         what to do: reset it\n" in output

@@ -1,16 +1,11 @@
 """The accelerator without hardware is a device of its own kind to PyTorch, or what it runs means little."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 
 import pytest
 
-from spec.harness.children import ROOT
+from spec.harness.tests.accelerator.test_lies import run
 
-FOLDER = ROOT / "spec" / "fake_accelerator"
 ASKED = """
 import json, torch
 from torch import nn
@@ -46,10 +41,7 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def seen():
     """What a process sees that has two of them; in this one it could not be taken back."""
-    if shutil.which(os.environ.get("CXX", "c++")) is None:
-        pytest.skip("the accelerator without hardware has to be compiled")
-    environment = {**os.environ, "PYTHONPATH": str(FOLDER), "FAKE_ACCELERATORS": "2"}
-    done = subprocess.run([sys.executable, "-c", ASKED], env=environment, capture_output=True, text=True)
+    done = run("-c", ASKED, FAKE_ACCELERATORS="2")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -79,16 +71,7 @@ class TestFakeAccelerator:
 @pytest.mark.slow
 def test_without_a_compiler_it_says_so_in_a_sentence(tmp_path):
     """A machine that cannot compile it is told what to do."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(FOLDER),
-        "CXX": "no-such-compiler",
-        "BLITZ_CACHE": str(tmp_path),
-    }
-
-    done = subprocess.run(
-        [sys.executable, "-c", "import torch"], env=environment, capture_output=True, text=True
-    )
+    done = run("-c", "import torch", CXX="no-such-compiler", BLITZ_CACHE=str(tmp_path))
 
     assert done.returncode != 0
     assert "the fake accelerator needs a C++20 compiler, no-such-compiler is none" in done.stderr

@@ -37,19 +37,13 @@ class TestAxe:
 
         assert barriers(page) == []
 
-    def test_choice_that_nothing_fits_has_no_barrier(self, open_file, one_run):
-        """Nor has a page of one run."""
-        page = open_file(one_run)
+    def test_page_of_one_run_has_no_barrier_in_a_narrow_window(self, open_file, one_run):
+        """What is side by side elsewhere stands close together; nor has a choice that nothing fits."""
+        page = open_file(one_run, viewport={"width": 360, "height": 640})
+        page.evaluate(OPEN, [FIRST])
         assert barriers(page) == []
 
         page.get_by_label("Search").fill("no such words")
-        assert barriers(page) == []
-
-    def test_page_has_no_barrier_in_a_narrow_window(self, open_file, one_run):
-        """What is side by side elsewhere stands close together there."""
-        page = open_file(one_run, viewport={"width": 360, "height": 640})
-        page.evaluate(OPEN, [FIRST])
-
         assert barriers(page) == []
 
 
@@ -115,12 +109,6 @@ class TestKeyboard:
         assert opened == (len(STATEMENTS), "true")
         assert (page.locator("details[open]").count(), button.get_attribute("aria-pressed")) == (0, "false")
 
-    def test_link_moves_the_focus_to_its_statement(self, open_file, one_run):
-        """Whoever reads with the ears is there, too."""
-        page = open_file(one_run, f"#{LAST}")
-
-        assert page.evaluate("document.activeElement.parentElement.id") == LAST
-
 
 @pytest.mark.parametrize("width", [1280, 360, 320])
 def test_page_is_never_scrolled_sideways(open_file, any_language, width):
@@ -151,11 +139,12 @@ class TestOnPaper:
         """The page as a printer gets it, with one statement open, in a width of A4."""
         page = open_file(two_runs, viewport={"width": 700, "height": 1000}, color_scheme="dark")
         page.evaluate(OPEN, [FIRST])
-        page.emulate_media(media="print")
+        page.emulate_media(media="print", color_scheme="dark")
         return page
 
-    def test_what_cannot_be_used_on_paper_is_left_out(self, paper):
-        """Filters, and the link that skips them."""
+    def test_paper_is_white_and_without_what_cannot_be_used_on_it(self, paper):
+        """Also for a reader whose screen is dark: filters, and the link that skips them, are left out."""
+        assert paper.evaluate(BRIGHTNESS) > 0.9
         assert not paper.get_by_label("Search").is_visible()
         assert not paper.locator("button:visible, select:visible, .skip:visible").count()
 
@@ -167,31 +156,15 @@ class TestOnPaper:
         assert too_wide(paper) == []
         assert paper.evaluate(CUT_OFF) == []
 
-    def test_paper_is_white(self, paper):
-        """Also for a reader whose screen is dark."""
-        paper.emulate_media(media="print", color_scheme="dark")
 
-        assert paper.evaluate(BRIGHTNESS) > 0.9
+def test_without_scripts_every_statement_can_be_read(open_file, two_runs):
+    """And opened, by a click or a key; filters and search, which need scripts, are not offered."""
+    page = open_file(two_runs, java_script_enabled=False)
 
+    page.locator(f'[id="{FIRST}"] > summary').click()
+    page.locator(f'[id="{LAST}"] > summary').press("Enter")
 
-class TestWithoutScripts:
-    """The page in a browser that runs none."""
-
-    @pytest.fixture
-    def still(self, open_file, two_runs):
-        """The page without scripts."""
-        return open_file(two_runs, java_script_enabled=False)
-
-    def test_every_statement_can_be_read(self, still):
-        """And opened, by a click or a key."""
-        assert all(sees(still, name, ".truth") for name in STATEMENTS)
-
-        still.locator(f'[id="{FIRST}"] > summary').click()
-        still.locator(f'[id="{LAST}"] > summary').press("Enter")
-
-        assert sees(still, FIRST, ".source")
-        assert sees(still, LAST, ".source")
-
-    def test_nothing_is_offered_that_would_do_nothing(self, still):
-        """Filters and search need scripts."""
-        assert not still.locator("input:visible, select:visible, button:visible").count()
+    assert all(sees(page, name, ".truth") for name in STATEMENTS)
+    assert sees(page, FIRST, ".source")
+    assert sees(page, LAST, ".source")
+    assert not page.locator("input:visible, select:visible, button:visible").count()

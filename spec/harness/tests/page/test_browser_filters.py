@@ -46,10 +46,13 @@ def page(open_file, one_run):
 class TestFilters:
     """The four lists, each for itself and together."""
 
-    def test_every_statement_is_shown_at_first_in_the_order_of_the_notes(self, page):
-        """None is open."""
+    def test_every_statement_is_shown_at_first_and_each_list_offers_what_the_runs_hold(self, page):
+        """In the order of the notes, and none is open. There is no choice with which nothing is shown."""
         assert shown(page) == list(STATEMENTS)
         assert shown(page, "details[id][open]") == []
+        for name, label in LABELS.items():
+            offered = page.get_by_role("combobox", name=label, exact=True).locator("option").all_inner_texts()
+            assert sorted(offered) == sorted(["all", *(one[name] for one in ALONE if name in one)])
 
     @pytest.mark.parametrize("choices", [ALONE, TOGETHER, NONE_FITS], ids=["alone", "together", "none fits"])
     def test_what_fits_the_choice_is_shown_and_counted(self, page, choices):
@@ -65,12 +68,6 @@ class TestFilters:
         """Each choice alone shows some and hides some; together each shows at least its own statement."""
         assert all(0 < len(expected(**chosen)) < len(STATEMENTS) for chosen in ALONE + TOGETHER)
         assert not any(expected(**chosen) for chosen in NONE_FITS)
-
-    def test_each_list_offers_what_the_runs_hold(self, page):
-        """There is no choice with which nothing could be shown."""
-        for name, label in LABELS.items():
-            offered = page.get_by_role("combobox", name=label, exact=True).locator("option").all_inner_texts()
-            assert sorted(offered) == sorted(["all", *(one[name] for one in ALONE if name in one)])
 
     def test_heading_without_a_statement_is_hidden(self, page):
         """So that what is left can be seen at once."""
@@ -108,7 +105,9 @@ class TestSearch:
     def test_statements_with_all_words_are_shown(self, page, words, found):
         """Wherever the words stand in it."""
         page.get_by_label("Search").press_sequentially(words)
+        page.get_by_label("Search").press("Enter")  # which does not leave the page
 
+        assert "?" not in page.url
         assert shown(page) == found
         assert page.get_by_role("status").inner_text() == counted(found)
 
@@ -123,25 +122,18 @@ class TestSearch:
         page.get_by_label("Search").fill("")
         assert shown(page) == expected(verdict="wrong")
 
-    def test_enter_does_not_leave_the_page(self, page):
-        """What was typed stays."""
-        page.get_by_label("Search").fill("loss")
-        page.get_by_label("Search").press("Enter")
-
-        assert "?" not in page.url
-        assert shown(page) == ["nn.of-another-commit", "cifar.loss-item"]
-
 
 class TestLinks:
     """An address that ends with #id."""
 
     @pytest.mark.parametrize("id", ["tensor.squeeze", "derived.dqn-balances"])
     def test_address_of_a_statement_opens_it(self, open_file, one_run, id):
-        """It alone, and so that it can be seen."""
+        """It alone, so that it can be seen, and with the focus, for whoever reads with the ears."""
         page = open_file(one_run, f"#{id}")
 
         assert shown(page, "details[open]") == [id]
         assert in_window(page, id)
+        assert page.evaluate("document.activeElement.parentElement.id") == id
 
     def test_link_to_a_statement_that_a_filter_hides_shows_it(self, page):
         """The filters are taken back, as the lists and the count say."""
@@ -190,12 +182,18 @@ def in_window(page, id):
 class TestSeveralRuns:
     """A page of an older and a newer run."""
 
-    def test_statement_fits_an_outcome_of_any_run(self, open_file, two_runs):
-        """Whoever asks for what was refuted means everywhere."""
+    def test_statement_fits_an_outcome_of_any_run_and_shows_each(self, open_file, two_runs):
+        """Whoever asks for what was refuted means everywhere.
+
+        The older run comes first, also where it does not know the statement; what is alike is one outcome.
+        """
         page = open_file(two_runs)
 
+        for name, row in STATEMENTS.items():
+            badges = page.locator(f'[id="{name}"] > summary .badge').all_inner_texts()
+            outcomes = dict.fromkeys([row[3] or "absent", row[4]])
+            assert [badge.lstrip("✓✗– ") for badge in badges] == list(outcomes)
         choose(page, outcome="refuted")
-
         assert shown(page) == ["tensor.numpy-shares-memory", "nn.sgd-groups"]
 
     def test_what_differs_stands_in_a_table(self, open_file, two_runs):
@@ -208,12 +206,3 @@ class TestSeveralRuns:
         assert rows[0] == ["Statement", "2.6.0", "2.15.0"]
         found = {name: tuple(cell.lstrip("✓✗– ") for cell in cells) for name, *cells in rows[1:]}
         assert found == {name: (old or "absent", new) for name, (old, new) in differs.items()}
-
-    def test_statement_shows_each_run_in_the_same_order_where_they_differ(self, open_file, two_runs):
-        """The older one first, also where it does not know the statement; and else one outcome for all."""
-        page = open_file(two_runs)
-
-        for name, row in STATEMENTS.items():
-            badges = page.locator(f'[id="{name}"] > summary .badge').all_inner_texts()
-            outcomes = dict.fromkeys([row[3] or "absent", row[4]])
-            assert [badge.lstrip("✓✗– ") for badge in badges] == list(outcomes)

@@ -10,42 +10,28 @@ def test_in_a_browser(browser):
     assert browser.version
 """
 ABSENT = {
-    "the program": (
-        "program",
-        "none of chromium, * is on the PATH; install one, as with `apt-get install chromium`",
-    ),
-    "the packages": (
-        "find_spec",
-        "playwright and axe_playwright_python cannot be imported; run `pip install -e '.[[]dev]'`",
-    ),
+    "program": "none of chromium, * is on the PATH; install one, as with `apt-get install chromium`",
+    "find_spec": "playwright and axe_playwright_python cannot be imported; run `pip install -e '.[[]dev]'`",
 }
 
 
-@pytest.mark.parametrize(("function", "sentence"), ABSENT.values(), ids=ABSENT)
-class TestWithoutABrowser:
-    """Where the program or the packages are absent."""
+@pytest.mark.parametrize(("function", "sentence"), ABSENT.items())
+def test_without_a_browser_its_tests_are_left_out_unless_it_is_required(
+    run_spec, monkeypatch, function, sentence
+):
+    """Where the program or the packages are absent; the sentence says what is missing and how to get it."""
+    for each in ABSENT:
+        found = None if each == function else "/somewhere"
+        monkeypatch.setattr(browser, each, lambda *name, found=found: found)
 
-    @pytest.fixture(autouse=True)
-    def absent(self, monkeypatch, function):
-        """Take it away; the other one is there, whatever this machine has."""
-        for each in ("program", "find_spec"):
-            found = None if each == function else "/somewhere"
-            monkeypatch.setattr(browser, each, lambda *name, found=found: found)
+    result = run_spec(IN_A_BROWSER, PLUGIN, "-rs", file="spec/test_page.py")
+    required = run_spec(IN_A_BROWSER, PLUGIN, "--require=browser", file="spec/test_page.py")
 
-    def test_its_tests_are_left_out_with_the_reason(self, run_spec, sentence):
-        """The sentence says what is missing and how to get it."""
-        result = run_spec(IN_A_BROWSER, PLUGIN, "-rs", file="spec/test_page.py")
-
-        assert (result.ret, result.parseoutcomes()) == (0, {"skipped": 1})
-        result.stdout.fnmatch_lines([f"SKIPPED * needs a browser: {sentence}"])
-
-    def test_a_run_that_requires_it_stops_at_once(self, run_spec, sentence):
-        """It is a usage error before anything is collected."""
-        result = run_spec(IN_A_BROWSER, PLUGIN, "--require=browser", file="spec/test_page.py")
-
-        assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines([f"*--require browser: {sentence}"])
-        result.stdout.no_fnmatch_line("*collected*")
+    assert (result.ret, result.parseoutcomes()) == (0, {"skipped": 1})
+    result.stdout.fnmatch_lines([f"SKIPPED * needs a browser: {sentence}"])
+    assert required.ret == pytest.ExitCode.USAGE_ERROR
+    required.stderr.fnmatch_lines([f"*--require browser: {sentence}"])
+    required.stdout.no_fnmatch_line("*collected*")
 
 
 def test_any_chromium_on_the_path_will_do(monkeypatch, tmp_path):

@@ -22,20 +22,9 @@ TEXTS = """() => {
 # a path, an option, a place for a number
 NO_WORDS = re.compile(r"\S+\.py|--\w+|\{\w+\}")
 NAMES = {
-    "PyTorch",
-    "Python",
-    "CIFAR",
-    "AMD",
-    "EPYC",
-    "UTC",
-    "NumPy",
-    "DataParallel",
-    "DQN",
-    "GPU",
-    "notebook",
-    "s",
-    "cpu",
-}
+    "PyTorch", "Python", "CIFAR", "AMD", "EPYC", "UTC", "NumPy", "DataParallel", "DQN", "GPU", "notebook",
+    "s", "cpu",
+}  # fmt: skip
 
 
 def in_chinese(lines):
@@ -66,13 +55,11 @@ def test_chinese_page_has_no_english_left(open_file, make_page):
 
 
 HOSTILE = {
-    "a script": "<script>alert('script')</script>",
-    "the end of one": "</script><script>alert('end')</script>",
+    "a script, also after the end of one": "<script>alert(1)</script></script><script>alert(2)</script>",
     "a picture": "<img src=x onerror=\"alert('picture')\">",
     "the end of an attribute": "\"'><svg onload=alert('attribute')>",
-    "a template": "{{ 7 * 7 }}{% raw %}",
+    "a template": "{{ 7 * 7 }}{% raw %} &lt;b&gt; &amp;amp;",
     "the end of all": "</code></pre></details></main></body><!--",
-    "entities": "&lt;b&gt; &amp;amp;",
 }
 CONTROLS = "bold\x1b[1m, reversed \u202egnp.exe\u202c, hidden \u200b\u2066, \x00 and \x07"
 FREE = ("sentence", "says", "seen", "check", "section", "notes", "cpu", "data", "commit", "python", "started")
@@ -98,12 +85,9 @@ class TestHostileText:
         page = open_file(make_page(with_text(runs.newer(), text)))
         plain = open_file(make_page(with_text(runs.newer(), "text")))
         page.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
-        tags = [
-            its.evaluate("[...document.querySelectorAll('*')].map(it => it.localName)")
-            for its in (page, plain)
-        ]
 
-        assert tags[0] == tags[1]
+        tags = "[...document.querySelectorAll('*')].map(it => it.localName)"
+        assert page.evaluate(tags) == plain.evaluate(tags)
         for part in (".truth", ".says", ".seen", ".checks", ".measured", ".facts", "main section > h2"):
             assert any(text in shown for shown in page.locator(part).all_inner_texts()), part
 

@@ -33,13 +33,17 @@ def test_picture_that_says_nothing_shows_its_name(tmp_path):
     assert [picture.shows for picture in read([tmp_path / "cat.svg"])] == ["cat"]
 
 
-BROKEN = {"no PNG": ("a.png", b"text"), "no text": ("a.svg", b"\xff\xfe\x00")}
+BROKEN = {
+    "no PNG": ("a.png", b"text", "a.png: expected a picture, PNG or SVG"),
+    "no text": ("a.svg", b"\xff\xfe\x00", "a.svg: expected a picture, PNG or SVG"),
+    "no picture": ("notes.txt", b"text", ": expected a picture or a folder that holds one, PNG or SVG"),
+}
 
 
-@pytest.mark.parametrize(("name", "data"), BROKEN.values(), ids=BROKEN)
-def test_broken_picture_is_refused(name, data, tmp_path):
-    """One sentence names the file."""
+@pytest.mark.parametrize(("name", "data", "sentence"), BROKEN.values(), ids=BROKEN)
+def test_folder_without_a_picture_that_can_be_shown_is_refused(name, data, sentence, tmp_path):
+    """One sentence names the file, or the folder that holds none."""
     (tmp_path / name).write_bytes(data)
 
-    with pytest.raises(HarnessError, match=rf"{name}: expected a picture, PNG or SVG"):
+    with pytest.raises(HarnessError, match=sentence):
         list(read([tmp_path]))

@@ -6,7 +6,6 @@ import pytest
 
 from spec import command_line
 from spec.command_line import main
-from spec.harness.errors import HarnessError
 from spec.harness.language import Language
 from spec.harness.page import report
 from spec.harness.page.entries import WHY, result
@@ -35,22 +34,31 @@ def entry(page, id):
     return page.partition(f'<details class="statement" id="{id}"')[2].partition("</details>")[0]
 
 
-def test_page_begins_with_the_result_and_the_environment(page, write_records):
-    """One sentence says how many statements were confirmed, and why the others were not checked."""
+def test_page_begins_with_the_result_and_the_environment(page, write_records, tmp_path):
+    """One sentence says how many statements were confirmed, and why the others were not checked.
+
+    A page that exists is replaced at once, and nothing else is left in the folder.
+    """
+    page(write_records())
     text = page(write_records(results=[{}, {"id": "nn.b", **REFUTED}, {"id": "nn.c", **UNCHECKED}]))
 
     assert "1 of 3 statements confirmed; 1 refuted; 1 not checked (longer than a few seconds: 1)." in text
     assert "PyTorch 2.15.0+cpu · Python 3.11.7 · AMD EPYC · data: stand-in · " in text
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"v.jsonl", "page.html"}
 
 
 def test_statement_shows_its_truth_faults_source_and_how_to_run_it(page, write_records):
     """What a record does not hold comes from the text of the specification."""
-    shown = entry(page(write_records(results=[{"sentence": "`x` is < 1."}])), "nn.a")
+    row = {"measured": {"accuracy": 0.53}, "seconds": 1.25, "tolerance_used": 0.5}
+
+    shown = entry(page(write_records(results=[{"sentence": "`x` is < 1.", **row}])), "nn.a")
 
     assert "<code>x</code> is &lt; 1." in shown
     assert "<li>one is two</li>" in shown
     assert "pytest spec/section_3/test_a.py::test<" in shown
     assert '<i class="d">@statement</i>' in shown
+    for measured in ("<code>accuracy = 0.53</code>", "1.25 s", "50 % of the tolerance used"):
+        assert measured in shown
 
 
 def test_refuted_row_shows_what_was_seen_and_rows_that_saw_the_same_stand_together(page, write_records):
@@ -68,17 +76,6 @@ def test_refuted_row_shows_what_was_seen_and_rows_that_saw_the_same_stand_togeth
     assert "three, cpu" not in shown
 
 
-def test_measured_values_times_and_tolerance_are_shown(page, write_records):
-    """What a check measured stands beside its outcome."""
-    row = {"measured": {"accuracy": 0.53}, "seconds": 1.25, "tolerance_used": 0.5}
-
-    shown = entry(page(write_records(results=[row])), "nn.a")
-
-    assert "<code>accuracy = 0.53</code>" in shown
-    assert "1.25 s" in shown
-    assert "50 % of the tolerance used" in shown
-
-
 def test_what_differs_between_runs_stands_on_top(page, write_records):
     """Each file is a column, the oldest release first; a statement that one lacks is absent there."""
     new = write_records("new.jsonl", [{}, {"id": "nn.b"}, {"id": "nn.c"}])
@@ -94,17 +91,15 @@ def test_what_differs_between_runs_stands_on_top(page, write_records):
 
 
 def test_runs_that_agree_say_so(page, write_records):
-    """Where nothing differs a sentence says so."""
-    text = page(write_records("1.jsonl"), write_records("2.jsonl", started="2026-11-25T15:12:38+00:00"))
+    """A statement that this specification lacks is shown without source: records may be of another commit."""
+    gone = [{"id": "nn.gone"}]
+    later = "2026-11-25T15:12:38"
+
+    text = page(write_records("1", gone), write_records("2", gone, started=f"{later}+00:00"))
 
     assert "Every statement has the same outcome in all runs." in text
-    assert "<h2>2.15.0, started 2026-11-25T15:12:38</h2>" in text
-
-
-def test_statement_of_another_commit_is_shown_without_source(page, write_records):
-    """Records of another commit have statements that this specification lacks."""
-    shown = entry(page(write_records(results=[{"id": "nn.gone"}])), "nn.gone")
-
+    assert f"<h2>2.15.0, started {later}</h2>" in text
+    shown = entry(text, "nn.gone")
     assert "One is one." in shown
     assert "This specification has no such statement: the records are of another commit." in shown
 
@@ -149,17 +144,8 @@ def test_what_cannot_be_used_is_one_sentence(name, said, write_records, tmp_path
     assert not out.exists()
 
 
-def test_page_that_exists_is_replaced_at_once(page, write_records, tmp_path):
-    """Nothing else is left in the folder."""
-    page(write_records("1.jsonl"))
-    text = page(write_records("2.jsonl", [REFUTED]))
-
-    assert "0 of 1 statements confirmed; 1 refuted." in text
-    assert {path.suffix for path in tmp_path.iterdir() if path.is_file()} == {".jsonl", ".html"}
-
-
-def test_pictures_that_the_specification_draws_stand_with_their_statement(page, write_records):
-    """It is handed what was measured, and returns pictures by statement."""
+def test_pictures_that_the_specification_draws_stand_with_their_statement(page, write_records, tmp_path):
+    """It is handed what was measured, and returns pictures by statement; those of files stand at the end."""
     asked = []
 
     def draw(measured):
@@ -168,9 +154,13 @@ def test_pictures_that_the_specification_draws_stand_with_their_statement(page, 
 
     notes = command_line.NOTES._replace(pictures=draw)
 
-    shown = entry(page(write_records(results=[{"measured": {"x": 1}}]), notes=notes), "nn.a")
+    cat = tmp_path / "cat.svg"
+    cat.write_text("<svg/>")
 
-    assert '<img src="data:image/svg+xml;base64,PHN2Zy8+" alt="One"' in shown
+    text = page(write_records(results=[{"measured": {"x": 1}}]), notes=notes, pictures=[cat])
+
+    assert '<img src="data:image/svg+xml;base64,PHN2Zy8+" alt="One"' in entry(text, "nn.a")
+    assert 'alt="cat"' in text
     assert asked == [{"nn.a": {"x": 1}}]
 
 
@@ -201,13 +191,3 @@ def test_chinese_page_speaks_of_chinese_titles_and_truths(page, write_records):
     assert "<h2>3 神经网络</h2>" in text
     assert "一是一。" in entry(text, "nn.a")
     assert "<h2>命题</h2>" in text
-
-
-def test_pictures_are_refused_without_a_picture(page, write_records, tmp_path):
-    """A folder that holds none is named."""
-    (tmp_path / "empty").mkdir()
-
-    with pytest.raises(
-        HarnessError, match=r"empty: expected a picture or a folder that holds one, PNG or SVG"
-    ):
-        page(write_records(), pictures=[tmp_path / "empty"])

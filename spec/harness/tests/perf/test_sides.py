@@ -61,29 +61,20 @@ def test_all_is_of_the_clone_around_the_current_folder(repository, tmp_path, mon
             assert found.source == f"{number(clone)} in {clone}"
 
 
-def test_an_unpacked_archive_does_not_have_the_revisions_of_what_lies_around_it(
-    repository, tmp_path, monkeypatch
-):
-    """The commits of somebody's repository are other programs; the folder itself can be measured."""
+def test_what_lies_in_another_repository_does_not_have_its_revisions(repository, tmp_path, monkeypatch):
+    """The commits of somebody's repository are other programs; an unpacked archive can be measured itself."""
     around = make_repository(tmp_path / "around")
+    commit_all(around)
     archive = shutil.copytree(repository, around / "archive", ignore=shutil.ignore_patterns(".git"))
+    monkeypatch.chdir(around)
+    for said in ("HEAD", sys.executable):
+        assert f"{around} lies in no clone of this project" in refusal("BASE", said)
     monkeypatch.chdir(archive)
 
-    assert f"{archive} is no clone of this project, but lies in another repository, {around}" in refusal(
-        "BASE", "HEAD"
-    )
+    message = f"{archive} is no clone of this project, but lies in another repository, {around}"
+    assert message in refusal("BASE", "HEAD")
     with side("HEAD", ".") as found:
         assert (found.tree, found.source) == (archive, f"no commit in {archive}")
-
-
-def test_a_repository_of_something_else_is_refused(tmp_path, monkeypatch):
-    """Its HEAD has no benchmarks, which is not the same as new ones in the other side."""
-    other = make_repository(tmp_path / "other")
-    commit_all(other)
-    monkeypatch.chdir(other)
-
-    for said in ("HEAD", sys.executable):
-        assert f"{other} lies in no clone of this project" in refusal("BASE", said)
 
 
 def test_a_shallow_clone_is_said_to_be_one(repository, tmp_path, monkeypatch):

@@ -5,7 +5,6 @@ import pytest
 from spec import command_line
 from spec.harness.errors import HarnessError
 from spec.harness.records import matrix
-from spec.harness.records.reading import read
 
 DATED = """
 @statement("nn.new", notes="3")
@@ -22,17 +21,12 @@ def test_old():
 """
 
 
-def test_statement_of_a_newer_pytorch_is_refuted_in_a_run_of_the_history(run_spec, pytester):
+def test_statement_of_a_newer_pytorch_is_refuted_in_a_run_of_the_history(recorded):
     """Without --history a statement of a newer PyTorch is not checked, with it the statement has its say."""
-    outcomes = []
-    for options in ([], ["--history"]):
-        run_spec(DATED, "--records=v.jsonl", *options)
-        records = read(pytester.path / "v.jsonl").results
-        outcomes.append({record["id"]: record["outcome"] for record in records})
+    plain, history = recorded(DATED), recorded(DATED, "--history")
 
-    plain, history = outcomes
-    assert plain == {"nn.new": "not checked", "nn.old": "confirmed"}
-    assert history == {"nn.new": "refuted", "nn.old": "confirmed"}
+    assert [record["outcome"] for record in plain.results] == ["not checked", "confirmed"]
+    assert [record["outcome"] for record in history.results] == ["refuted", "confirmed"]
 
 
 NEW = {"id": "nn.a", "since": "2.11"}
@@ -149,15 +143,3 @@ def test_where_nothing_was_checked_there_is_nothing_to_compare(write_records):
 
     with pytest.raises(HarnessError, match=r"^no statement was checked in these files"):
         table(path)
-
-
-def test_an_environment_that_could_not_be_checked_is_a_column_without_outcomes(write_records):
-    """The reason stands below the table, which is then not as it should be."""
-    write_records()
-    columns = [matrix.unchecked("2.99", "there is none")]
-
-    lines, as_said = matrix.report(columns, command_line.NOTES.ids())
-
-    assert not as_said
-    assert lines[0] == "| statement | true since | 2.99 (not checked) |"
-    assert lines[2:] == ["", "Not as the statements say:", "", "- 2.99 (not checked): there is none"]

@@ -81,22 +81,11 @@ def test_deadly():
 """
 
 
-@pytest.fixture
-def records(run_spec, pytester):
-    """Run statements with options; return what the file of records holds."""
-
-    def run(*options, source=STATEMENTS):
-        run_spec(source, "--records=v.jsonl", *options)
-        return reading.read(pytester.path / "v.jsonl")
-
-    return run
-
-
-def test_every_outcome_is_recorded_by_the_schema(records, monkeypatch):
+def test_every_outcome_is_recorded_by_the_schema(recorded, monkeypatch):
     """A statement ends by the worst of setup, call and teardown; a fixture's assert refutes nothing."""
     monkeypatch.setattr(torch.accelerator, "is_available", lambda *args, **kwargs: False)
 
-    header, _, results, end = records()
+    header, _, results, end = recorded(STATEMENTS)
 
     assert (header["torch"], header["threads"], header["data"]) == (torch.__version__, 1, "stand-in")
     assert {"cpu", "devices", "cuda_driver", "cudnn", "nccl", "visible_devices"} <= header.keys()
@@ -117,9 +106,9 @@ def test_every_outcome_is_recorded_by_the_schema(records, monkeypatch):
     }  # fmt: skip
 
 
-def test_a_record_tells_what_was_measured_and_seen(records):
+def test_a_record_tells_what_was_measured_and_seen(recorded):
     """Measured values as JSON can hold them, the share of a tolerance, case, seconds, and what was seen."""
-    results = records().results
+    results = recorded(STATEMENTS).results
 
     confirmed, refuted, error, timeout, case = (results[i] for i in (0, 2, 3, 7, 8))
     assert confirmed["measured"] == {"accuracy": 0.5, "loss": "nan", "values": [1, [2.0, None]]}
@@ -141,10 +130,10 @@ def test_collecting_leaves_an_earlier_file_alone(run_spec, pytester):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="SIGKILL and fork are POSIX")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_killed_run_leaves_whole_lines(records, pytester):
+def test_a_killed_run_leaves_whole_lines(recorded, pytester):
     """After a SIGKILL the file holds the header and every check that had ended, and reads as unfinished."""
     if not (child := os.fork()):
-        records("-k", "case or deadly", source=STATEMENTS + DEADLY)
+        recorded(STATEMENTS + DEADLY, "-k", "case or deadly")
         os._exit(0)
     _, status = os.waitpid(child, 0)
     with pytest.raises(reading.UnfinishedError, match="1 of an unknown number of checks") as caught:
@@ -154,10 +143,10 @@ def test_a_killed_run_leaves_whole_lines(records, pytester):
     assert [record["id"] for record in caught.value.found.results] == ["nn.case"]
 
 
-def test_a_run_that_was_stopped_reads_as_unfinished(records):
+def test_a_run_that_was_stopped_reads_as_unfinished(recorded):
     """After -x the end of the file tells how many checks did not end."""
     with pytest.raises(reading.UnfinishedError, match=r"finish: 3 of 9 checks, exit status 1;"):
-        records("-x")
+        recorded(STATEMENTS, "-x")
 
 
 def test_a_path_that_cannot_be_written_stops_the_run(run_spec):

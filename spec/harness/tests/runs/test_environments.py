@@ -46,15 +46,15 @@ def shop(tmp_path, monkeypatch):
     return folder
 
 
-WANTED = {
-    "a supported release": ("2.9", ["torch==2.9.*", "torchtoy<0.30,>=0.21", "numpy>=1.26"]),
-    "one with its patch": ("2.9.1", ["torch==2.9.1.*", "torchtoy<0.30,>=0.21", "numpy>=1.26"]),
-    "an older one": ("2.5", ["torch==2.5.*", "torchtoy", "numpy>=1.26"]),
-    "a newer one": ("2.16", ["torch==2.16.*", "torchtoy", "numpy>=1.26"]),
+WANTED = {  # for supported releases, an older and a newer one
+    "2.9": ["torch==2.9.*", "torchtoy<0.30,>=0.21", "numpy>=1.26"],
+    "2.9.1": ["torch==2.9.1.*", "torchtoy<0.30,>=0.21", "numpy>=1.26"],
+    "2.5": ["torch==2.5.*", "torchtoy", "numpy>=1.26"],
+    "2.16": ["torch==2.16.*", "torchtoy", "numpy>=1.26"],
 }
 
 
-@pytest.mark.parametrize(("release", "first"), WANTED.values(), ids=WANTED)
+@pytest.mark.parametrize(("release", "first"), WANTED.items(), ids=WANTED)
 def test_a_release_gets_what_the_project_needs(project, release, first):
     """All dependencies and extras but `dev`; the range of PyTorch's own packages is that of the project's."""
     project(PROJECT)

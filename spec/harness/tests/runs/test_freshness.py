@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from torch import _tensor_str
 
 from spec.harness.runs.freshness import differences
 
@@ -19,10 +20,10 @@ def changed(change, value, fresh):
         change(fresh)
 
 
+DTYPE = torch.set_default_dtype, torch.float64, torch.float32
+PRODUCTS = torch.set_float32_matmul_precision, "medium", "highest"
 CHANGES = {
-    "the default dtype is torch.float64": lambda: changed(
-        torch.set_default_dtype, torch.float64, torch.float32
-    ),
+    "the default dtype is torch.float64": lambda: changed(*DTYPE),
     "the default device is meta": lambda: torch.device("meta"),
     "grad mode is False": torch.no_grad,
     "inference mode is True": torch.inference_mode,
@@ -30,14 +31,10 @@ CHANGES = {
     "autocast on the CPU is True": lambda: torch.autocast("cpu", torch.bfloat16),
     "the deterministic debug mode is 1": lambda: changed(torch.set_deterministic_debug_mode, 1, 0),
     "warn-always is True": lambda: changed(torch.set_warn_always, True, False),
-    "the precision of float32 products is medium": lambda: changed(
-        torch.set_float32_matmul_precision, "medium", "highest"
-    ),
+    "the precision of float32 products is medium": lambda: changed(*PRODUCTS),
     "the number of modes that see each call is 1": torch.overrides.BaseTorchFunctionMode,
     "flush_denormal is True": lambda: changed(torch.set_flush_denormal, True, False),
-    "how tensors are printed is tensor([    0.0, 33333.3, 66666.7]": lambda: torch._tensor_str.printoptions(
-        precision=1
-    ),
+    "tensors are printed is tensor([    0.0, 33333.3,": lambda: _tensor_str.printoptions(precision=1),
     "how NumPy treats errors is ('raise', 'raise', 'raise', 'raise')": lambda: np.errstate(all="raise"),
 }
 STATEMENTS = """
@@ -76,13 +73,10 @@ def test_a_run_that_would_not_begin_fresh_is_refused_in_a_sentence(run_spec):
     result.stdout.no_fnmatch_line("*collected*")
 
 
+IN_MODULE = STATEMENTS.replace("    torch.set", "torch.set")
 LEFT = {
     "by a test": (STATEMENTS, {"passed": 1, "errors": 1}, "*::test_a"),
-    "by a module that is collected": (
-        STATEMENTS.replace("    torch.set", "torch.set"),
-        {"errors": 2},
-        "the run",
-    ),
+    "by a module that is collected": (IN_MODULE, {"errors": 2}, "the run"),
 }
 
 

@@ -8,11 +8,11 @@ import random
 import signal
 import sys
 import tempfile
-import time
 
 import pytest
 
 from spec.harness.runs import guard
+from spec.harness.tests.perf.test_worker import ends
 
 PLACES = {  # where a check acts; in workers, each of which takes seconds to begin, where they differ
     0: ("import", "fixture", "test", "teardown", "end"),
@@ -163,12 +163,9 @@ EXITED = (
     "this run did not finish: the process that ran the checks ended with status 0, at "
     "spec/section_3/test_example.py::test_1; 2 of 3 checks did not come to an end, such as"
 )
-HUNG = "it did not end in time and could not be interrupted; File"
 ENDS = {
     "nothing": ("pass", "-v", 0, ["confirmed"] * 3, ""),
-    "exits with 0": ("os._exit(0)", "-v", 3, CRASHED, EXITED),
     "exits with 0, without xdist": ("os._exit(0)", "-pno:xdist.plugin", 3, CRASHED, EXITED),
-    "hangs": (ACTS["hangs in native code"], "-v", 3, ["confirmed", "timeout", "not checked"], HUNG),
     "Ctrl-C, by another process": (
         f"os.kill(os.getppid(), {int(signal.SIGINT)}); {FOREVER}",
         "-v",
@@ -192,7 +189,7 @@ def test_a_run_is_green_only_if_each_check_came_to_its_end(
     run_apart, pytester, act, option, expected, outcomes, words
 ):
     """The process that watches says what came in between, and writes the records that are missing."""
-    source = specification(at=1, count=3, seconds=0.3 if "mutex" in act else 30)
+    source = specification(at=1, count=3)
 
     status, lines = run_apart(source, CONFTEST.format(place="test", act=act, workers=0), option)
 
@@ -280,7 +277,4 @@ def test_the_process_that_works_ends_with_the_one_that_watches(run_apart, pytest
 
     assert status == -signal.SIGKILL
     worker = int(pytester.path.joinpath("pid").read_text())
-    end = time.monotonic() + 10
-    while os.path.exists(f"/proc/{worker}") and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not os.path.exists(f"/proc/{worker}")
+    assert ends(worker)

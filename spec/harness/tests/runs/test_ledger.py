@@ -5,6 +5,7 @@ import pytest
 from spec.harness.runs.ledger import Ledger
 
 WHOLE = [{"collected": ["a", "b"]}, {"ended": "a", "recorded": "spec/a"}, {"ended": "b"}, {"finished": True}]
+CUT = "pytest did not come to the end of its session"
 LEDGERS = {
     "a whole run": (WHOLE, 0, None),
     "a check that did not end": (WHOLE[:2] + WHOLE[3:], 3, "1 of 2 checks did not come to an end, such as b"),
@@ -14,11 +15,11 @@ LEDGERS = {
         3,
         "c ended more often than it was collected",
     ),
-    "a session cut short": (WHOLE[:3], 3, "pytest did not come to the end of its session"),
+    "a session cut short": (WHOLE[:3], 3, CUT),
     "a worker that is gone": ([*WHOLE, {"problem": "gone"}], 3, "gone"),
     "a failed rung": ([*WHOLE, {"broken": True}], 1, None),
     "a broken check": ([*WHOLE[:2], {"ended": "b", "broken": True}, WHOLE[3]], 1, None),
-    "nothing, as after a usage error": ([], 3, "pytest did not come to the end of its session"),
+    "nothing, as after a usage error": ([], 3, CUT),
 }
 
 

@@ -5,15 +5,18 @@ What would be started is stood in for: test_logged.py starts processes, and test
 
 import fcntl
 import os
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
 from spec.command_line import main
 from spec.harness import git
 from spec.harness.children import ROOT
+from spec.harness.page import report
 from spec.harness.runs import environments, logged, releases
 
 PROJECT = '[project]\ndependencies = ["torch>=2.6,<2.16", "torchvision>=0.21", "numpy>=1.26"]\n'
@@ -23,8 +26,11 @@ NEWER = {"id": "nn.b", "since": "2.9"}
 
 @pytest.fixture
 def processes(monkeypatch, tmp_path, write_records):
-    """Stand in for processes: `done` lists them, `ends` says which fails, `results` what runs find."""
-    found = SimpleNamespace(done=[], ends={}, results=[{}], header={"commit": "335f664"}, asked={})
+    """Stand in for processes: `done` lists them, `ends` says which fails, `results` what runs find.
+
+    The page is left out, but `write` makes it.
+    """
+    found = SimpleNamespace(done=[], ends={}, results=[{}], asked={}, write=report.write)
 
     def run(command, log, variables, statuses=(0,)):
         what = next(what for what in ALL if any(what in word for word in command))
@@ -39,13 +45,13 @@ def processes(monkeypatch, tmp_path, write_records):
             Path(command[-1]).mkdir()
         if what == "pytest":
             assert statuses == (0, 1)  # of pytest, where checks are refuted
-            header = {"torch": f"{release}.0+cpu", **found.header}
-            write_records(log.with_suffix(".jsonl"), results=found.results, **header)
+            write_records(log.with_suffix(".jsonl"), results=found.results, torch=f"{release}.0+cpu")
         return f"{release}.0+cpu\n"
 
     tmp_path.joinpath("pyproject.toml").write_text(PROJECT)
     monkeypatch.setattr(environments, "ROOT", tmp_path)
     monkeypatch.setattr(logged, "run", run)
+    monkeypatch.setattr(report, "write", Mock())
     monkeypatch.setattr(git, "commit", lambda root: "335f664")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=64.2e9))
     monkeypatch.setenv("BLITZ_DATA", "stand-in")
@@ -59,13 +65,19 @@ def matrix(processes, tmp_path, capsys):
 
 
 def test_each_release_gets_an_environment_a_run_and_a_column(processes, matrix, tmp_path, monkeypatch):
-    """What is done is said as it is done, and what differs at the end."""
+    """What is done is said as it is done, and what differs at the end.
+
+    A run is whole, whatever the variables of pytest say; others are left alone.
+    """
     processes.results = [{}, NEWER]
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-k nothing")
     monkeypatch.setattr(environments, "GIGABYTES", 5)
 
     status, output, errors = matrix("2.9", "2.14")
 
     assert (status, errors) == (0, "")
+    _, variables = processes.asked["pytest"]
+    assert (variables.get("PYTEST_ADDOPTS"), variables["BLITZ_DATA"]) == (None, "stand-in")
     assert processes.done == [f"{what} {release}" for release in ("2.9", "2.14") for what in ALL]
     assert output.splitlines() == [
         "This takes about 13 GB for the environments of PyTorch 2.9, 2.14, of 64 GB that are free on the "
@@ -95,17 +107,6 @@ def test_before_the_supported_range_only_checks_run_that_name_a_release(processe
     assert chosen == {"2.5": True, "2.6": False, "2.99": False}
 
 
-def test_a_run_is_whole_whatever_the_variables_of_pytest_say(processes, matrix, monkeypatch):
-    """As with `blitz verify`; what else is set is left alone."""
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-k nothing")
-
-    matrix("2.9")
-
-    _, variables = processes.asked["pytest"]
-    assert "PYTEST_ADDOPTS" not in variables
-    assert variables["BLITZ_DATA"] == "stand-in"
-
-
 def test_what_is_done_is_not_done_again(processes, matrix, tmp_path):
     """The second time nothing is started; the line says which file to remove for a new run."""
     matrix("2.9")
@@ -120,82 +121,36 @@ def test_what_is_done_is_not_done_again(processes, matrix, tmp_path):
     )
 
 
-def of_another_commit(folder, monkeypatch):
-    """There was a commit since."""
-    monkeypatch.setattr(git, "commit", lambda root: "a85b5d5")
+RECORDS, MARK = "r/torch-2.9.jsonl", "r/2.9/whole.json"
+AGAIN = {  # a file and how its text changes, the commit of the sources by now, and what is done
+    "records of another commit": (RECORDS, lambda text: text, "a85b5d5", ALL[3:]),
+    "records of changed sources": (
+        RECORDS, lambda text: text.replace("335f664", "335f664+"), "335f664+", ALL[3:]
+    ),
+    "records of no commit": (RECORDS, lambda text: text.replace('"335f664"', "null"), None, ALL[3:]),
+    "records of another PyTorch": (
+        RECORDS, lambda text: text.replace("2.9.0+cpu", "2.9.0+cu128"), "335f664", ALL[3:]
+    ),
+    "records of a killed run": (RECORDS, lambda text: text[:-9], "335f664", ALL[3:]),
+    "records without a log": ("r/torch-2.9.log", None, "335f664", ALL[3:]),
+    "a half-made environment": (MARK, None, "335f664", ALL),
+    "an environment with a cut mark": (MARK, lambda text: text[:7], "335f664", ALL),
+    "an environment for other needs": (
+        "pyproject.toml", lambda text: text.replace("1.26", "2.0"), "335f664", ALL
+    ),
+}  # fmt: skip
 
 
-def of_changed_sources(folder, monkeypatch):
-    """Both are changed, and nobody knows whether alike."""
-    path = folder / "torch-2.9.jsonl"
-    path.write_text(path.read_text().replace("335f664", "335f664+"))
-    monkeypatch.setattr(git, "commit", lambda root: "335f664+")
-
-
-def of_no_commit(folder, monkeypatch):
-    """The sources are those of an unpacked archive, then and now."""
-    path = folder / "torch-2.9.jsonl"
-    path.write_text(path.read_text().replace('"335f664"', "null"))
-    monkeypatch.setattr(git, "commit", lambda root: None)
-
-
-def of_another_pytorch(folder, monkeypatch):
-    """The environment was made anew, and pip found another build."""
-    path = folder / "torch-2.9.jsonl"
-    path.write_text(path.read_text().replace("2.9.0+cpu", "2.9.0+cu128"))
-
-
-def on_other_data(folder, monkeypatch):
-    """BLITZ_DATA names a copy by now."""
-    monkeypatch.setenv("BLITZ_DATA", "cifar-10-batches-py")
-
-
-def unfinished(folder, monkeypatch):
-    """The file breaks off."""
-    path = folder / "torch-2.9.jsonl"
-    path.write_text(path.read_text()[:-9])
-
-
-def without_log(folder, monkeypatch):
-    """Nobody knows on what data the run was."""
-    folder.joinpath("torch-2.9.log").unlink()
-
-
-def half_made(folder, monkeypatch):
-    """It has no mark, as after a kill."""
-    folder.joinpath("2.9", "whole.json").unlink()
-
-
-def with_a_cut_mark(folder, monkeypatch):
-    """The disk was full."""
-    folder.joinpath("2.9", "whole.json").write_text('{"made')
-
-
-def for_other_needs(folder, monkeypatch):
-    """pyproject.toml asks for other packages."""
-    folder.parent.joinpath("pyproject.toml").write_text(PROJECT.replace("1.26", "2.0"))
-
-
-AGAIN = {
-    "records of another commit": (of_another_commit, ALL[3:]),
-    "records of changed sources": (of_changed_sources, ALL[3:]),
-    "records of no commit": (of_no_commit, ALL[3:]),
-    "records of another PyTorch": (of_another_pytorch, ALL[3:]),
-    "records on other data": (on_other_data, ALL[3:]),
-    "records of a killed run": (unfinished, ALL[3:]),
-    "records without a log": (without_log, ALL[3:]),
-    "a half-made environment": (half_made, ALL),
-    "an environment with a cut mark": (with_a_cut_mark, ALL),
-    "an environment for other needs": (for_other_needs, ALL),
-}
-
-
-@pytest.mark.parametrize(("change", "again"), AGAIN.values(), ids=AGAIN)
-def test_what_does_not_count_is_done_again(processes, matrix, tmp_path, monkeypatch, change, again):
-    """A run counts that the same sources, PyTorch and settings would repeat, and a whole environment does."""
+@pytest.mark.parametrize(("file", "change", "number", "again"), AGAIN.values(), ids=AGAIN)
+def test_what_does_not_count_is_done_again(
+    processes, matrix, tmp_path, monkeypatch, file, change, number, again
+):
+    """A run counts that the same sources and PyTorch would repeat, and a whole environment does."""
     matrix("2.9")
     processes.done.clear()
-    change(tmp_path / "r", monkeypatch)
+    path = tmp_path / file
+    path.write_text(change(path.read_text())) if change else path.unlink()
+    monkeypatch.setattr(git, "commit", lambda root: number)
 
     matrix("2.9")
 
@@ -231,8 +186,11 @@ def test_records_from_before_a_killed_run_do_not_pass_for_its_own(processes, mat
 GONE = "No matching distribution found for torch==2.8.* (see torch-2.8.log)"
 
 
-def test_a_release_that_cannot_be_installed_is_a_column_that_says_so(processes, matrix, tmp_path):
+def test_a_release_that_cannot_be_installed_is_a_column_that_says_so(
+    processes, matrix, tmp_path, monkeypatch
+):
     """It stands where it belongs, the others are checked all the same, and the status is 1."""
+    monkeypatch.setattr(report, "write", processes.write)
     processes.ends = {"pip 2.8": logged.StepError(GONE)}
 
     status, output, _ = matrix("2.9", "2.8", "2.10")
@@ -246,25 +204,24 @@ def test_a_release_that_cannot_be_installed_is_a_column_that_says_so(processes, 
     assert "The notes, held to PyTorch 2.9.0, 2.10.0" in page
 
 
-def test_a_run_that_cannot_be_used_says_why(processes, matrix):
-    """As when pytest writes records of statements that there are not."""
-    processes.results = [{"id": "nn.gone"}]
-
-    status, output, _ = matrix("2.9")
-
-    assert status == 1
-    assert "- 2.9 (not checked): " in output
-    assert "there is no statement 'nn.gone'" in output
+AMISS = {
+    "records that cannot be used": ({"id": "nn.gone"}, r"- 2.9 \(not checked\): .*no statement 'nn.gone'"),
+    "a statement that is not as it says": (
+        NEWER | {"outcome": "refuted"},
+        r"- `nn.b` \(true since 2.9\) on 2.9.0: confirmed or not checked expected, refuted found",
+    ),
+}
 
 
-def test_a_statement_that_is_not_as_it_says_is_told(processes, matrix):
+@pytest.mark.parametrize(("result", "sentence"), AMISS.values(), ids=AMISS)
+def test_what_a_run_found_amiss_is_told(processes, matrix, result, sentence):
     """The status is 1."""
-    processes.results = [NEWER | {"outcome": "refuted"}]
+    processes.results = [result]
 
     status, output, _ = matrix("2.9")
 
     assert status == 1
-    assert "- `nn.b` (true since 2.9) on 2.9.0: confirmed or not checked expected, refuted found" in output
+    assert re.search(sentence, output)
 
 
 def test_markdown_holds_the_whole_table_and_how_it_was_made(processes, matrix, tmp_path):

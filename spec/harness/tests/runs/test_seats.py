@@ -16,25 +16,17 @@ IN_PROCESS = {
     "--collect-only": {"collectonly": True},
     "benchmarks, which a worker does not time": {"args": ["spec/benchmarks"]},
 }
+PLAIN = {
+    "usepdb": False, "capture": "fd", "collectonly": False, "numprocesses": None, "tx": [], "lf": False,
+    "maxworkerrestart": None, "dist": "no", "markexpr": "", "keyword": "",
+}  # fmt: skip
 
 
 def seated(*, cores=8, contain=False, args=("spec",), named=False, **changed):
     """Return the options that `seat_workers` leaves where these differ from those of a plain `pytest`."""
-    defaults = {
-        "usepdb": False,
-        "capture": "fd",
-        "collectonly": False,
-        "numprocesses": None,
-        "tx": [],
-        "maxworkerrestart": None,
-        "dist": "no",
-        "markexpr": "",
-        "keyword": "",
-        "lf": False,
-    }
     sources = pytest.Config.ArgsSource
     config = SimpleNamespace(
-        option=SimpleNamespace(**{**defaults, **changed}),
+        option=SimpleNamespace(**PLAIN | changed),
         args=args,
         args_source=sources.ARGS if named else sources.TESTPATHS,
         getoption=lambda name, default: getattr(config.option, name, default),

@@ -3,43 +3,47 @@
 import pytest
 
 GIVERS = {
-    "a function of PyTorch": ("call", "torch.nn.functional.softmax(torch.ones(2))"),
-    "an operator of PyTorch": ("call", "torch.tensor(torch.ones(1))"),
-    "NumPy": ("call", "numpy.float32(1) / numpy.float32(0)"),
-    "a destructor": ("call", "Careless()"),
-    "our own code in setup": ("setup", "warnings.warn('old')"),
-    "our own code in teardown": ("teardown", "warnings.warn('old')"),
+    "function_of_pytorch": ("call", "torch.nn.functional.softmax(torch.ones(2))"),
+    "operator_of_pytorch": ("call", "torch.tensor(torch.ones(1))"),
+    "numpy": ("call", "numpy.float32(1) / numpy.float32(0)"),
+    "destructor": ("call", "Careless()"),
+    "own_code_in_setup": ("setup", "warnings.warn('old')"),
+    "own_code_in_teardown": ("teardown", "warnings.warn('old')"),
 }
-PLACES = {
-    "setup": "@pytest.fixture\ndef place():\n    {}\n",
-    "call": "@pytest.fixture\ndef place(): pass\n",
-    "teardown": "@pytest.fixture\ndef place():\n    yield\n    {}\n",
-}
-TEST = """
+HEADER = """
 import numpy, warnings
 
 class Careless:
     def __del__(self):
         raise ValueError("too late")
+"""
+TEST = """
+@pytest.fixture
+def place_{name}():
+    {setup}
+    yield
+    {teardown}
 
-@statement("nn.a", notes="3")
-def test_a(place):
+@statement("nn.{name}", notes="3")
+def test_{name}(place_{name}):
     "One is one."
     assert 1 == 1
+    {call}
 """
-WARNS = TEST + "    warnings.warn('old')\n" + PLACES["call"]
+NOWHERE = {"setup": "pass", "call": "pass", "teardown": "pass"}
+WARNS = HEADER + TEST.format(name="a", **NOWHERE | {"call": "warnings.warn('old')"})
 
 
-@pytest.mark.parametrize(("place", "giver"), GIVERS.values(), ids=GIVERS)
-def test_a_warning_fails_the_test_that_gives_it(run_spec, place, giver):
+def test_a_warning_fails_the_test_that_gives_it(run_spec):
     """Whoever gives it and wherever: in setup, in the test or in teardown."""
-    in_test = f"    {giver}\n" if place == "call" else ""
+    tests = [TEST.format(name=name, **NOWHERE | {place: giver}) for name, (place, giver) in GIVERS.items()]
 
-    result = run_spec(TEST + in_test + PLACES[place].format(giver))
+    result = run_spec(HEADER + "".join(tests))
 
-    assert result.ret == 1
-    result.assert_outcomes(passed=int(place == "teardown"), failed=int(place == "call"),
-                           errors=int(place != "call"))  # fmt: skip
+    assert result.parseoutcomes() == {"failed": 4, "errors": 2, "passed": 1}
+    for name, (place, _) in GIVERS.items():
+        how = "FAILED" if place == "call" else "ERROR"
+        result.stdout.fnmatch_lines([f"{how} spec/section_3/test_example.py::test_{name} - *"])
 
 
 def test_the_mark_of_a_test_counts_more(run_spec):
@@ -65,12 +69,12 @@ def test_what_pytest_warns_of_does_not_fail_a_run(run_spec, pytester):
     """A class that cannot be collected, a folder that cannot be removed, a cache that cannot be written."""
     settings = pytester.path / "pyproject.toml"
     settings.write_text(settings.read_text().replace(', "-p", "no:cacheprovider"', ""))
-    source = f"""
-class TestNothing:
-    def __init__(self): pass
-{TEST}    warnings.warn(pytest.PytestWarning("(rm_rf) error removing a folder"))
-"""
-    result = run_spec(source + PLACES["call"], "-o", "cache_dir=/proc/nowhere")
+    nothing = "class TestNothing:\n    def __init__(self): pass\n"
+    removing = 'warnings.warn(pytest.PytestWarning("(rm_rf) error removing a folder"))'
+
+    result = run_spec(
+        nothing + WARNS.replace("warnings.warn('old')", removing), "-o", "cache_dir=/proc/nowhere"
+    )
 
     assert (result.ret, result.parseoutcomes()) == (0, {"passed": 1, "warnings": 3})
     result.stdout.fnmatch_lines(["*PytestCacheWarning: *", "in all * 1 *"])

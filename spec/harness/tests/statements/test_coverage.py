@@ -45,24 +45,18 @@ def test_the_table_has_every_statement_at_its_heading():
     assert problems(PAGE) == []
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "problem"),
-    [
-        pytest.param(
-            "`tensor.item`", "`tensor.itme`", "no statement is called 'tensor.itme'", id="no such id"
-        ),
-        pytest.param("`tensor.item`", "", "no row has the statement tensor.item, of 1.6", id="missing"),
-        pytest.param(
-            " `tensor.item` |", " |", "the row 'item() gives the value", id="row without a statement"
-        ),
-        pytest.param("| 1.6 |", "| 1.7 |", "the notes have no heading '1.7'", id="no such heading"),
-        pytest.param("| 1.6 |", "| 1.5 |", "tensor.item stands at 1.6, not at 1.5", id="elsewhere"),
-        pytest.param("| 1.6 |", "| 1.5 |", "no row has the heading '1.6'", id="heading without a row"),
-        pytest.param(
-            "| 1.6 |", "| 3.1 |", "the headings are not in the order of spec/notes.py", id="out of order"
-        ),
-    ],
-)
+MISFITS = {
+    "no such id": ("`tensor.item`", "`tensor.itme`", "no statement is called 'tensor.itme'"),
+    "missing": ("`tensor.item`", "", "no row has the statement tensor.item, of 1.6"),
+    "row without a statement": (" `tensor.item` |", " |", "the row 'item() gives the value"),
+    "no such heading": ("| 1.6 |", "| 1.7 |", "the notes have no heading '1.7'"),
+    "elsewhere": ("| 1.6 |", "| 1.5 |", "tensor.item stands at 1.6, not at 1.5"),
+    "heading without a row": ("| 1.6 |", "| 1.5 |", "no row has the heading '1.6'"),
+    "out of order": ("| 1.6 |", "| 3.1 |", "the headings are not in the order of spec/notes.py"),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "problem"), MISFITS.values(), ids=MISFITS)
 def test_what_does_not_fit_is_told(before, after, problem):
     """Each in a sentence that names it."""
     assert before in PAGE

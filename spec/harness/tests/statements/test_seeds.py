@@ -2,13 +2,12 @@
 
 import pytest
 
-from spec.harness.records.reading import read
 from spec.harness.tests.accelerator.test_devices import pretend_accelerator
 
 DRAWS = """
 import random
 import numpy as np
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 def draw(name):
     with open("draws", "a") as file:
@@ -32,6 +31,7 @@ def test_b(shared):
     draw("b")
 
 @statement("nn.generated", notes="3")
+@settings(max_examples=20)
 @given(st.integers())
 def test_generated(number):
     "True."
@@ -63,29 +63,25 @@ def test_draws_depend_neither_on_the_order_nor_on_a_sabotage(draws):
     assert sorted(set(draws("-k", "test_a or test_b", "--sabotage"))) == together
 
 
-def test_draws_are_the_same_on_each_device(draws, monkeypatch):
-    """The seed leaves the device out, so that devices can be compared."""
+def test_draws_are_the_same_on_each_device_and_in_every_run(draws, monkeypatch):
+    """The seed leaves the device out, so that devices can be compared; a generated case that fails today
+    fails tomorrow, on every machine.
+    """
     pretend_accelerator(monkeypatch)
 
-    cpu, accelerator, _ = draws("-k", "test_a")
+    drawn = draws("-k", "test_a or generated")
 
+    cpu, accelerator, *generated = drawn[:-1]
     assert accelerator == cpu
+    assert len(generated) == 20
+    assert draws("-k", "test_a or generated") == drawn
 
 
-def test_hypothesis_draws_the_same_cases_in_every_run(draws):
-    """A generated case that fails today fails tomorrow, on every machine."""
-    first = draws("-k", "generated")
-
-    assert len(first) == 100
-    assert draws("-k", "generated") == first
-
-
-def test_seed_and_params_hold_no_addresses(run_spec, pytester):
+def test_seed_and_params_hold_no_addresses(recorded):
     """A case that is a function is named, since its address is another one in the next process."""
     rows = '@pytest.mark.parametrize("f", [torch.relu, lambda x: x, object()])\n'
     source = '@statement("nn.f", notes="3")\ndef test_f(f):\n    "True."\n    assert f\n'
-    run_spec(rows + source, "--records=v.jsonl")
 
-    records = read(pytester.path / "v.jsonl").results
+    records = recorded(rows + source)
 
-    assert [record["params"]["f"] for record in records] == ["relu", "<lambda>", "<object object>"]
+    assert [record["params"]["f"] for record in records.results] == ["relu", "<lambda>", "<object object>"]

@@ -8,6 +8,7 @@ def test_good():
     '''Two is two.'''
     assert 1 + 1 == 2
 """
+UNCOLLECTED = ": pytest does not collect the statement nn.good: expected Test... or test_..."
 RULES = {
     "no_docstring": (
         '@statement("nn.a", notes="3")\ndef test_a():\n    assert True',
@@ -38,17 +39,14 @@ RULES = {
         '@statement("nn.subtests", notes="3")\ndef test_sub(subtests):\n    "True."\n    assert True',
         "test_sub is a unittest or has subtests",
     ),
-    "function_that_is_not_collected": (
-        GOOD.replace("test_good", "conv_takes"),
-        "conv_takes: pytest does not collect the statement nn.good: expected Test... or test_...",
-    ),
+    "function_that_is_not_collected": (GOOD.replace("test_good", "conv_takes"), "conv_takes" + UNCOLLECTED),
     "class_that_is_not_collected": (
-        'class Views:\n    @statement("nn.a", notes="3")\n    def test_it(self):\n        "One."\n',
-        "Views.test_it: pytest does not collect the statement nn.a: expected Test... or test_...",
+        'class Views:\n    @statement("nn.good", notes="3")\n    def test_it(self):\n        "One."\n',
+        "Views.test_it" + UNCOLLECTED,
     ),
     "class_without_a_test": (
-        '@statement("nn.empty", notes="3")\nclass TestEmpty:\n    "True."\n',
-        "TestEmpty: pytest does not collect the statement nn.empty: expected Test... or test_...",
+        '@statement("nn.good", notes="3")\nclass TestEmpty:\n    "True."\n',
+        "TestEmpty" + UNCOLLECTED,
     ),
     "file_that_skips_itself": (
         "pytest.importorskip('no_such_module')",
@@ -86,9 +84,11 @@ def test_collection_stops_with_one_message_for_each_file_that_breaks_a_rule(make
 def test_tests_elsewhere_need_not_be_statements(run_spec):
     """What blitz promises are plain tests; the rules hold for a statement wherever it lies."""
     file = "spec/blitz/cifar10/test_data.py"
-    plain = run_spec("def test_plain():\n    assert True", file=file)
-    broken = run_spec(GOOD.replace("3.1", "9"), file=file)
+    plain = "def test_plain():\n    assert True\n"
 
-    assert plain.parseoutcomes() == {"passed": 1}
+    result = run_spec(plain, file=file)
+    broken = run_spec(plain + GOOD.replace("3.1", "9"), file=file)
+
+    assert result.parseoutcomes() == {"passed": 1}
     assert broken.ret == pytest.ExitCode.INTERRUPTED
     broken.stdout.fnmatch_lines(["*the notes have no heading '9'*"])
