@@ -31,6 +31,30 @@ STYLES = {CONFIRMED: "good", REFUTED: "bad", NOT_CHECKED: "open", **dict.fromkey
 MARKS = {"good": "✓", "bad": "✗", "open": "–"}  # beside each colour
 
 
+def _shown(value: object) -> object:
+    """Return what the page prints: text without what would move, hide or reorder other text."""
+    return type(value)(printable(value)) if isinstance(value, str) else value
+
+
+ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(HERE),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    finalize=_shown,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+ENVIRONMENT.filters["code"] = with_code
+ENVIRONMENT.globals |= {
+    "styles": STYLES,
+    "marks": MARKS,
+    "reasons": REASONS,
+    "tally": tally,
+    "cells": lambda entries, number: [entry.cells[number] for entry in entries if entry.cells[number]],
+    "address": pictures_of.address,
+}
+
+
 class Column(NamedTuple):
     """One run.
 
@@ -113,29 +137,12 @@ def render(
     missing: Mapping[str, str],
 ) -> str:
     """Return the page as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["code"] = with_code
-    environment.globals |= {
-        "say": language.say,
-        "styles": STYLES,
-        "marks": MARKS,
-        "reasons": REASONS,
-        "tally": tally,
-        "cells": lambda entries, number: [entry.cells[number] for entry in entries if entry.cells[number]],
-        "address": pictures_of.address,
-    }
     found = entries([column.records for column in made], [column.decided for column in made], notes, language)
     measured = {entry.id: entry.measured for entry in found}
     sections = _by_section(found, notes)
-    return environment.get_template("page.html").render(
+    return ENVIRONMENT.get_template("page.html").render(
         language=language,
+        say=language.say,
         columns=made,
         releases=list(dict.fromkeys(Version(column.header["torch"]).public for column in made)),
         results=[result(column.decided.values(), language) for column in made],
@@ -165,11 +172,6 @@ def _choices(
         "outcome": (say("Outcome"), {name: say(name) for name in OUTCOMES if name in known}),
         "needs": (say("Needs"), {need: say(need) for need in needs}),
     }
-
-
-def _shown(value: object) -> object:
-    """Return what the page prints: text without what would move, hide or reorder other text."""
-    return type(value)(printable(value)) if isinstance(value, str) else value
 
 
 def _by_section(found: Sequence[Entry], notes: Notes) -> dict[str, list[Entry]]:
