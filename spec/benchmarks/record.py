@@ -68,7 +68,7 @@ def measure(arguments):
     if device.type != "cpu" and device.index is not None:
         torch.accelerator.set_device_index(device.index)
     with open(arguments.json, "a") as file:
-        found = stand_in.draw(1_000, 200) if arguments.slim else data.load(arguments.data, progress=True)
+        found = stand_in.draw(500, 100) if arguments.slim else data.load(arguments.data, progress=True)
         if len(found.classes) != 10:
             raise HarnessError(f"expected ten classes, as CIFAR-10 has, got {len(found.classes)}")
         about = {"place": place(device), "torch": torch.__version__, "data": found.origin}

@@ -201,13 +201,25 @@ class TestTraining:
         assert head == pytest.approx([0.67 * one for one in left])
 
     def test_the_first_bias_stays_after_three_epochs(self, net, drawn):
-        """It changes with each of the first three steps, one an epoch, and with none of the others."""
-        seen = []
-        net.register_forward_pre_hook(lambda net, _: seen.append(net.whitening.bias.detach().clone()))
+        """It changes with each of the first three steps, one an epoch, and does not learn in the others."""
+        biases, learns = [], []
 
+        def note(net, inputs):
+            biases.append(net.whitening.bias.detach().clone())
+            learns.append(inputs[1])
+
+        net.register_forward_pre_hook(note)
         train_on(net, drawn.train, 20, batch_size=20, epochs=6)
 
-        assert [one.equal(other) for one, other in pairwise(seen)] == [False, False, False, True, True]
+        assert [one.equal(other) for one, other in pairwise(biases)] == [False, False, False, True, True]
+        assert learns == [True, True, True, False, False, False]
+
+    def test_a_bias_that_does_not_learn_has_no_gradient(self, net):
+        """Nothing is computed for it, which takes time."""
+        net(torch.randn(2, 3, 32, 32), False).sum().backward()
+
+        assert net.whitening.bias.grad is None
+        assert net.head.weight.grad is not None
 
     def test_scales_and_the_first_filters_are_not_trained(self, net, drawn):
         """BatchNorm's scales stay 1, and the first layer stays as computed; all else changes."""

@@ -1,7 +1,6 @@
 """spec/benchmarks/record.py and measuring.py: what is run in which order, timed, written down, and shown."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -276,13 +275,17 @@ class TestCommand:
         words = [*SLIM, "--seeds", "50", "--json", str(path)]
         command = [sys.executable, "-m", "spec.benchmarks.record", *words]
         root = Path(record.__file__).parents[2]
-        running = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-        while running.poll() is None and not (path.exists() and path.stat().st_size):
-            time.sleep(0.1)
-        os.kill(running.pid, signal.SIGKILL)
+        with subprocess.Popen(
+            command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as running:
+            try:
+                while running.poll() is None and not (path.exists() and path.stat().st_size):
+                    time.sleep(0.1)
+            finally:
+                running.kill()
 
-        assert running.wait() == -signal.SIGKILL
+        assert running.returncode == -signal.SIGKILL
         lines = path.read_text().splitlines(keepends=True)
         assert all(line.endswith("\n") and json.loads(line)["seconds"] > 0 for line in lines)
         assert json.loads(lines[0])["what"] == OURS
