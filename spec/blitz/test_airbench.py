@@ -327,15 +327,18 @@ class TestEvaluation:
     """scores(net, inputs) and accuracy(net, images, labels)."""
 
     def test_the_moved_views_count_half(self):
-        """Six views of a pixel in the corner: as they stand 1/4 each, moved by a pixel 1/8 each."""
+        """A pixel in the corner and one inside, as they stand and mirrored; moved by one, half of that."""
         image = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
         padded = np.pad(image, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect")
-        near, far = image[..., 0, 0] + image[..., 0, 31], padded[..., 0, 0] + padded[..., 0, 31]
-        other = padded[..., 2, 2] + padded[..., 2, 33]
+        views = [(1 / 4, image), (1 / 8, padded[..., :32, :32]), (1 / 8, padded[..., 2:, 2:])]
 
-        scores = airbench.scores(lambda views: views[:, :, 0, 0], torch.from_numpy(image))
+        def pixels(view):
+            return view[..., 0, 0] + 2 * view[..., 5, 7]
 
-        torch.testing.assert_close(scores.numpy(), near / 4 + (far + other) / 8)
+        scores = airbench.scores(pixels, torch.from_numpy(image))
+
+        expected = sum(weight * (pixels(view) + pixels(view[..., ::-1])) for weight, view in views)
+        torch.testing.assert_close(scores.numpy(), expected)
 
     def test_accuracy_is_the_share_of_right_labels(self, net, drawn):
         """With the running statistics of BatchNorm: a net gives the labels that it would give alone."""
