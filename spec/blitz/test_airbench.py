@@ -249,14 +249,19 @@ class TestTraining:
             labels, torch.tensor([0.02] * 9 + [0.82]).expand(20, 10), atol=1e-5, rtol=0
         )
 
-    def test_an_epoch_leaves_out_the_smaller_last_batch(self, net, drawn):
-        """Of 50 images 40 are seen in two steps, others in the next epoch."""
-        sizes = []
-        net.register_forward_pre_hook(lambda net, inputs: sizes.append(len(inputs[0])))
+    def test_an_epoch_sees_whole_batches_in_a_new_order(self, net):
+        """Of 50 images 40 are seen in two steps, none of them twice, and in the next epoch otherwise."""
+        grey = torch.arange(50, dtype=torch.uint8)[:, None, None, None].expand(50, 3, 32, 32)
+        seen = []
+        net.register_forward_pre_hook(lambda net, inputs: seen.append(inputs[0][:, 0, 0, 0]))
 
-        train_on(net, drawn.train, 50, batch_size=20, epochs=2)
+        airbench.train(net, grey, torch.arange(50) % 10, batch_size=20, epochs=2)
 
-        assert sizes == [20, 20, 20, 20]
+        first, second = torch.cat(seen[:2]), torch.cat(seen[2:])
+        assert [len(batch) for batch in seen] == [20, 20, 20, 20]
+        assert len(first.unique()) == len(second.unique()) == 40
+        assert not first.equal(first.sort().values)
+        assert not first.equal(second)
 
     def test_fewer_images_than_a_batch_are_refused(self, net, drawn):
         """They would make no step at all."""
