@@ -22,8 +22,7 @@ from blitz.training.evaluation import evaluate
 from blitz.training.fit import fit
 from blitz.training.nets import CifarNet
 from blitz.training.recipes import RECIPES, net_for
-from spec.benchmarks.measuring import memory, now
-from spec.harness.accelerator import machine
+from spec.benchmarks.measuring import memory, now, place
 
 OPPONENT = "the tutorial's own code"
 HELD_OUT = 5000
@@ -98,10 +97,9 @@ def main():
 def table(results, arguments):
     """Return the lines of the report: means, with their deviation over the seeds."""
     origin, _ = data.find(arguments.data)
-    about = machine.describe()
     on = f"{HELD_OUT} held-out training images" if arguments.held_out else "the test images"
-    place = about["accelerator"] or f"{about['cpu']}, {about['cpus']} cores"
-    yield f"{place}, torch {torch.__version__}; {origin}, accuracy on {on}; n = {arguments.seeds}"
+    where = place(find_device("auto"))
+    yield f"{where}, torch {torch.__version__}; {origin}, accuracy on {on}; n = {arguments.seeds}"
     yield ""
     yield "| what | accuracy (deviation), % | seconds (least to most) | times as fast | peak memory, MB |"
     yield "| --- | --- | --- | --- | --- |"
