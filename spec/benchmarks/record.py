@@ -11,6 +11,7 @@ import gc
 import json
 import math
 import os
+import signal
 import statistics
 import sys
 
@@ -197,4 +198,7 @@ def times(pairs):
 
 
 if __name__ == "__main__":
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # the table of what is done, at a time limit, too
     sys.exit(main())

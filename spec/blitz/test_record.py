@@ -269,23 +269,28 @@ class TestCommand:
         assert (ours.split()[1], opponent.split()[1]) == (OURS, OPPONENT)
 
     @pytest.mark.slow
-    def test_a_kill_leaves_whole_lines(self, tmp_path):
-        """SIGKILL, which nothing can catch, right after the first line."""
+    @pytest.mark.parametrize(
+        ("ending", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 130)], ids=str
+    )
+    def test_what_ends_it_leaves_whole_lines(self, ending, status, tmp_path):
+        """Right after the second line; what can be caught, as at a time limit, leaves the table, too."""
         path = tmp_path / "runs.jsonl"
         words = [*SLIM, "--seeds", "50", "--json", str(path)]
         command = [sys.executable, "-m", "spec.benchmarks.record", *words]
         root = Path(record.__file__).parents[2]
 
         with subprocess.Popen(
-            command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         ) as running:
             try:
-                while running.poll() is None and not (path.exists() and path.stat().st_size):
+                while running.poll() is None and not (path.exists() and path.read_text().count("\n") > 1):
                     time.sleep(0.1)
             finally:
-                running.kill()
+                running.send_signal(ending)
+            output = running.communicate()[0]
 
-        assert running.returncode == -signal.SIGKILL
+        assert running.returncode == status
+        assert f"| {OURS} | " in output or ending == signal.SIGKILL
         lines = path.read_text().splitlines(keepends=True)
         assert all(line.endswith("\n") and json.loads(line)["seconds"] > 0 for line in lines)
         assert json.loads(lines[0])["what"] == OURS
