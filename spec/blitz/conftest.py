@@ -17,16 +17,14 @@ def _commands_on(data):
     """Let every command read these data, leave the threads alone, and draw nothing, which takes longest."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shared, "load", lambda source, **options: data)
-        patch.setattr(
-            command, "_draw", lambda *arguments: None
-        )  # which takes most of a short training's time
+        patch.setattr(command, "_draw", lambda *arguments: None)
         patch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
         yield
 
 
 @pytest.fixture(scope="session")
 def little():
-    """Twenty images of the stand-in to train on, five of the tutorial's mini-batches, and twenty to test on."""
+    """Twenty images of the stand-in to train on, and twenty to test on."""
     return draw(train=20, test=20)
 
 
