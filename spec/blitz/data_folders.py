@@ -27,6 +27,15 @@ def write_image_folder(folder, *, train=CLASSES, test=CLASSES):
     return folder
 
 
+def make(folder, *names):
+    """Make empty folders and, where a name has a suffix, empty files in a folder."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch() if path.suffix else path.mkdir()
+    return folder
+
+
 def write_kaggle(folder):
     """Write `train/1.png` to `train/20.png` beside their table, two images of each class in turn."""
     (folder / "train").mkdir(parents=True)

@@ -77,12 +77,12 @@ def test_the_marker_has_it_timed_in_one_process(run, monkeypatch):
     assert (result.parseoutcomes(), calls, timed) == ({"passed": 1, "deselected": 1}, 6, True)
 
 
-def test_timing_in_workers_is_a_usage_error(run):
+def test_timing_in_workers_is_a_usage_error(pytester):
     """Processes that compute at once would time each other."""
-    result, calls, _ = run("-m", "benchmark", "-n", "2")
+    config = pytester.parseconfig(*PLUGINS, "-m", "benchmark", "-n", "2")
 
-    assert (result.ret, calls) == (pytest.ExitCode.USAGE_ERROR, 0)
-    result.stderr.fnmatch_lines(["ERROR: -m benchmark times one benchmark after the other in one process: *"])
+    with pytest.raises(pytest.UsageError, match=r"^-m benchmark times one benchmark after the other in one"):
+        next(plugin.pytest_cmdline_main(config))
 
 
 @pytest.mark.parametrize(("words", "timed"), OPTIONS.items(), ids=OPTIONS)

@@ -41,9 +41,10 @@ def texts(axes):
 def test_curves_run_over_epochs(figures):
     """A loss stands where in its epoch it was reported, an accuracy at its epoch's end.
 
-    Both have a unit, and axes that begin at epoch 0; 54 % looks like a half.
+    Both have a unit, and axes that begin at epoch 0; 54 % looks like a half. The file tells what it shows to
+    those who do not see it, and to `blitz report`.
     """
-    pictures.training_curves(HISTORY, title="a title")
+    png = pictures.training_curves(HISTORY, title="a title")
 
     top, bottom = figures[0].axes
     assert np.asarray(top.lines[0].get_xydata()).tolist() == [[0.5, 2.2], [1, 1.9], [1.5, 1.4], [2, 1.3]]
@@ -57,6 +58,9 @@ def test_curves_run_over_epochs(figures):
     assert top.get_xlim() == bottom.get_xlim() == (0, pytest.approx(2.1))
     assert all(tick == round(tick) for tick in bottom.get_xticks())
     assert bottom.get_ylim() == (0, 100)
+    assert Image.open(io.BytesIO(png)).info["Description"] == (
+        "a title: running loss and test accuracy over the epochs; the last accuracy is 54.0 %"
+    )
 
 
 def test_trainings_in_one_picture_have_a_curve_each(figures):
@@ -197,12 +201,3 @@ def test_perplexities_stand_beside_those_of_the_trigram_model(figures):
     assert texts(axes.get_legend()) == list(lines)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "perplexity (lower is better)")
     assert axes.get_title() == "a title"
-
-
-def test_picture_tells_what_it_shows_to_those_who_do_not_see_it():
-    """The text is in the file, where `blitz report` finds it."""
-    file = io.BytesIO(pictures.training_curves(HISTORY, title="Net"))
-
-    assert Image.open(file).info["Description"] == (
-        "Net: running loss and test accuracy over the epochs; the last accuracy is 54.0 %"
-    )

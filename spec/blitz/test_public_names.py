@@ -10,7 +10,6 @@ import pytest
 import blitz
 
 ROOT = Path(blitz.__file__).parent
-FILES = [path for path in ROOT.rglob("*.py") if path.name != "__main__.py"]  # the door to the specification
 SLOW = {"torchvision", "matplotlib"}  # to import, as torch is
 
 
@@ -23,6 +22,16 @@ def imported(body):
         elif isinstance(node, ast.ImportFrom):
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
+
+
+@pytest.fixture(scope="module")
+def trees():
+    """The syntax tree of each module of blitz, by name, but of the door to the specification."""
+    paths = {
+        ".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in ROOT.rglob("*.py")
+    }
+    del paths["blitz.__main__"]
+    return {module: ast.parse(path.read_text()) for module, path in paths.items()}
 
 
 def test_all_lists_every_public_name():
@@ -51,22 +60,19 @@ def test_a_name_that_a_package_lacks_is_an_attribute_error(package, name):
         getattr(importlib.import_module(package), name)
 
 
-def test_blitz_knows_nothing_of_pytest_or_of_the_specification():
+def test_blitz_knows_nothing_of_pytest_or_of_the_specification(trees):
     """Arrows run one way: no module of blitz imports pytest or anything of spec."""
-    for path in FILES:
-        packages = {name.split(".")[0] for name in imported(ast.walk(ast.parse(path.read_text())))}
-        assert packages & {"pytest", "_pytest", "spec"} == set(), path
+    for module, tree in trees.items():
+        packages = {name.split(".")[0] for name in imported(ast.walk(tree))}
+        assert packages & {"pytest", "_pytest", "spec"} == set(), module
 
 
-def test_slow_libraries_wait_until_they_are_asked_for():
+def test_slow_libraries_wait_until_they_are_asked_for(trees):
     """Modules that need torchvision or matplotlib are imported by none when it is imported itself.
 
     The systems of section 6 may need them, and are themselves imported when one of them runs.
     """
-    at_once = {}
-    for path in FILES:
-        module = ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
-        at_once[module] = imported(ast.parse(path.read_text()).body)
+    at_once = {module: imported(tree.body) for module, tree in trees.items()}
 
     need_them = {module for module, names in at_once.items() if {name.split(".")[0] for name in names} & SLOW}
 

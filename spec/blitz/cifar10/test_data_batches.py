@@ -68,12 +68,6 @@ class TestBatches:
         assert labels.tolist() == [0, 2, 4, 6, 8]
         assert inputs.is_contiguous()
 
-    def test_default_order_is_as_they_stand(self, split):
-        """Without an order every image comes once, in its place, and the last batch may be smaller."""
-        labels = [labels.tolist() for _, labels in batches(split, 4)]
-
-        assert labels == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-
     def test_empty_order_gives_no_batch(self, split):
         """No index, no batch: not one of size zero, whose mean loss would be nan."""
         assert list(batches(split, 4, order=torch.empty(0, dtype=torch.int64))) == []
@@ -99,7 +93,10 @@ class TestLoader:
     """The tutorial's way: a DataLoader over PIL images."""
 
     def test_loader_gives_exactly_what_batches_gives(self, split):
-        """Two worker processes, PIL and torchvision's transforms give the same bits, in the same batches."""
+        """Two worker processes, PIL and torchvision's transforms give the same bits, in the same batches.
+
+        Every image comes once, in its place, and the last batch is smaller.
+        """
         trainloader = loader(split, shuffle=False)
 
         for (inputs, labels), (expected, numbers) in zip(trainloader, batches(split, 4), strict=True):

@@ -9,7 +9,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from blitz.cifar10 import folders
 from blitz.cifar10.folders import find_parts, list_images
 from blitz.errors import DataError
-from spec.blitz.data_folders import write_kaggle
+from spec.blitz.data_folders import make
 
 PART_NAMES = {
     "as ever": ("train", "test"),
@@ -21,47 +21,50 @@ PART_NAMES = {
 }
 
 
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of three images, which are empty."""
+    return make(tmp_path, "train/cat/0.png", "train/dog/0.png", "test/cat/0.png")
+
+
 @pytest.mark.parametrize(("train", "test"), PART_NAMES.values(), ids=PART_NAMES)
-def test_parts_are_known_by_the_names_that_people_use(image_folder, train, test):
+def test_parts_are_known_by_the_names_that_people_use(folder, train, test):
     """Other words for train and test are read, in small letters and in capital ones."""
-    (image_folder / "train").rename(image_folder / train)
-    (image_folder / "test").rename(image_folder / test)
+    (folder / "train").rename(folder / train)
+    (folder / "test").rename(folder / test)
 
-    files, left_out = list_images(image_folder)
+    files, left_out = list_images(folder)
 
-    assert find_parts(image_folder) == (image_folder / train, image_folder / test, None)
-    assert (len(files), left_out) == (30, 0)
+    assert find_parts(folder) == (folder / train, folder / test, None)
+    assert (len(files), left_out) == (3, 0)
 
 
-def test_test_goes_before_val_unless_it_has_no_labels(image_folder):
+def test_test_goes_before_val_unless_it_has_no_labels(folder):
     """Test images that lie in no class folders, as competitions have them, are no test part."""
-    shutil.copytree(image_folder / "test", image_folder / "val")
-    assert find_parts(image_folder).test == image_folder / "test"
+    make(folder, "val/cat/0.png")
+    assert find_parts(folder).test == folder / "test"
 
-    shutil.rmtree(image_folder / "test")
-    (image_folder / "test").mkdir()
+    shutil.rmtree(folder / "test/cat")
 
-    assert find_parts(image_folder).test == image_folder / "val"
+    assert find_parts(folder).test == folder / "val"
 
 
 def test_table_of_labels_counts_in_the_layout_of_kaggle(tmp_path):
     """The table is listed with the images; test images, which it does not name, are not."""
-    folder = write_kaggle(tmp_path)
-    (folder / "test").mkdir()
-    (folder / "test/1.png").touch()
+    folder = make(tmp_path, "train/1.png", "train/2.png", "test/1.png", "trainLabels.csv")
 
     files, left_out = list_images(folder)
 
     assert find_parts(folder) == (folder / "train", None, folder / "trainLabels.csv")
-    assert files.keys() == {"trainLabels.csv", *(f"train/{number}.png" for number in range(1, 21))}
+    assert files.keys() == {"trainLabels.csv", "train/1.png", "train/2.png"}
     assert left_out == 0
 
 
-def test_class_folders_go_before_a_table_of_labels(image_folder):
+def test_class_folders_go_before_a_table_of_labels(folder):
     """Who has sorted Kaggle's images into class folders may keep the table."""
-    (image_folder / "trainLabels.csv").touch()
+    make(folder, "trainLabels.csv")
 
-    assert find_parts(image_folder) == (image_folder / "train", image_folder / "test", None)
+    assert find_parts(folder) == (folder / "train", folder / "test", None)
 
 
 LEFT_OUT = {
@@ -77,13 +80,13 @@ LEFT_OUT = {
 
 
 @pytest.mark.parametrize("name", LEFT_OUT.values(), ids=LEFT_OUT)
-def test_what_is_hidden_or_no_image_of_a_class_never_counts(image_folder, name):
+def test_what_is_hidden_or_no_image_of_a_class_never_counts(folder, name):
     """What file managers, notebooks and downloads leave changes nothing but the count, at any depth."""
-    before, _ = list_images(image_folder)
-    (image_folder / name).parent.mkdir(parents=True, exist_ok=True)
-    (image_folder / name).touch()
+    before, _ = list_images(folder)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).touch()
 
-    assert list_images(image_folder) == (before, 1)
+    assert list_images(folder) == (before, 1)
 
 
 def resize(path):
@@ -102,21 +105,21 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_changed_image_shows_without_being_opened(image_folder, change):
+def test_changed_image_shows_without_being_opened(folder, change):
     """Names, sizes and times tell a cache that it has to decode again."""
-    before = list_images(image_folder)
+    before = list_images(folder)
 
-    change(image_folder / "train/cat/1.png")
+    change(folder / "train/cat/0.png")
 
-    assert list_images(image_folder) != before
+    assert list_images(folder) != before
 
 
-def test_file_that_cannot_be_looked_at_is_one_sentence(image_folder):
+def test_file_that_cannot_be_looked_at_is_one_sentence(folder):
     """A link to nowhere among the images is named."""
-    (image_folder / "train/dog/2.png").symlink_to("nowhere")
+    (folder / "train/dog/1.png").symlink_to("nowhere")
 
-    with pytest.raises(DataError, match=r"^cannot read .*/train/dog/2\.png: No such file or directory$"):
-        list_images(image_folder)
+    with pytest.raises(DataError, match=r"^cannot read .*/train/dog/1\.png: No such file or directory$"):
+        list_images(folder)
 
 
 def test_images_are_what_torchvision_takes_for_images():

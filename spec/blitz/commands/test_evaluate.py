@@ -11,7 +11,7 @@ from blitz.training.evaluation import Evaluation
 from spec.blitz.runs import train
 from spec.command_line import main
 
-pytestmark = pytest.mark.usefixtures("same_threads")
+pytestmark = pytest.mark.usefixtures("quick")
 
 NAMES = tuple("abcdefghij")
 
@@ -58,7 +58,7 @@ def test_per_cent_are_rounded_down_as_the_notes_do(capsys):
 class TestWeights:
     """Weights of a training, and those that others have saved."""
 
-    @pytest.mark.usefixtures("little_data", "no_pictures", "slim")
+    @pytest.mark.usefixtures("slim")
     def test_recipe_with_another_net_is_evaluated_as_at_the_end_of_its_training(
         self, tmp_path, monkeypatch, capsys
     ):
@@ -93,7 +93,6 @@ class TestWeights:
         assert printed[1] == [found, *printed[0]]
         assert printed[0][0] == "Weights: they name no classes, so the order of the data is assumed"
 
-    @pytest.mark.usefixtures("little_data")
     def test_weights_that_are_no_numbers_have_no_accuracy(self, tmp_path, capsys, net):
         """An argmax would give ten per cent."""
         net.fc3.bias.data.fill_(float("nan"))
@@ -103,7 +102,7 @@ class TestWeights:
 
         out, err = capsys.readouterr()
         assert "Accuracy" not in out
-        assert err.startswith("blitz: the scores of 50 of 50 images are not finite numbers: ")
+        assert err.startswith("blitz: the scores of 20 of 20 images are not finite numbers: ")
 
 
 class TestClasses:
@@ -131,16 +130,15 @@ class TestClasses:
         expected = f"blitz: expected ten classes in {tmp_path / 'two.pth'}, it names cat, dog\n"
         assert capsys.readouterr().err == expected
 
-    @pytest.mark.usefixtures("no_pictures")
     def test_other_classes_are_refused(self, tmp_path, capsys, little, use):
         """To evaluate both files of a training, and to go on; the sentence shows both lists."""
         use(little._replace(classes=NAMES))
-        train(tmp_path, "--batch", 20)
+        train(tmp_path)
         use(little._replace(classes=(*NAMES[:9], "z")))
         capsys.readouterr()
 
         statuses = [evaluate(tmp_path / name) for name in ("checkpoint.pt", "cifar_net.pth")]
-        statuses.append(train(tmp_path, "--resume", "--batch", 20))
+        statuses.append(train(tmp_path, "--resume"))
 
         out, err = capsys.readouterr()
         assert (statuses, "Accuracy" in out) == ([2, 2, 2], False)

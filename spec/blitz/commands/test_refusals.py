@@ -10,7 +10,7 @@ from blitz.training import checkpoint
 from spec.blitz.runs import train
 from spec.command_line import main
 
-pytestmark = pytest.mark.usefixtures("same_threads")
+pytestmark = pytest.mark.usefixtures("quick")
 
 REFUSED = {
     "missing device": (
@@ -96,7 +96,6 @@ def test_folder_in_use_is_refused(tmp_path, capsys):
     assert (status, capsys.readouterr().err) == (2, sentence)
 
 
-@pytest.mark.usefixtures("little_data")
 def test_too_little_memory_is_a_sentence(tmp_path, monkeypatch, capsys):
     """It names the device, the recipe and its batch, and two ways out."""
 

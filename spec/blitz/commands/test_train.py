@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from blitz import pictures
-from blitz.cifar10.data import Split, load
+from blitz.cifar10.stand_in import draw
 from blitz.commands import folder, shared
 from blitz.commands import train as command
 from blitz.training import checkpoint
@@ -23,10 +23,10 @@ from blitz.training.recipes import RECIPES
 from spec.blitz.runs import train, weights
 from spec.command_line import main
 
-pytestmark = pytest.mark.usefixtures("same_threads", "little_data")
+pytestmark = pytest.mark.usefixtures("quick")
+DRAW = command._draw  # which nothing else here calls
 
 
-@pytest.mark.usefixtures("no_pictures")
 class TestOutput:
     """What is printed as a training goes on."""
 
@@ -40,13 +40,13 @@ class TestOutput:
         settings = checkpoint.load(tmp_path / "runs/tutorial/checkpoint.pt")["settings"]
         assert (status, errors, settings["recipe"], settings["seed"]) == (0, [], "tutorial", 0)
         assert lines[0] == (
-            "Data: the built-in stand-in, NOT CIFAR-10 (100 training and 50 test images); "
+            "Data: the built-in stand-in, NOT CIFAR-10 (20 training and 20 test images); "
             "--download fetches CIFAR-10"
         )
-        assert re.fullmatch(r"\[1,    25\] loss: 2\.\d{3}", lines[1])
-        assert re.fullmatch(r"\[2,    25\] loss: 2\.\d{3}", lines[2])
+        assert re.fullmatch(r"\[1,     5\] loss: 2\.\d{3}", lines[1])
+        assert re.fullmatch(r"\[2,     5\] loss: 2\.\d{3}", lines[2])
         assert re.fullmatch(
-            r"Accuracy of the network on the 50 test images of the stand-in \(NOT CIFAR-10\): \d+ %", lines[3]
+            r"Accuracy of the network on the 20 test images of the stand-in \(NOT CIFAR-10\): \d+ %", lines[3]
         )
         assert re.fullmatch(r"Accuracy of            disc : [ \d]\d %", lines[4])
         assert lines[14:] == [
@@ -64,7 +64,7 @@ class TestOutput:
 
         for words in ([], ["--resume"]):
             with log.open("w") as file, redirect_stdout(file):
-                train(tmp_path / "out", "--batch", 20, *words)
+                train(tmp_path / "out", *words)
 
         assert seen == [2, 3, 2]
 
@@ -74,7 +74,7 @@ class TestOutput:
         for words, terminal in zip(([], ["--resume"]), terminals, strict=True):
             terminal.isatty = lambda: True
             monkeypatch.setattr(sys, "stderr", terminal)
-            train(tmp_path, "--batch", 20, *words)
+            train(tmp_path, *words)
 
         first, second = (terminal.getvalue() for terminal in terminals)
         assert re.search(r"/10 .*batch.*, loss=2\.\d{3}\]", first)
@@ -95,34 +95,33 @@ class TestOutput:
 class TestFiles:
     """What a training leaves in its folder."""
 
-    def test_training_leaves_its_files(self, tmp_path):
+    def test_training_leaves_its_files(self, tmp_path, monkeypatch):
         """Two checkpoints, the weights, the history and three pictures, but nothing temporary."""
-        status = train(tmp_path / "out", "--batch", 20)
+        monkeypatch.setattr(command, "_draw", DRAW)
+
+        status = train(tmp_path / "out")
 
         sizes = {file.name: file.stat().st_size for file in (tmp_path / "out").iterdir()}
         assert (status, sizes.pop(".lock", 0)) == (0, 0)
         assert set(sizes) == {*folder.FILES, "checkpoint.previous.pt"}
         assert all(sizes.values())
 
-    @pytest.mark.usefixtures("no_pictures")
-    def test_weights_and_history_are_those_of_the_checkpoint(self, tmp_path):
+    def test_weights_and_history_are_those_of_the_checkpoint(self, finished):
         """A new net loads the weights by the notes' own line; the history has a line for each record."""
-        train(tmp_path, "--batch", 20)
+        out, _ = finished
         net = CifarNet()
 
-        net.load_state_dict(torch.load(tmp_path / "cifar_net.pth"))
-        lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+        net.load_state_dict(torch.load(out / "cifar_net.pth"))
+        lines = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
 
-        saved = checkpoint.load(tmp_path / "checkpoint.pt")
+        saved = checkpoint.load(out / "checkpoint.pt")
         torch.testing.assert_close(net.state_dict(), saved["model"], rtol=0, atol=0)
         assert lines == saved["history"]
         assert [[*line][-1] for line in lines] == ["loss", "accuracy", "loss", "accuracy"]
 
-    @pytest.mark.usefixtures("no_pictures")
     def test_checkpoint_is_saved_at_each_report_and_at_the_end_of_each_epoch(self, tmp_path, monkeypatch):
-        """Of 25 mini-batches an epoch, with a report every 10, after these."""
-        recipe = command.RECIPES["tutorial"]._replace(report_every=10)
-        monkeypatch.setitem(command.RECIPES, "tutorial", recipe)
+        """Of 5 mini-batches an epoch, with a report every 2, after these."""
+        monkeypatch.setitem(RECIPES, "tutorial", RECIPES["tutorial"]._replace(report_every=2))
         save, saved = checkpoint.save, []
         monkeypatch.setattr(
             checkpoint, "save", lambda state, path: (save(state, path), saved.append(state["step"]))
@@ -130,19 +129,18 @@ class TestFiles:
 
         train(tmp_path)
 
-        assert saved == [10, 20, 25, 35, 45, 50]
+        assert saved == [2, 4, 5, 7, 9, 10]
 
 
-@pytest.mark.usefixtures("no_pictures")
 class TestOptions:
     """What the options decide."""
 
-    def test_seed_decides_the_weights(self, tmp_path):
+    def test_seed_decides_the_weights(self, tmp_path, finished):
         """The same seed gives the same bits, another seed others."""
-        for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-            train(tmp_path / name, "--seed", seed, "--batch", 20)
+        for seed in (0, 1):
+            train(tmp_path / str(seed), "--seed", seed)
 
-        assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
+        assert weights(tmp_path / "0") == weights(finished[0]) != weights(tmp_path / "1")
 
     def test_data_are_those_asked_for(self, tmp_path, monkeypatch, capsys, little):
         """Named, held out or fetched; what is read is said, and that the test images are training images."""
@@ -151,14 +149,14 @@ class TestOptions:
         monkeypatch.setattr(shared, "load", lambda source, **how: asked.append((source, how)) or official)
         monkeypatch.setattr(shared, "find", lambda source, **how: ("official", source))
 
-        train(tmp_path, "--data", "here", "--holdout", 50, "--download", "--batch", 20)
+        train(tmp_path, "--data", "here", "--holdout", 50, "--download")
 
         lines = capsys.readouterr().out.splitlines()
         assert asked == [("here", {"download": True, "holdout": 50, "progress": True})]
         assert lines[0] == (
-            "Data: official here (100 training and 50 test images, held out of the training part)"
+            "Data: official here (20 training and 20 test images, held out of the training part)"
         )
-        assert lines[3].startswith("Accuracy of the network on the 50 test images: ")
+        assert lines[3].startswith("Accuracy of the network on the 20 test images: ")
 
     @pytest.mark.parametrize(
         ("batch_size", "told", "threads"),
@@ -187,30 +185,28 @@ class Counting(nn.Module):
         return -scores if self.training else scores
 
 
-@pytest.mark.parametrize(
-    ("origin", "words"),
-    [
-        ("official", "CIFAR-10"),
-        ("image folder", "a folder of images"),
-        ("stand-in", "the stand-in, not CIFAR-10"),
-    ],
-)
+ORIGINS = {
+    "official": "CIFAR-10",
+    "image folder": "a folder of images",
+    "stand-in": "the stand-in, not CIFAR-10",
+}
+
+
+@pytest.mark.parametrize(("origin", "words"), ORIGINS.items(), ids=ORIGINS)
 def test_pictures_show_the_training_that_their_title_names(tmp_path, monkeypatch, origin, words):
     """Each goes to the file named after it; 32 images are shown, evenly spread, for a folder is sorted."""
     drawn = {}
 
-    def draw(name, *arguments, **options):
+    def noted(name, *arguments, **options):
         drawn[name] = (*arguments, options)
         return name.encode()
 
     for name in ("training_curves", "predictions", "confusion_matrix"):
-        monkeypatch.setattr(pictures, name, partial(draw, name))
-    whole = load("stand-in")
-    test = Split(*(part[:63] for part in whole.test))
-    data = whole._replace(test=test, origin=origin)
+        monkeypatch.setattr(pictures, name, partial(noted, name))
+    data = draw(train=10, test=63)._replace(origin=origin)
     training = SimpleNamespace(net=Counting(), recipe=RECIPES["fast"], history=["line"], device="cpu")
 
-    command._draw(training, Evaluation(0.5, None, "confusion"), data, tmp_path)
+    DRAW(training, Evaluation(0.5, None, "confusion"), data, tmp_path)
 
     title = {"title": f"Counting, recipe fast, on {words}"}
     named = {**title, "classes": data.classes}
@@ -218,9 +214,12 @@ def test_pictures_show_the_training_that_their_title_names(tmp_path, monkeypatch
     assert drawn["training_curves"] == (["line"], title)
     assert drawn["confusion_matrix"] == ("confusion", named)
     assert options == named
-    assert torch.equal(images, test.images[::2])
-    assert torch.equal(labels, test.labels[::2])
+    assert torch.equal(images, data.test.images[::2])
+    assert torch.equal(labels, data.test.labels[::2])
     assert predicted.tolist() == [number % 10 for number in range(32)]
-    assert (tmp_path / "training.png").read_text() == "training_curves"
-    assert (tmp_path / "predictions.png").read_text() == "predictions"
-    assert (tmp_path / "confusion.png").read_text() == "confusion_matrix"
+    for file, name in (
+        ("training", "training_curves"),
+        ("predictions", "predictions"),
+        ("confusion", "confusion_matrix"),
+    ):
+        assert (tmp_path / f"{file}.png").read_text() == name

@@ -1,6 +1,7 @@
 """`blitz train`, gone on with: after its end, after damage, from elsewhere, and restarted by torchrun."""
 
 import shlex
+import shutil
 
 import pytest
 import torch
@@ -9,67 +10,64 @@ from blitz.commands import train as command
 from blitz.training import checkpoint, distributed
 from spec.blitz.runs import train, weights
 
-pytestmark = pytest.mark.usefixtures("same_threads", "little_data", "no_pictures")
+pytestmark = pytest.mark.usefixtures("quick")
 
-TEN = ("--batch", 20)  # mini-batches, five an epoch
+
+@pytest.fixture
+def out(finished, tmp_path):
+    """A folder of its own with a training that has come to its end."""
+    return shutil.copytree(finished[0], tmp_path / "out")
 
 
 class TestResume:
     """--resume."""
 
-    def test_finished_training_is_only_evaluated(self, tmp_path, capsys):
+    def test_finished_training_is_only_evaluated(self, finished, out, capsys):
         """It prints the same accuracy, and restores a history that a kill left behind."""
-        train(tmp_path, *TEN)
-        first, before = capsys.readouterr().out.splitlines(), weights(tmp_path)
-        history = (tmp_path / "history.jsonl").read_text()
-        (tmp_path / "history.jsonl").write_text("")
+        first, lines = finished
+        (out / "history.jsonl").write_text("")
 
-        status = train(tmp_path, "--resume", *TEN)
+        status = train(out, "--resume")
 
-        lines = capsys.readouterr().out.splitlines()
+        printed = capsys.readouterr().out.splitlines()
         assert status == 0
-        assert lines[1].endswith("after 10 of 10 mini-batches: the training is complete")
-        assert lines[2:13] == first[3:14]
-        assert weights(tmp_path) == before
-        assert (tmp_path / "history.jsonl").read_text() == history
+        assert printed[1].endswith("after 10 of 10 mini-batches: the training is complete")
+        assert printed[2:13] == lines[3:14]
+        assert weights(out) == weights(first)
+        assert (out / "history.jsonl").read_text() == (first / "history.jsonl").read_text()
 
-    def test_damaged_checkpoint_names_the_one_before_which_ends_with_the_same_bits(self, tmp_path, capsys):
+    def test_damaged_checkpoint_names_the_one_before_which_ends_with_the_same_bits(self, out, capsys):
         """The sentence's own words, used as they stand, repair the training."""
-        train(tmp_path, *TEN)
-        whole = weights(tmp_path)
-        (tmp_path / "checkpoint.pt").write_bytes((tmp_path / "checkpoint.pt").read_bytes()[:1000])
+        whole = weights(out)
+        (out / "checkpoint.pt").write_bytes((out / "checkpoint.pt").read_bytes()[:1000])
 
-        refused = train(tmp_path, "--resume", *TEN)
+        refused = train(out, "--resume")
         sentence = capsys.readouterr().err
-        resumed = train(tmp_path, *TEN, *shlex.split(sentence.split("resume from it with ")[1]))
+        resumed = train(out, *shlex.split(sentence.split("resume from it with ")[1]))
 
         assert (refused, resumed) == (2, 0)
-        assert weights(tmp_path) == whole
+        assert weights(out) == whole
 
-    def test_checkpoint_from_elsewhere_is_taken_over_into_the_folder(self, tmp_path):
+    def test_checkpoint_from_elsewhere_is_taken_over_into_the_folder(self, out, tmp_path):
         """With its history, so that another resume finds both there."""
-        train(tmp_path / "first", *TEN)
+        status = train(tmp_path / "new", "--resume", out / "checkpoint.pt")
 
-        status = train(tmp_path / "out", "--resume", tmp_path / "first/checkpoint.pt", *TEN)
-
-        first, own = (checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("first", "out"))
-        histories = [(tmp_path / name / "history.jsonl").read_bytes() for name in ("first", "out")]
+        first, own = (checkpoint.load(folder / "checkpoint.pt") for folder in (out, tmp_path / "new"))
+        histories = [(folder / "history.jsonl").read_bytes() for folder in (out, tmp_path / "new")]
         assert (status, own["step"], own["history"]) == (0, 10, first["history"])
         assert histories[0] == histories[1]
 
-    def test_more_epochs_at_a_constant_rate_end_as_if_asked_for_at_once(self, tmp_path, capsys):
+    def test_more_epochs_at_a_constant_rate_end_as_if_asked_for_at_once(self, out, tmp_path, capsys):
         """Whoever has asked for three need not do so again; fewer than are done are refused."""
-        train(tmp_path / "whole", "--epochs", 3, *TEN)
-        train(tmp_path / "out", *TEN)
-        capsys.readouterr()
+        train(tmp_path / "whole", "--epochs", 3)
 
         options = (["--epochs", 3], [], ["--epochs", 2])
-        statuses = [train(tmp_path / "out", "--resume", *words, *TEN) for words in options]
+        statuses = [train(out, "--resume", *words) for words in options]
 
-        out, err = capsys.readouterr()
+        printed, err = capsys.readouterr()
         assert statuses == [0, 0, 2]
-        assert weights(tmp_path / "out") == weights(tmp_path / "whole")
-        assert "after 15 of 15 mini-batches: the training is complete" in out
+        assert weights(out) == weights(tmp_path / "whole")
+        assert "after 15 of 15 mini-batches: the training is complete" in printed
         assert err.endswith("checkpoint.pt does not fit: it has done 3 epochs, more than the 2 asked for\n")
 
     def test_recipe_whose_rate_falls_starts_anew_from_its_weights(self, tmp_path, capsys, monkeypatch):
@@ -95,16 +93,15 @@ class TestResume:
         assert checkpoint.load(tmp_path / "out/checkpoint.pt")["step"] == 1
 
 
-def test_restart_by_torchrun_goes_on_from_the_last_save(tmp_path, capsys, monkeypatch):
+def test_restart_by_torchrun_goes_on_from_the_last_save(finished, tmp_path, capsys, monkeypatch):
     """And not from the weights that the command began with; another run is refused."""
-    train(tmp_path / "first", *TEN)
-    statuses = []
+    out, statuses = tmp_path / "out", []
     for run in ("1", "1", "2"):
         monkeypatch.setattr(distributed, "run_name", lambda run=run: run)
-        statuses.append(train(tmp_path / "out", "--from", tmp_path / "first/cifar_net.pth", *TEN))
+        statuses.append(train(out, "--from", finished[0] / "cifar_net.pth"))
 
-    out, err = capsys.readouterr()
+    printed, err = capsys.readouterr()
     assert statuses == [0, 0, 2]
-    assert out.count("Starting from the weights in ") == 1
-    assert out.count(f"Resumed from {tmp_path / 'out/checkpoint.pt'} after 10 of 10") == 1
+    assert printed.count("Starting from the weights in ") == 1
+    assert printed.count(f"Resumed from {out / 'checkpoint.pt'} after 10 of 10") == 1
     assert "already holds checkpoint.pt: continue with --resume" in err

@@ -13,10 +13,10 @@ from blitz.training import checkpoint
 from spec.blitz.runs import train, weights
 from spec.command_line import main, parser
 
-pytestmark = pytest.mark.usefixtures("same_threads")
+pytestmark = pytest.mark.usefixtures("quick")
 
 
-def signalling(number, work, *, at=1, times=1):
+def signalling(number, work, at, times):
     """Return `work`, which at its `at`-th call sends this process a signal beforehand, so many times."""
     calls = []
 
@@ -30,68 +30,40 @@ def signalling(number, work, *, at=1, times=1):
     return wrapped
 
 
-def go_on(capsys):
-    """Run the command that was printed; return the lines before it, and its status."""
-    *lines, words = capsys.readouterr().out.splitlines()
-    return lines, main(shlex.split(words)[1:])
-
-
 LEARN = (command.Training, "_learn")
 AFTER = "Stopped after {} of 10 mini-batches. To go on:"
-MOMENTS = {
-    "loading": (signal.SIGTERM, (shared, "load"), 1, "Stopped. To go on:", 0),
-    "between reports": (signal.SIGINT, LEARN, 3, AFTER.format(3), 3),
-    "evaluation": (signal.SIGTERM, (shared, "evaluate"), 1, AFTER.format(5), 5),
-    "save": (signal.SIGINT, (checkpoint, "save"), 1, AFTER.format(6), 6),
-    "pictures": (signal.SIGTERM, (command, "_draw"), 1, "Stopped. To go on:", 10),
+AT_ONCE = "Stopped. To go on:"
+MOMENTS = {  # a signal, when it comes, how often, what is printed, and the mini-batches that are saved
+    "loading": (signal.SIGTERM, (shared, "load"), 1, 1, AT_ONCE, 0),
+    "between reports": (signal.SIGINT, LEARN, 3, 1, AFTER.format(3), 3),
+    "evaluation": (signal.SIGTERM, (shared, "evaluate"), 1, 1, AFTER.format(5), 5),
+    "save": (signal.SIGINT, (checkpoint, "save"), 1, 1, AFTER.format(6), 6),
+    "twice in a mini-batch": (signal.SIGINT, LEARN, 8, 2, AT_ONCE, 5),
+    "pictures": (signal.SIGTERM, (command, "_draw"), 1, 1, AT_ONCE, 10),
 }
-WORDS = ("--seed", 3, "--batch", 20)
 
 
-@pytest.fixture(scope="module")
-def whole(little, tmp_path_factory):
-    """The weights of a training without a stop."""
-    out = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shared, "load", lambda source, **options: little)
-        patch.setattr(command, "_draw", lambda *arguments: None)
-        patch.setenv("OMP_NUM_THREADS", "1")
-        train(out, *WORDS)
-    return weights(out)
-
-
-@pytest.mark.usefixtures("little_data", "no_pictures")
-@pytest.mark.parametrize(("number", "work", "at", "line", "step"), MOMENTS.values(), ids=MOMENTS)
+@pytest.mark.parametrize(("number", "work", "at", "times", "line", "step"), MOMENTS.values(), ids=MOMENTS)
 def test_stopped_training_goes_on_by_the_command_it_prints(
-    tmp_path, capsys, monkeypatch, whole, number, work, at, line, step
+    tmp_path, capsys, monkeypatch, finished, number, work, at, times, line, step
 ):
-    """It ends with 130 and, the mini-batch finished and saved, goes on to the same bits."""
+    """It ends with 130, the mini-batch finished and saved, and goes on to the same bits.
+
+    A second signal stops in the middle of a mini-batch; what is printed then goes on from the last save.
+    """
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        patch.setattr(*work, signalling(number, getattr(*work), at=at))
-        status = train(tmp_path, *WORDS)
+        patch.setattr(*work, signalling(number, getattr(*work), at, times))
+        status = train(tmp_path)
     saved = tmp_path / "checkpoint.pt"
     found = checkpoint.load(saved)["step"] if saved.exists() else 0
 
-    lines, gone_on = go_on(capsys)
+    *_, said, words = capsys.readouterr().out.splitlines()
+    gone_on = main(shlex.split(words)[1:])
 
-    assert (status, found, lines[-1], gone_on) == (130, step, line, 0)
+    assert (status, found, said, gone_on) == (130, step, line, 0)
     assert signal.getsignal(number) == before
-    assert weights(tmp_path) == whole
-
-
-@pytest.mark.usefixtures("little_data", "no_pictures")
-def test_second_signal_stops_at_once(tmp_path, capsys, monkeypatch, whole):
-    """In the middle of a mini-batch; what is printed then goes on from the last save."""
-    with monkeypatch.context() as patch:
-        patch.setattr(*LEARN, signalling(signal.SIGINT, command.Training._learn, at=8, times=2))
-        status = train(tmp_path, *WORDS)
-
-    lines, gone_on = go_on(capsys)
-
-    assert (status, lines[-1], gone_on) == (130, "Stopped. To go on:", 0)
-    assert f"Resumed from {tmp_path / 'checkpoint.pt'} after 5 of 10" in capsys.readouterr().out
-    assert weights(tmp_path) == whole
+    assert weights(tmp_path) == weights(finished[0])
 
 
 def test_command_repeats_what_was_asked_for(monkeypatch):

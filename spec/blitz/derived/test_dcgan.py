@@ -12,7 +12,7 @@ from spec.command_line import main
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("little_data", "same_threads")
+@pytest.mark.usefixtures("quick")
 def test_stopped_training_goes_on_to_the_same_bits_and_draws_its_picture(tmp_path, monkeypatch):
     """The weights of all nets and the images drawn from the fixed noise are those of a run without a stop."""
     words = ["chapter", "dcgan", "--device", "cpu", "--steps", "3", "--out"]

@@ -21,10 +21,10 @@ from spec.slim_resnet import SlimResNet
 
 CPU = torch.device("cpu")
 SIX = {  # steps, with a line for each
-    "pretraining": (2, 50, 0.05),
-    "from scratch": (1, 50, 0.05),
-    "head only": (2, 50, 0.05),
-    "all weights": (1, 50, 0.05),
+    "pretraining": (2, 10, 0.05),
+    "from scratch": (1, 10, 0.05),
+    "head only": (2, 10, 0.05),
+    "all weights": (1, 10, 0.05),
 }
 
 
@@ -84,7 +84,7 @@ def test_command_says_and_draws_how_good_each_way_is(whole):
         "head only": [1, 2],
         "all weights": [1],
     }
-    assert (len(images), len(labels), len(predicted)) == (21, 21, 21)
+    assert (len(images), len(labels), len(predicted)) == (10, 10, 10)
 
 
 def test_training_that_is_stopped_twice_goes_on_to_the_same_bits(whole, little, tmp_path):

@@ -39,7 +39,7 @@ def run(tmp_path, monkeypatch):
     return chapter
 
 
-@pytest.mark.usefixtures("same_threads")
+@pytest.mark.usefixtures("quick")
 def test_stopped_training_goes_on_to_the_same_bits(run, tmp_path):
     """In an epoch and between two; the weights, the state, the history and the results are the same."""
     statuses = (

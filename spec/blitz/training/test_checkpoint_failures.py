@@ -175,7 +175,7 @@ def train_and_die(out, data, threads):
     train(out)
 
 
-@pytest.mark.usefixtures("little_data", "no_pictures", "same_threads")
+@pytest.mark.usefixtures("quick")
 def test_killed_command_goes_on_with_resume(tmp_path, little):
     """`blitz train`, ended by SIGKILL after its first save, ends with the same bits by `--resume`."""
     ranks.prepare()
