@@ -1,7 +1,4 @@
-"""The cache: one decoded copy on disk, written whole or not at all, and read back only if it is sound.
-
-That what is read back is what was written, test_data.py shows for every layout.
-"""
+"""The cache: one decoded copy on disk, written whole or not at all, and read back only if it is sound."""
 
 import errno
 import os
@@ -37,6 +34,16 @@ def cache_file(folder):
     file, lock = sorted(folder.iterdir(), key=lambda path: path.suffix, reverse=True)
     assert (file.suffix, lock.suffix) == (".pt", ".lock")
     return file
+
+
+def test_what_is_cached_is_not_read_again(read):
+    """The second call gives the same as the first, without a read."""
+    first, second = (cached(SOURCE, FILES, read) for _ in range(2))
+
+    assert read.call_count == 1
+    assert second.train.images.tolist() == first.train.images.tolist()
+    assert (second.train.labels, second.test.labels) == (torch.tensor([0]), torch.tensor([1]))
+    assert second[2:] == first[2:] == (("cat", "dog"), "image folder")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists what a process has mapped")
