@@ -31,9 +31,10 @@ class TestSource:
 
         assert [sorted(source.rglob("*")) for source in sources] == before
         for source, one, other in zip(sources, first, second, strict=True):
-            assert one.origin == other.origin == find(source)[0]
+            assert one.origin == find(source)[0]
             assert one.train.images.dtype == torch.uint8
-            assert torch.equal(one.train.images, other.train.images)
+            assert other[2:] == one[2:]
+            torch.testing.assert_close(other[:2], one[:2], rtol=0, atol=0)
 
     def test_what_is_left_out_is_told_in_one_line(self, image_folder, capsys):
         """Hidden files do not count, and the line on stderr says so, read from the cache or not."""

@@ -1,7 +1,5 @@
 """blitz/derived/dqn.py: what the statements of section 6 do not prove of it."""
 
-import sys
-
 import pytest
 import torch
 
@@ -81,15 +79,3 @@ def test_best_net_is_kept_when_the_net_forgets(gymnasium):
 
     assert means[1] > max(means[0], means[2])
     assert learner.kept[0].weight[1, 2] == 1
-
-
-def test_command_without_gymnasium_tells_the_way_out(monkeypatch, tmp_path, capsys):
-    """It ends with status 2 and a sentence before anything is written."""
-    monkeypatch.setitem(sys.modules, "gymnasium", None)
-
-    status = main(["chapter", "dqn", "--device", "cpu", "--out", str(tmp_path / "new")])
-
-    assert status == 2
-    sentence = "CartPole needs the package gymnasium, which is not installed: pip install 'blitz[dqn]'"
-    assert capsys.readouterr().err == f"blitz: {sentence}\n"
-    assert not (tmp_path / "new" / "checkpoint.pt").exists()

@@ -159,17 +159,11 @@ def test_seed_draws_the_images_to_learn_from():
     assert len(some_of(split, range(3)).labels) == 30
 
 
-FORMS = {
-    "wrapped": lambda weights: {"state": {f"module.{name}": value for name, value in weights.items()}},
-    "checkpoint of a chapter": lambda weights: {"model": weights, "optimizer": {}, "settings": {}},
-}
-
-
-@pytest.mark.parametrize("wrap", FORMS.values(), ids=FORMS)
-def test_weights_of_any_number_of_classes_are_found_in_a_file(tmp_path, wrap):
+def test_weights_of_any_number_of_classes_are_found_in_a_file(tmp_path):
     """Whatever they are wrapped in."""
     weights = SlimResNet(11).state_dict()
-    torch.save(wrap(weights), tmp_path / "weights.pt")
+    wrapped = {"state": {f"module.{name}": value for name, value in weights.items()}}
+    torch.save(wrapped, tmp_path / "weights.pt")
 
     found = read_resnet18(tmp_path / "weights.pt")
 
@@ -177,21 +171,11 @@ def test_weights_of_any_number_of_classes_are_found_in_a_file(tmp_path, wrap):
     assert same == list(weights)
 
 
-OTHERS = {
-    "another net": (
-        {"fc.weight": torch.zeros(2, 3), "fc.bias": torch.zeros(2)},
-        "the weights of another net",
-    ),
-    "no weights": ({"epoch": 3}, "holds a dict of epoch, and no weights"),
-}
-
-
-@pytest.mark.parametrize(("content", "sentence"), OTHERS.values(), ids=OTHERS)
-def test_file_without_a_resnet18_is_refused(tmp_path, content, sentence):
+def test_file_without_a_resnet18_is_refused(tmp_path):
     """The sentence says what the file holds instead."""
-    torch.save(content, tmp_path / "weights.pt")
+    torch.save({"epoch": 3}, tmp_path / "weights.pt")
 
-    with pytest.raises(CheckpointError, match=sentence):
+    with pytest.raises(CheckpointError, match=r"weights\.pt holds a dict of epoch, and no weights$"):
         read_resnet18(tmp_path / "weights.pt")
 
 

@@ -1,15 +1,14 @@
 """blitz/derived/image_data.py: which folders are read, how, and what is refused."""
 
 import re
+from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 
-from blitz.derived import image_data
 from blitz.derived.image_data import centres, crops, read
 from blitz.errors import DataError
+from spec.blitz.data_folders import make
 
 
 def write(folder, *parts, classes=("ant", "bee"), size=(150, 130)):
@@ -68,72 +67,25 @@ def test_name_tells_folders_with_other_images_apart(tmp_path):
     assert read(folder).name != before
 
 
-REFUSED = {
-    "no folder": (
-        [],
-        [],
-        "expected the folders train and val in {folder}, found no train",
-    ),
-    "no val": (
-        [("train", "ant")],
-        [],
-        "expected the folders train and val in {folder}, found no val or test",
-    ),
-    "no classes": (
-        [],
-        ["train", "val"],
-        "expected a folder for each class in {folder}/train, found none",
-    ),
-    "class of train alone": (
-        [("train", "ant"), ("train", "bee"), ("val", "ant")],
-        [],
-        "expected the same classes in {folder}/train and {folder}/val, found bee in {folder}/train alone",
-    ),
-    "class of val alone": (
-        [("train", "ant"), ("val", "ant"), ("val", "bee")],
-        [],
-        "expected the same classes in {folder}/train and {folder}/val, found bee in {folder}/val alone",
-    ),
-    "class without images": (
-        [("train", "ant"), ("val", "ant")],
-        ["train/bee", "val/bee"],
-        "expected images of each class in {folder}/train and {folder}/val: "
-        "Found no valid file for the classes bee",
-    ),
+PARTS = "expected the folders train and val in FOLDER, found no "
+SAME = "expected the same classes in FOLDER/train and FOLDER/val, found bee in FOLDER/"
+EACH = "expected images of each class in FOLDER/train and FOLDER/val: Found no valid file for the classes bee"
+REFUSED = {  # folders with images, folders without, and the sentence
+    "no folder": ([], [], PARTS + "train"),
+    "no val": (["train/ant"], [], PARTS + "val or test"),
+    "no classes": ([], ["train", "val"], "expected a folder for each class in FOLDER/train, found none"),
+    "class of train alone": (["train/ant", "train/bee", "val/ant"], [], SAME + "train alone"),
+    "class of val alone": (["train/ant", "val/ant", "val/bee"], [], SAME + "val alone"),
+    "class without images": (["train/ant", "val/ant"], ["train/bee", "val/bee"], EACH),
 }
 
 
 @pytest.mark.parametrize(("images", "empty", "sentence"), REFUSED.values(), ids=REFUSED)
 def test_what_is_no_data_set_is_refused_in_a_sentence(tmp_path, images, empty, sentence):
     """It says what was expected, and what is missing where."""
-    for part, name in images:
-        write(tmp_path, part, classes=(name,))
-    for name in empty:
-        (tmp_path / name).mkdir(parents=True)
+    for path in map(Path, images):
+        write(tmp_path, path.parent, classes=(path.name,))
+    make(tmp_path, *empty)
 
-    with pytest.raises(DataError, match=f"^{re.escape(sentence.format(folder=tmp_path))}"):
+    with pytest.raises(DataError, match=f"^{re.escape(sentence.replace('FOLDER', str(tmp_path)))}"):
         read(tmp_path)
-
-
-def test_broken_image_is_named(tmp_path):
-    """By its path, with the way out."""
-    folder = write(tmp_path, "train", "val")
-    path = folder / "train" / "bee" / "1.jpg"
-    path.write_bytes(path.read_bytes()[:200])
-
-    with pytest.raises(DataError, match=f"^cannot decode {path}, replace or remove it: "):
-        crops(read(folder), seed=0, epoch=0)[3]
-
-
-# Python 3.12 and later warn when a process with threads forks; these workers only crop.
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_workers_see_the_same(monkeypatch):
-    """The crops do not depend on which process makes them."""
-    views = crops(image_data.draw(), seed=0, epoch=0)
-
-    here, there = (
-        torch.cat([pixels for pixels, _ in DataLoader(views, 3, sampler=range(6), num_workers=workers)])
-        for workers in (0, 2)
-    )
-
-    assert torch.equal(here, there)

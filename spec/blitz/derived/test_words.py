@@ -15,22 +15,16 @@ def file(tmp_path):
 
 
 DIFFERENT = " ".join(f"{number:b}".translate({48: "a", 49: "b"}) for number in range(1000))
+REFUSED = {
+    "short": (b"too short", "expected a text of at least 1000 words, {} has 3"),
+    "empty": (b"", "expected a text of at least 1000 words, {} has 0"),
+    "other encoding": (b"Stra\xdfe " * 1000, "expected a text in UTF-8, {} is not: convert it first"),
+    "no word again": (DIFFERENT.encode(), "expected words that occur 3 times or more, {} has none"),
+    "no file": (None, "cannot read {}: No such file or directory"),
+}
 
 
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        (b"too short", "expected a text of at least 1000 words, {} has 3"),
-        (b"", "expected a text of at least 1000 words, {} has 0"),
-        (b"Stra\xdfe " * 1000, "expected a text in UTF-8, {} is not: convert it first"),
-        (
-            " ".join(f"{number:b}".translate({48: "a", 49: "b"}) for number in range(1000)).encode(),
-            "expected words that occur 3 times or more, {} has none",
-        ),
-        (None, "cannot read {}: No such file or directory"),
-    ],
-    ids=["short", "empty", "other encoding", "no word again", "no file"],
-)
+@pytest.mark.parametrize(("content", "sentence"), REFUSED.values(), ids=REFUSED)
 def test_text_that_nothing_can_be_learned_from_is_refused(file, content, sentence):
     """In one sentence that names the file."""
     if content is not None:
@@ -42,14 +36,13 @@ def test_text_that_nothing_can_be_learned_from_is_refused(file, content, sentenc
     assert str(refusal.value) == sentence.format(file)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "A word, another.\n\nIt isn't\n(or 'is') x_1 <= 2.5!",
-        "我能吞下玻璃，而不伤身体。\n\nÜber 玻璃 & 硝子を食べる。",
-    ],
-    ids=["English", "Chinese and others"],
-)
+TEXTS = {
+    "English": "A word, another.\n\nIt isn't\n(or 'is') x_1 <= 2.5!",
+    "Chinese and others": "我能吞下玻璃，而不伤身体。\n\nÜber 玻璃 & 硝子を食べる。",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_joined_words_are_the_text(text):
     """Up to white space, which is a space each; a digit, or a Chinese or Japanese sign, is a word."""
     found = words.split(text)

@@ -35,23 +35,15 @@ PARTS = {  # what of the net, its parameters, and the others
     "the whole net": (lambda net: net, FIRST + LAST, []),
     "a layer without parameters": (lambda net: net[1], [], FIRST + LAST),
 }
-each_part = pytest.mark.parametrize(("choose", "its", "others"), PARTS.values(), ids=PARTS)
 
 
-@each_part
-def test_parameters_of_the_part_are_frozen_and_no_others(net, choose, its, others):
-    """At every depth of the part they require no gradient, and the one from before is dropped."""
+@pytest.mark.parametrize(("choose", "its", "others"), PARTS.values(), ids=PARTS)
+def test_parameters_of_the_part_are_frozen_and_trained_again_and_no_others(net, choose, its, others):
+    """At every depth of it; the gradients from before are dropped, and begin with the next backward pass."""
     freeze(choose(net))
+    assert trained(net) == with_gradient(net) == others
 
-    assert trained(net) == others
-    assert with_gradient(net) == others
-
-
-@each_part
-def test_parameters_of_the_part_are_trained_again_and_no_others(net, choose, its, others):
-    """Their gradients begin with the next backward pass; the rest of the net stays frozen."""
     freeze(net)
-
     unfreeze(choose(net))
 
     assert trained(net) == its

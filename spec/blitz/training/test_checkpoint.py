@@ -64,14 +64,6 @@ class TestWeights:
 
         torch.testing.assert_close(twin.state_dict(), net.state_dict(), rtol=0, atol=0)
 
-    def test_weights_are_found_in_a_training_state(self, tmp_path):
-        """A checkpoint.pt serves where weights are asked for."""
-        path, net = saved(tmp_path), make_net()
-
-        checkpoint.load_weights(net, path)
-
-        torch.testing.assert_close(net.state_dict(), torch.load(path)["model"], rtol=0, atol=0)
-
     def test_weights_of_another_net_are_refused(self, tmp_path):
         """The sentence names the file, and the net keeps its own weights."""
         net = Net()
