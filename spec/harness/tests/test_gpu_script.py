@@ -62,10 +62,10 @@ def run(folder, *steps, **variables):
 
 
 def rows(folder):
-    """Return how each step ended, and its limit, as the summary says."""
+    """Return how each step ended, its seconds and its limit, as the summary says."""
     summary = (folder / "out" / "summary.md").read_text()
     table = re.findall(r"^\| (\S+) \| (.+) \| (\d*) \| (\d+) \|$", summary, re.MULTILINE)
-    return {name: (ended, int(limit)) for name, ended, _, limit in table}
+    return {name: row for name, *row in table}
 
 
 def wait_for(path):
@@ -87,7 +87,7 @@ def test_all_steps_run_in_the_order_of_their_worth(folder, device, required):
     assert calls[0] == f"-m blitz doctor --device {device}"
     assert calls[1].startswith(f"-m pytest --device {device}{required} -m gpu ")
     assert len(calls) == len(rows(folder)) == printed.count(": passed, ")
-    assert {ended for ended, _ in rows(folder).values()} == {"passed"}
+    assert {ended for ended, *_ in rows(folder).values()} == {"passed"}
 
 
 def test_limits_and_files_are_those_that_are_promised():
@@ -111,26 +111,37 @@ def test_a_step_that_fails_leaves_the_others(folder):
     assert status == 1
     assert "one\n# two\n=== record: failed with status 3, " in printed
     assert "\n    # two\n" in (folder / "out" / "summary.md").read_text()
-    assert [ended for ended, _ in rows(folder).values()] == ["failed with status 3", "passed"]
+    assert [ended for ended, *_ in rows(folder).values()] == ["failed with status 3", "passed"]
 
 
-HANGS = {
-    "one that hangs": ("sleep 60", "stopped at its limit"),
-    "one that cannot be asked to end": ("trap '' TERM; sleep 60; sleep 60", "stopped at its limit"),
-    "one that leaves something behind": ("setsid sleep 60 & echo $! >left; exit 0", "passed"),
-}
-
-
-@pytest.mark.parametrize(("does", "ended"), HANGS.values(), ids=HANGS)
+@pytest.mark.parametrize(
+    ("does", "ended"),
+    [
+        pytest.param("sleep 60", "stopped at its limit", id="one that hangs"),
+        pytest.param(
+            "trap '' TERM; sleep 60; sleep 60",
+            "stopped at its limit",
+            id="one that cannot be asked to end",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "setsid sleep 60 & echo $! >left; exit 0",
+            "passed",
+            id="one that leaves something behind",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
 def test_a_step_that_does_not_end_is_stopped_at_its_limit(folder, does, ended):
     """The next step begins after that, also if something still holds the output of the one before."""
     (folder / "does").write_text(f"case $* in *blitz*) {does} ;; esac")
 
-    begun = time.monotonic()
     run(folder, "doctor", "checks")
 
-    assert [ended for ended, _ in rows(folder).values()] == [ended, "passed"]
-    assert time.monotonic() - begun < 40
+    (first, seconds, _), (second, its_seconds, _) = rows(folder).values()
+    assert (first, second) == (ended, "passed")
+    assert int(seconds) < 20
+    assert int(its_seconds) < 5
     if (folder / "left").exists():
         os.kill(int((folder / "left").read_text()), signal.SIGKILL)
 
@@ -142,7 +153,7 @@ def test_a_step_that_ends_before_its_limit_has_failed(folder, status):
 
     run(folder, "checks")
 
-    assert [ended for ended, _ in rows(folder).values()] == [f"failed with status {status}"]
+    assert [ended for ended, *_ in rows(folder).values()] == [f"failed with status {status}"]
 
 
 ENDS = {
@@ -165,7 +176,7 @@ def test_whatever_ends_the_script_leaves_the_summary(folder, how, ended, status)
     if how == signal.SIGKILL:
         os.kill(step, signal.SIGKILL)
     assert script.returncode == status
-    assert [ended for ended, _ in rows(folder).values()] == ["passed", ended, "not begun"]
+    assert [ended for ended, *_ in rows(folder).values()] == ["passed", ended, "not begun"]
     assert "    | a table |\n" in (folder / "out" / "summary.md").read_text()
 
 
@@ -228,7 +239,7 @@ REFUSALS = {
     "no folder": ({"OUT": ""}, [], "expected a folder to write to"),
     "a folder that cannot be made": ({"OUT": "/dev/null/out"}, [], "OUT=/dev/null/out: cannot write there"),
     "a folder that cannot be written to": ({"OUT": "/proc"}, [], "OUT=/proc: cannot write there"),
-    "one of several devices": ({"DEVICE": "cuda:1"}, [], "DEVICE=cuda:1: expected a kind, as cuda, of which"),
+    "one of several devices": ({"DEVICE": "cuda:1"}, [], "DEVICE=cuda:1: expected a kind, such as cuda; "),
     "no Python": ({"PYTHON": "no-python"}, [], "there is no command no-python"),
     "no such step": ({}, ["doktor"], "there is no step doktor: there are doctor checks "),
     "no wheels": ({"WHEELS": "empty"}, [], "WHEELS=empty: expected a folder with wheels"),
