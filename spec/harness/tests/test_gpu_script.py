@@ -193,19 +193,32 @@ def test_stopping_the_script_stops_its_step(folder):
         os.kill(step, 0)
 
 
+SAID = """
+seed 0
+=== slowest 10 durations ===
+9 s a
+=== 1 passed ===
+----- benchmark: 1 tests -----
+name  median
+Legend:
+Saved in a folder
+"""
+
+
 def test_summary_has_the_counts_the_slowest_checks_and_the_tables(folder):
     """What is pasted into an issue answers what a reader asks first."""
-    said = "=== slowest 10 durations ===\\n9 s a\\n=== 1 passed ===\\n| n = 20 |\\nseed 0\\n"
-    (folder / "does").write_text(f"printf '{said}'")
+    (folder / "does").write_text(f"printf '{SAID}'; case $* in *record*) echo '| n = 20 |' ;; esac")
 
-    run(folder, "checks", "record")
+    run(folder, "checks", "record", "benchmarks", "dqn")
 
     summary = (folder / "out" / "summary.md").read_text()
     records = folder / "out" / "records.jsonl"
     assert summary.startswith("# blitz on cuda\n")
     slowest = "    === slowest 10 durations ===\n    9 s a\n    === 1 passed ===\n"
     assert f"\n## checks\n\nthe counts of {records}\n{slowest}" in summary
-    assert summary.endswith("\n## record\n\n| n = 20 |\n")
+    assert "\n## record\n\n| n = 20 |\n\n## benchmarks\n" in summary
+    assert "\n    ----- benchmark: 1 tests -----\n    name  median\n    Legend:\n" in summary
+    assert summary.endswith("\n## dqn\n\n    name  median\n    Legend:\n    Saved in a folder\n")
 
 
 def test_log_keeps_the_first_and_the_last_of_a_step_that_says_too_much(folder):
