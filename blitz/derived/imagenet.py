@@ -192,7 +192,7 @@ class ImageNet:
         some = [views[index] for index in torch.linspace(0, count - 1, min(32, count)).long().tolist()]
         pixels, labels = torch.stack([image for image, _ in some]), torch.tensor([label for _, label in some])
         with evaluating(self.net):
-            guesses = self.net(normalized(pixels.to(self.device))).argmax(1)
+            guesses = self.net(normalized(pixels.to(self.device))).argmax(1).cpu()
         title, classes = f"ResNet-18 on {self.data.name}", self.data.classes
         return {
             "accuracy.png": pictures.top_accuracies(self.history, classes=len(classes), title=title),

@@ -45,10 +45,14 @@ def events(device):
 
 
 def memory(device):
-    """Return the most memory in MB that this process held: of each GPU that it used, or of the machine."""
-    if device.type == "cpu":
+    """Return the most memory in MB that this process held: of each GPU that it used, or of the machine.
+
+    Of the machine, too, where the accelerator does not tell, as one without memory of its own.
+    """
+    of_device = getattr(torch.get_device_module(device), "max_memory_allocated", None)
+    if device.type == "cpu" or of_device is None:
         return [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]
-    peaks = map(torch.accelerator.max_memory_allocated, range(torch.accelerator.device_count()))
+    peaks = map(of_device, range(torch.accelerator.device_count()))
     return [peak / 2**20 for peak in peaks if peak]
 
 

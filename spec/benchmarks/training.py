@@ -8,6 +8,7 @@ from blitz.training.evaluation import evaluate
 from blitz.training.fit import Training
 from blitz.training.recipes import RECIPES, Recipe, net_for
 from spec.benchmarks.builders import Builder, Operation, cifar_net, drawn, named, repeated, synchronised
+from spec.harness.accelerator.devices import WITHOUT_HARDWARE
 
 FOR_EVER = 10**6  # epochs
 STEPS = {"tutorial": 20, "fast": 2}  # in an operation; one of any other recipe
@@ -24,7 +25,7 @@ def step_of(recipe: Recipe) -> Builder:
     count = STEPS.get(recipe.name, 1)
 
     def builder(device: torch.device) -> Operation:
-        fitting = device.type != "cpu" or not recipe.for_gpu
+        fitting = device.type not in ("cpu", WITHOUT_HARDWARE) or not recipe.for_gpu
         endless = recipe._replace(
             epochs=FOR_EVER, batch_size=recipe.batch_size if fitting else ON_A_CPU, report_every=FOR_EVER
         )

@@ -314,6 +314,18 @@ std::tuple<Tensor, Tensor, Tensor> convolution_backward(
   return {call.take(a), call.take(b), call.take(c)};
 }
 
+// PyTorch asks an accelerator for a step of an LSTM as a whole, which the CPU does one operator after the other. So
+// does this, and autograd sees each of them.
+std::tuple<Tensor, Tensor, Tensor> lstm_step(
+    const Tensor& from_input, const Tensor& from_hidden, const Tensor& before, const std::optional<Tensor>& input_bias,
+    const std::optional<Tensor>& hidden_bias) {
+  auto gates = from_input + from_hidden;
+  if (input_bias && input_bias->defined()) gates = gates + *input_bias + *hidden_bias;
+  auto parts = gates.chunk(4, 1);
+  auto after = parts[1].sigmoid() * before + parts[0].sigmoid() * parts[2].tanh();
+  return {parts[3].sigmoid() * after.tanh(), after, gates};
+}
+
 TORCH_LIBRARY_IMPL(_, PrivateUse1, m) {
   m.fallback(torch::CppFunction::makeFromBoxedFunction<&on_cpu>());
 }
@@ -329,6 +341,11 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("mse_loss", torch::CppFunction::makeFromBoxedFunction<&on_cpu>());
   m.impl("convolution_overrideable", convolution);
   m.impl("convolution_backward_overrideable", convolution_backward);
+  m.impl("_thnn_fused_lstm_cell", lstm_step);
+}
+
+TORCH_LIBRARY_IMPL(aten, AutogradPrivateUse1, m) {
+  m.impl("_thnn_fused_lstm_cell", lstm_step);
 }
 
 bool registered = [] {

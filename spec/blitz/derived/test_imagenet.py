@@ -16,6 +16,7 @@ from blitz.derived.imagenet import ImageNet
 from blitz.errors import BlitzError, DataError
 from spec.blitz.derived.test_image_data import write
 from spec.command_line import main
+from spec.section_6_derived import small_imagenet
 from spec.section_6_derived.small_imagenet import shrink
 
 
@@ -86,6 +87,16 @@ def test_command_says_what_it_trains_on_and_leaves_pictures(tmp_path, capsys, mo
     assert pixels.shape == (10, 3, 16, 16)
     assert len(labels) == len(guesses) == 10
     assert (tmp_path / "accuracy.png").read_bytes() == b"a picture"
+
+
+def test_pictures_are_drawn_wherever_the_net_is(device):
+    """The labels that its guesses are compared with are on the CPU."""
+    training = small_imagenet.make_training(device, steps=1)
+    list(training.steps())
+
+    files = training.results().values()
+
+    assert [file[1:4] for file in files] == [b"PNG", b"PNG"]
 
 
 def test_folder_of_a_few_images_is_one_batch(tmp_path):

@@ -7,11 +7,16 @@ import pytest
 from spec.harness.children import ROOT
 
 GPU = "ERROR: --require cuda: this machine shows 0 CUDA devices to PyTorch 2.15.0; look at nvidia-smi"
+NO_STEP = ".ci/gpu: --device cuda: no such device here; PyTorch 2.15.0 sees only cpu; name one by DEVICE, or"
 NETWORK = "blitz: cannot download CIFAR-10 from a server to a folder: Name or service not known"
 ENDINGS = {
     "success": ("", 0, "", True),
     "failure": ("", 1, NETWORK, False),
     "no GPU": ("gpu", 4, GPU, True),
+    "no GPU for the script": ("gpu", 2, NO_STEP, True),
+    "a step that failed on a GPU": ("gpu", 1, NO_STEP, False),
+    "another reason why the script cannot begin": ("gpu", 2, ".ci/gpu: OUT=runs/gpu: cannot write", False),
+    "no GPU, with the status of the other": ("gpu", 4, NO_STEP, False),
     "another usage error than no GPU": ("gpu", 4, "ERROR: file or directory not found: spec", False),
     "a failed GPU test": ("gpu", 1, GPU, False),
     "no network": ("network", 2, NETWORK, True),
