@@ -79,7 +79,7 @@ class TestRuns:
         """A process cannot tell which of its trainings held the most."""
         assert record.run_once(lambda seed: 0.5, 0, CPU)["memory"] is None
 
-    def test_both_train_and_score(self, device, same_threads):
+    def test_both_train_and_score(self, device, quick):
         """Each of them in a tiny size, on a hundred drawn images, with an accuracy on fifty."""
         both = record.competitors(stand_in.draw(100, 50), device, slim=True, compiled=False)
 
@@ -257,7 +257,7 @@ class TestCommand:
         assert "expected at least 1 seed, got 0" in capsys.readouterr().err
 
     @pytest.mark.slow
-    def test_it_is_tried_out_with_tiny_nets(self, device, same_threads, capsys):
+    def test_it_is_tried_out_with_tiny_nets(self, device, quick, capsys):
         """From the first line to the table, for two seeds, on the CPU or the accelerator."""
         status = record.main(["--slim", "--seeds", "2", "--device", str(device)])
 
