@@ -113,11 +113,11 @@ VARIANTS = {
 }
 
 
-def run(name, seed, source):
+def run(name, seed, source, held_out):
     """Train a variant once and return its accuracy on the held-out images."""
     torch.set_num_threads(1)
     changes, change = VARIANTS[name]
-    train, test, *_ = data.load(source, holdout=5000)
+    train, test, *_ = data.load(source, holdout=held_out)
     recipe = RECIPES["record"]._replace(**{**SLIM, **changes})
     torch.manual_seed(seed)
     training = Training(net_for(recipe, train.images), train, recipe, seed=seed)
@@ -133,13 +133,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", help="CIFAR-10; else BLITZ_DATA, else the stand-in")
     parser.add_argument("--seeds", type=int, default=5, help="runs of each, seeds from 0 on; default: 5")
+    parser.add_argument("--held-out", type=int, default=5000, help="training images to answer for")
     arguments = parser.parse_args()
     accuracies = {name: [] for name in VARIANTS}
     with ProcessPoolExecutor(
         os.cpu_count(), mp_context=get_context("spawn"), max_tasks_per_child=1
     ) as processes:
         runs = [
-            (name, seed, processes.submit(run, name, seed, arguments.data))
+            (name, seed, processes.submit(run, name, seed, arguments.data, arguments.held_out))
             for seed in range(arguments.seeds)
             for name in VARIANTS
         ]

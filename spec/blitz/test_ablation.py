@@ -82,7 +82,8 @@ def test_table_pairs_the_seeds():
 @pytest.mark.timeout(600)
 def test_ablation_trains_every_variant(capsys, monkeypatch):
     """By the command, one seed of each, on the stand-in."""
-    monkeypatch.setattr("sys.argv", ["ablation", "--data", "stand-in", "--seeds", "1"])
+    words = ["ablation", "--data", "stand-in", "--seeds", "1", "--held-out", "500"]
+    monkeypatch.setattr("sys.argv", words)
 
     ablation.main()
 
