@@ -21,9 +21,6 @@ from blitz.training.muon import Muon
 from blitz.training.recipes import SCHEDULES, Recipe
 from blitz.training.weights import find
 
-OPTIMIZERS = {"optimizer", "muon"}
-"""What the states of optimizers are called in that of a training."""
-
 Progress = dict[str, float]
 """A line of a history: "epoch" and "step" (the mini-batch in its epoch), from 1, and what was measured."""
 
@@ -166,8 +163,8 @@ class Training:
         Where the learning rate stays the same, the epochs may be more than they were, or fewer.
 
         Raises:
-            ValueError: `state` comes from another recipe, seed, data set or net, or has done more epochs than
-                are asked for; nothing has changed then.
+            ValueError: `state` comes from another recipe, seed, data set or net, its optimizers have other
+                weights, or it has done more epochs than are asked for; nothing has changed then.
         """
         # a setting that a recipe did not have yet was what is now its default; some had other names
         told = state["settings"]
@@ -197,13 +194,12 @@ class Training:
                 f"more than the {self.recipe.epochs} asked for"
             )
         find(state["model"], [self.net])  # load_state_dict would load a part of another net's
-        if any(
-            _weights_of(state[each]) != _weights_of(own_state[each]) for each in OPTIMIZERS & own_state.keys()
-        ):
-            raise ValueError(
-                "its optimizers share the weights out otherwise, as an older version did: "
-                "start a new training from its weights with --from"
-            )
+        for each in own_state.keys() & {"optimizer", "muon"}:
+            if _weights_of(state[each]) != _weights_of(own_state[each]):
+                raise ValueError(
+                    "its optimizers share the weights out otherwise, as an older version did: "
+                    "start a new training from its weights with --from"
+                )
         self.net.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.muon:
@@ -252,7 +248,7 @@ class Training:
                 group["lr"] = self._rates[optimizer].fill_(rate) if self._rates else rate
 
     def _learn(self, inputs: Tensor, labels: Tensor) -> None:
-        """Launch all that a step computes. Nothing in it asks for a value, which would wait."""
+        """Launch all that a step computes, and ask for no value: a GPU would have to finish it first."""
         self.net.zero_grad()
         with half_precision(self.device, self.recipe.half):
             loss = self.criterion(self.forward(inputs), labels)

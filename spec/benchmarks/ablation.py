@@ -23,7 +23,8 @@ from blitz.training.fit import Training
 from blitz.training.recipes import RECIPES, net_for
 from spec.harness.accelerator import machine
 
-# a score sums 32 channels, where those of `record` are 256: its step is as large at eight times the rate
+# A score of the slim net sums 32 channels and one of `record` 256, so a step of the head changes a score as
+# much at eight times the rate. The decay of a step, rate times weight decay, stays the same.
 RATE = 8 * RECIPES["record"].learning_rate
 DECAY = RECIPES["record"].weight_decay / 8
 SLIM = {
