@@ -1,5 +1,6 @@
 """A step of a training as one CUDA graph: Python launches it as a whole, instead of each of its kernels."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import torch
@@ -9,7 +10,7 @@ WARM_UP = 3  # steps until the libraries have chosen their kernels and the optim
 
 
 class CapturedStep:
-    """Calls `step`, and after WARM_UP calls replays what it launched instead.
+    """Calls `step`, and after WARM_UP batches of one size replays what it launched for it instead.
 
     A replay computes anew with the tensors that `step` used when it was captured, whatever they hold by then.
     All else stays as it was: numbers that Python handed to a kernel, and which way an `if` went. So a rate
@@ -27,13 +28,13 @@ class CapturedStep:
 
     def __init__(self, step: Callable[[Tensor, Tensor], None]) -> None:
         self.step = step
-        self.calls = 0
+        self.warm_ups: Counter[int] = Counter()  # by size of batch
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> None:
         """Take a step: as it is to warm up or for a batch of another size, else by replaying the graph."""
-        self.calls += 1
-        if self.calls <= WARM_UP:
+        if self.graph is None and self.warm_ups[len(inputs)] < WARM_UP:
+            self.warm_ups[len(inputs)] += 1
             self._on_another_stream(inputs, labels)
         elif self.graph is None:
             self.inputs, self.labels = inputs.clone(), labels.clone()

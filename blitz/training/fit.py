@@ -197,7 +197,7 @@ class Training:
         for each in own_state.keys() & {"optimizer", "muon"}:
             if _weights_of(state[each]) != _weights_of(own_state[each]):
                 raise ValueError(
-                    "its optimizers share the weights out otherwise, as an older version did: "
+                    "another version of blitz trained it, whose SGD and Muon had other weights than now: "
                     "start a new training from its weights with --from"
                 )
         self.net.load_state_dict(state["model"])

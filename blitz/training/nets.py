@@ -93,9 +93,10 @@ class WhitenedNet(nn.Module):
     Called as `net(images)` it takes float (N, 3, 32, 32) and returns class scores, float (N, 10); anything
     else is a ValueError. It computes in channels_last.
 
-    The first layer's filters are not trained. They are the directions in which `patch` x `patch` patches of
+    The first layer is not trained. Its filters are the directions in which `patch` x `patch` patches of
     `images` differ most, scaled so that what comes out has the same variance in each (patch whitening), once
-    with either sign. Without `images` they stay as drawn, for weights that are loaded afterwards.
+    with either sign, and its biases are 0. Without `images` both stay as drawn, for weights that are loaded
+    afterwards.
 
     Args:
         images: what the first layer is computed from, uint8 (N, 3, 32, 32): a
@@ -132,8 +133,7 @@ class WhitenedNet(nn.Module):
         if activation not in ACTIVATIONS:
             raise ValueError(f"expected an activation, {' or '.join(ACTIVATIONS)}, got {activation!r}")
         self.activation = ACTIVATIONS[activation]
-        self.whitening = nn.Conv2d(3, filters, patch, stride=stride)
-        self.whitening.weight.requires_grad = False
+        self.whitening = nn.Conv2d(3, filters, patch, stride=stride).requires_grad_(False)
         sides = [filters, *widths]
         self.blocks = nn.Sequential(*(_Block(*pair, self.activation) for pair in pairwise(sides)))
         self.fc = nn.Linear(sides[-1], 10, bias=False)

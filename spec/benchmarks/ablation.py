@@ -54,6 +54,7 @@ def with_drawn_bias(training):
     """Draw the biases of the first layer, as PyTorch does, and train them for three eighths of the steps."""
     whitening = training.net.whitening
     nn.init.uniform_(whitening.bias, -(12**-0.5), 12**-0.5)
+    training.optimizer.param_groups[0]["params"].append(whitening.bias)
     last = training.total_steps * 3 // 8
 
     def stop_in_time(layer, inputs):

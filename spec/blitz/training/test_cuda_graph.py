@@ -137,6 +137,18 @@ def test_a_step_is_called_to_warm_up_and_once_to_be_captured(recorded):
     assert total.item() == 2 * sum(range(6)) + 2 * 6 + 2
 
 
+def test_a_smaller_batch_among_the_first_is_not_captured(recorded):
+    """As a training that resumes near the end of an epoch may begin with it."""
+    sizes = []
+    captured = CapturedStep(lambda inputs, labels: sizes.append(len(inputs)))
+
+    for size in [2, 2, 2, 1, 2, 2]:
+        captured(torch.ones(size), torch.ones(size))
+
+    assert sizes == [2, 2, 2, 1, 2]
+    assert len(captured.inputs) == 2
+
+
 @pytest.mark.gpu
 def test_captured_training_ends_with_the_same_bits_on_cuda():
     """As above, by CUDA's own graphs, in bfloat16 as well."""
