@@ -79,7 +79,7 @@ RECIPES = {
         Recipe(
             "strong",
             batch_size=500,
-            epochs=5,
+            epochs=6,
             learning_rate=1.0,
             momentum=0.9,
             nesterov=True,
@@ -93,7 +93,7 @@ RECIPES = {
             flip=True,
             half=True,
             views=6,
-            widths=(64, 128, 128),
+            widths=(64, 128, 256),
             activation="gelu",
         ),
         Recipe(
