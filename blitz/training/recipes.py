@@ -79,7 +79,7 @@ RECIPES = {
         Recipe(
             "strong",
             batch_size=500,
-            epochs=6,
+            epochs=5,
             learning_rate=1.0,
             momentum=0.9,
             nesterov=True,

@@ -64,7 +64,7 @@ def test_record_recipe_learns_the_stand_in_with_a_slim_net():
     assert evaluate(net, test, views=recipe.views, half=recipe.half).accuracy > 0.9
 
 
-REACHED = {"fast": 0.55, "strong": 0.84}
+REACHED = {"fast": 0.55, "strong": 0.845}
 
 
 @pytest.mark.slow
