@@ -22,6 +22,7 @@ from blitz.training.evaluation import evaluate
 from blitz.training.fit import Training
 from blitz.training.recipes import RECIPES, net_for
 from spec.harness.accelerator import machine
+from spec.harness.children import end_with_parent
 
 # A score of the slim net sums 32 channels and one of `record` 256, so a step of the head changes a score as
 # much at eight times the rate. The decay of a step, rate times weight decay, stays the same.
@@ -139,7 +140,7 @@ def main():
     arguments = parser.parse_args()
     accuracies = {name: [] for name in VARIANTS}
     with ProcessPoolExecutor(
-        os.cpu_count(), mp_context=get_context("spawn"), max_tasks_per_child=1
+        os.cpu_count(), mp_context=get_context("spawn"), initializer=end_with_parent, max_tasks_per_child=1
     ) as processes:
         runs = [
             (name, seed, processes.submit(run, name, seed, arguments.data, arguments.held_out))

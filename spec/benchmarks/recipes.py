@@ -23,6 +23,7 @@ from blitz.training.fit import fit
 from blitz.training.nets import CifarNet
 from blitz.training.recipes import RECIPES, net_for
 from spec.benchmarks.measuring import memory, now, place
+from spec.harness.children import end_with_parent
 
 OPPONENT = "the tutorial's own code"
 HELD_OUT = 5000
@@ -82,7 +83,9 @@ def main():
     if unknown := [name for name in names if name not in {OPPONENT, *RECIPES}]:
         parser.error(f"there is no recipe {unknown[0]}: there are {', '.join(RECIPES)}")
     results = {name: [] for name in names}
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
+    with ProcessPoolExecutor(
+        1, mp_context=get_context("spawn"), initializer=end_with_parent, max_tasks_per_child=1
+    ) as processes:
         for seed in range(arguments.seeds):
             for name in names[:: -1 if seed % 2 else 1]:
                 how = (arguments.epochs, arguments.data, arguments.held_out)

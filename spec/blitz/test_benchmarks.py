@@ -3,12 +3,18 @@
 import gc
 import json
 import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from spec.benchmarks import builders, data, plugin
+from spec.harness.children import environment, python
 from spec.harness.runs import seats
+from spec.harness.tests.perf.test_worker import ends
 
 COUNTED = """
 import pytest, torch
@@ -127,3 +133,24 @@ def test_files_to_decode_go_with_their_operation(monkeypatch, tmp_path):
     gc.collect()
 
     assert not folder.exists()
+
+
+def children_of(pid):
+    """Return the processes that a process has started."""
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    return {int(child) for file in files for child in file.read_text().split()}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+@pytest.mark.parametrize("name", ["recipes", "ablation"])
+def test_trainings_end_with_the_measurement(name):
+    """A training that went on after its measurement was killed would slow down the next one."""
+    command = python("-m", f"spec.benchmarks.{name}", "--data", "stand-in")
+    with subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL) as measurement:
+        while len(children := children_of(measurement.pid)) < 2:  # one is multiprocessing's own
+            time.sleep(0.1)
+        time.sleep(1)
+        measurement.terminate()
+
+    assert all(ends(child) for child in children)

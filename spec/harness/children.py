@@ -1,6 +1,7 @@
 """Python processes that this project starts: they import it, and nothing that lies in the current folder."""
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -24,3 +25,6 @@ def end_with_parent() -> None:
     """Have Linux end this process with the one that started it, whose name a person knows."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        parent = multiprocessing.parent_process()
+        if parent and not parent.is_alive():  # it ended while this process was still importing
+            os._exit(1)
