@@ -95,7 +95,7 @@ VARIANTS = {
     "one cycle instead of a straight line": ({"schedule": "one cycle"}, None),
     "the head in Muon instead of SGD": ({}, head_in_muon),
     "relu instead of GELU": ({"activation": "relu"}, None),
-    "all of these, and its rate and decay: the recipe before": (
+    "all of these, and the rate and decay before": (
         {
             "learning_rate": 0.5,
             "weight_decay": 5e-5,

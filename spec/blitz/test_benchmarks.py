@@ -148,9 +148,12 @@ def test_trainings_end_with_the_measurement(name):
     """A training that went on after its measurement was killed would slow down the next one."""
     command = python("-m", f"spec.benchmarks.{name}", "--data", "stand-in")
     with subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL) as measurement:
-        while len(children := children_of(measurement.pid)) < 2:  # one is multiprocessing's own
-            time.sleep(0.1)
-        time.sleep(1)
-        measurement.terminate()
+        try:
+            while len(children_of(measurement.pid)) < 2:  # one is multiprocessing's own
+                time.sleep(0.1)
+            time.sleep(1)  # until they have been told what to do
+            children = children_of(measurement.pid)
+        finally:
+            measurement.terminate()
 
     assert all(ends(child) for child in children)
