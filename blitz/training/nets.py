@@ -93,10 +93,10 @@ class WhitenedNet(nn.Module):
     Called as `net(images)` it takes float (N, 3, 32, 32) and returns class scores, float (N, 10); anything
     else is a ValueError. It computes in channels_last.
 
-    The first layer is not trained. Its filters are the directions in which `patch` x `patch` patches of
-    `images` differ most, scaled so that what comes out has the same variance in each (patch whitening), once
-    with either sign, and its biases are 0. Without `images` both stay as drawn, for weights that are loaded
-    afterwards.
+    The filters of the first layer are not trained. They are the directions in which `patch` x `patch`
+    patches of `images` differ most, scaled so that what comes out has the same variance in each (patch
+    whitening), once with either sign, and their biases begin at 0. Without `images` both stay as drawn, for
+    weights that are loaded afterwards.
 
     Args:
         images: what the first layer is computed from, uint8 (N, 3, 32, 32): a
@@ -106,6 +106,8 @@ class WhitenedNet(nn.Module):
         stride: of the first layer: 1 for accuracy, 2 for speed.
         filters: how many the first layer has, an even number up to 2 * 3 * patch * patch.
         activation: what stands between the layers, one of ACTIVATIONS.
+        train_first_bias: whether the biases of the first layer are trained. If not, no gradient is computed
+            that far down, which saves time.
 
     Raises:
         ValueError: there is no such activation.
@@ -128,12 +130,14 @@ class WhitenedNet(nn.Module):
         stride: int = 2,
         filters: int = 32,
         activation: str = "relu",
+        train_first_bias: bool = False,
     ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
             raise ValueError(f"expected an activation, {' or '.join(ACTIVATIONS)}, got {activation!r}")
         self.activation = ACTIVATIONS[activation]
         self.whitening = nn.Conv2d(3, filters, patch, stride=stride).requires_grad_(False)
+        self.whitening.bias.requires_grad_(train_first_bias)  # type: ignore[union-attr]
         sides = [filters, *widths]
         self.blocks = nn.Sequential(*(_Block(*pair, self.activation) for pair in pairwise(sides)))
         self.fc = nn.Linear(sides[-1], 10, bias=False)

@@ -35,6 +35,7 @@ class Recipe(NamedTuple):
         widths: the channels of each block of a blitz.WhitenedNet; none mean the notes' CifarNet.
         first_layer: filters, patch and stride of that net's first layer.
         activation: what stands between the layers of that net, "relu" or "gelu".
+        train_first_bias: whether the biases of that net's first layer are trained.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Recipe(NamedTuple):
     widths: tuple[int, ...] = ()
     first_layer: tuple[int, int, int] = (32, 4, 2)
     activation: str = "relu"
+    train_first_bias: bool = False
 
 
 RECIPES = {
@@ -118,6 +120,7 @@ RECIPES = {
             widths=(64, 256, 256),
             first_layer=(24, 2, 1),
             activation="gelu",
+            train_first_bias=True,
         ),
     )
 }
@@ -180,4 +183,5 @@ def net_for(recipe: Recipe, images: "Tensor | None" = None) -> "nn.Module":
         stride=stride,
         filters=filters,
         activation=recipe.activation,
+        train_first_bias=recipe.train_first_bias,
     )

@@ -55,7 +55,6 @@ def with_drawn_bias(training):
     """Draw the biases of the first layer, as PyTorch does, and train them for three eighths of the steps."""
     whitening = training.net.whitening
     nn.init.uniform_(whitening.bias, -(12**-0.5), 12**-0.5)
-    training.optimizer.param_groups[0]["params"].append(whitening.bias)
     last = training.total_steps * 3 // 8
 
     def stop_in_time(layer, inputs):
@@ -110,6 +109,7 @@ VARIANTS = {
     "biases at a rate of 106": ({}, with_fast_biases),
     "a tenth of the weight decay": ({"weight_decay": DECAY / 10}, None),
     "four times the weight decay": ({"weight_decay": DECAY * 4}, None),
+    "biases of the whitening not trained": ({"train_first_bias": False}, None),
     "biases of the whitening drawn, trained for 3/8": ({}, with_drawn_bias),
     "whitening from 5,000 images, a fourth of the least variance": ({}, whitened_by_more),
     "BatchNorm's eps 1e-12": ({}, with_small_eps),

@@ -37,7 +37,7 @@ def test_biases_get_a_rate_of_their_own(training):
     """The head keeps the one it has."""
     ablation.with_fast_biases(training)
 
-    assert rates(training) == {1: ablation.RATE, 6: pytest.approx(106)}
+    assert rates(training) == {1: ablation.RATE, 7: pytest.approx(106)}
 
 
 def test_eps_becomes_small_in_all_layers(training):

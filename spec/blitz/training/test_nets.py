@@ -98,6 +98,12 @@ class TestWhitenedNet:
         assert net.whitening.bias.tolist() == [0] * 12
         assert not any(weight.requires_grad for weight in net.whitening.parameters())
 
+    def test_biases_of_its_first_layer_may_be_trained(self):
+        """The filters are not."""
+        first = WhitenedNet(widths=(8,), train_first_bias=True).whitening
+
+        assert (first.weight.requires_grad, first.bias.requires_grad) == (False, True)
+
     @pytest.mark.parametrize("name", ["relu", "gelu"])
     def test_its_activation_follows_each_layer_before_the_last(self, name):
         """The first layer, and both convolutions of each block."""
@@ -131,3 +137,4 @@ def test_each_recipe_has_its_net(name, kind):
         assert net.whitening.weight.shape == (filters, 3, patch, patch)
         assert net.whitening.stride == (stride, stride)
         assert net.activation is nets.ACTIVATIONS[RECIPES[name].activation]
+        assert net.whitening.bias.requires_grad is RECIPES[name].train_first_bias
