@@ -8,6 +8,7 @@ from blitz.training import nets
 from blitz.training.fit import Training
 from blitz.training.recipes import RECIPES, net_for
 from spec.benchmarks import ablation
+from spec.blitz.data_folders import write_image_folder
 from spec.blitz.runs import make_split
 
 
@@ -80,9 +81,11 @@ def test_table_pairs_the_seeds():
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_ablation_trains_every_variant(capsys, monkeypatch):
-    """By the command, one seed of each, on the stand-in."""
-    words = ["ablation", "--data", "stand-in", "--seeds", "1", "--held-out", "500"]
+def test_ablation_trains_every_variant(capsys, monkeypatch, tmp_path):
+    """By the command, one seed of each, on ten images."""
+    folder = write_image_folder(tmp_path / "images")
+    monkeypatch.setenv("BLITZ_CACHE", str(tmp_path / "cache"))
+    words = ["ablation", "--data", str(folder), "--seeds", "1", "--held-out", "10"]
     monkeypatch.setattr("sys.argv", words)
 
     ablation.main()

@@ -220,12 +220,11 @@ def test_pretrained_net_learns_more_from_few_images(cifar10, device, measured):
     epochs on 100 images of each of five new classes, the pretrained one classifies at least 5 percentage
     points more test images correctly.
     """
-    for seed in range(3):
-        torch.manual_seed(seed)
-        system = FineTuning(cifar10, weights=None, seed=seed, device=device)
-        for _ in system.steps():
-            pass
-        accuracies = {name: line[name] for line in system.history for name in line if name in system.parts}
+    torch.manual_seed(0)
+    system = FineTuning(cifar10, weights=None, seed=0, device=device)
+    for _ in system.steps():
+        pass
+    accuracies = {name: line[name] for line in system.history for name in line if name in system.parts}
 
-        measured[f"seed {seed}"] = accuracies
-        assert accuracies["all weights"] >= accuracies["from scratch"] + 0.05
+    measured |= accuracies
+    assert accuracies["all weights"] >= accuracies["from scratch"] + 0.05

@@ -182,15 +182,15 @@ def unlearned(training, inputs, labels):
 @statement("derived.imagenet-learns", notes="6 ImageNet")
 @fault("no step is taken", ImageNet, "_learn", lambda real: unlearned)
 def test_resnet18_learns_the_stand_in(device):
-    """A ResNet-18 trains on 2000 images of the stand-in for four epochs, on other random parts in each. It
-    reaches a top-1 accuracy of 60 % and a top-5 accuracy of 95 % on 500 other images.
+    """A ResNet-18 trains on 2000 images of the stand-in for two epochs, on other random parts in each. It
+    reaches a top-1 accuracy of 45 % and a top-5 accuracy of 95 % on 500 other images.
     """
     torch.manual_seed(0)
-    training = ImageNet(None, seed=0, device=device)
+    training = ImageNet(None, seed=0, steps=124, device=device)
 
     list(training.steps())
 
     last = training.history[-1]
-    assert last["epoch"] == 4
-    assert last["top-1"] >= 0.6
+    assert last["epoch"] == 2
+    assert last["top-1"] >= 0.45
     assert last["top-5"] >= 0.95
