@@ -1,6 +1,5 @@
 """Fixtures that several sections use."""
 
-import atexit
 import functools
 import gc
 import importlib
@@ -24,11 +23,11 @@ def pytest_notes():
 def pytest_collection_finish(session):
     """Keep what was imported out of the garbage collector's sight, and prepare the processes of `ranks`.
 
-    A search of a million objects takes a third of a second, and pytest makes five when a run ends. What those
-    processes import is imported before the first of them is asked for.
+    A search of a million objects takes a third of a second. pytest makes five when a run ends, and Python
+    makes more when the process exits. What those processes import is imported before the first of them is
+    asked for.
     """
     gc.freeze()
-    atexit.register(gc.unfreeze)  # or native libraries would tell at the exit of all that was never freed
     if any("ranks" in getattr(item, "fixturenames", ()) for item in session.items):
         with suppress(Exception):  # the tests that need it ask again, and each one tells the error as its own
             processes.prepare()

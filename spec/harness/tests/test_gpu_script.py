@@ -31,7 +31,7 @@ def folder(tmp_path):
     script = tmp_path / ".ci" / "gpu"
     text = script.read_text()
     assert text.count("doctor $((50 * slow))") == 1
-    script.write_text(text.replace("doctor $((50 * slow))", "doctor $((7 * slow))"))
+    script.write_text(text.replace("doctor $((50 * slow))", "doctor $((6 * slow))"))
     python = tmp_path / "bin" / "python3"
     python.parent.mkdir()
     python.write_text(PYTHON)

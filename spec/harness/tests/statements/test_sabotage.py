@@ -80,7 +80,7 @@ def test_what_ends_a_check_in_another_way_is_an_accident(run_spec, pytester):
     source = "".join(statement(*row, name) for name, (*row, _) in ACCIDENTS.items())
     hanging = '@statement("nn.timeout"'
 
-    result = run_spec(source.replace(hanging, f"@pytest.mark.timeout(1)\n{hanging}"), "--sabotage")
+    result = run_spec(source.replace(hanging, f"@pytest.mark.timeout(0.5)\n{hanging}"), "--sabotage")
 
     assert result.ret == 1
     for name, (*_, how) in ACCIDENTS.items():
