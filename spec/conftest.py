@@ -24,8 +24,8 @@ def pytest_collection_finish(session):
     """Keep what was imported out of the garbage collector's sight, and prepare the processes of `ranks`.
 
     A search of a million objects takes a third of a second. pytest makes five when a run ends, and Python
-    makes more when the process exits. What those processes import is imported before the first of them is
-    asked for.
+    makes more when the process exits. The processes of `ranks` import what they need here, before the first
+    of them is asked for.
     """
     gc.freeze()
     if any("ranks" in getattr(item, "fixturenames", ()) for item in session.items):

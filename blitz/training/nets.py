@@ -95,8 +95,8 @@ class WhitenedNet(nn.Module):
 
     The filters of the first layer are not trained. They are the directions in which `patch` x `patch`
     patches of `images` differ most, scaled so that what comes out has the same variance in each (patch
-    whitening), once with either sign, and their biases begin at 0. Without `images` both stay as drawn, for
-    weights that are loaded afterwards.
+    whitening), once with either sign, and their biases begin at 0. Without `images`, filters and
+    biases stay as drawn, for weights that are loaded afterwards.
 
     Args:
         images: what the first layer is computed from, uint8 (N, 3, 32, 32): a

@@ -40,15 +40,16 @@ def trainings():
 
 
 @pytest.fixture
-def start(cifar10, trainings, device, request):
-    """Return a function that starts a training by the tutorial's recipe, or takes one as far as it came.
+def tutorial_run(cifar10, trainings, device, request):
+    """Return a function that returns a training by the tutorial's recipe, which may have been run in part.
 
-    Checks share it on the same device under the same fault. A fault of the evaluation leaves it whole.
+    Checks share the training if they have the same device and the same fault. A fault of the evaluation does
+    not change a training.
     """
     fault = request.node.callspec.params.get("sabotage", "whole")
     key = device, "whole" if getattr(fault, "owner", None) is evaluation else fault
 
-    def started():
+    def run():
         if key not in trainings:
             torch.manual_seed(SEED)
             trainings[key] = training.Training(
@@ -56,7 +57,7 @@ def start(cifar10, trainings, device, request):
             )
         return trainings[key]
 
-    return started
+    return run
 
 
 @statement(
@@ -84,9 +85,9 @@ class TestReportedLosses:
 
     @pytest.mark.slow
     @pytest.mark.timeout(900)
-    def test_running_losses_are_near_the_reported_ones(self, start, measured):
-        run, losses = start(), []
-        measured["losses"] = losses
+    def test_running_losses_are_near_the_reported_ones(self, tutorial_run, measured):
+        run = tutorial_run()
+        losses = measured["losses"] = []
         records = itertools.chain(list(run.history), filter(None, run.steps()))
         for record, reported in zip(records, REPORTED_LOSSES, strict=True):
             losses.append(record["loss"])
@@ -102,11 +103,11 @@ class TestReportedLosses:
     says="the accuracy on the test images is 54 %",
 )
 @fault("momentum is ignored", torch.optim, "SGD", without_momentum)
-def test_accuracy_is_at_least_52_percent(start, cifar10, device, measured):
+def test_accuracy_is_at_least_52_percent(tutorial_run, cifar10, device, measured):
     """After two epochs by the recipe of the notes, the CIFAR-10 net classifies 52 to 58 % of the test images
     correctly. Random guesses would be right for 10 %.
     """
-    run = start()
+    run = tutorial_run()
     list(run.steps())
 
     accuracy, _, _ = evaluation.evaluate(run.net, cifar10.test, device=device)
@@ -125,12 +126,12 @@ def test_accuracy_is_at_least_52_percent(start, cifar10, device, measured):
     "ship 71, truck 64 %",
 )
 @fault("classes are counted by prediction", evaluation, "Evaluation", per_prediction)
-def test_every_class_beats_chance_and_vehicles_beat_small_animals(start, cifar10, device, measured):
+def test_every_class_beats_chance_and_vehicles_beat_small_animals(tutorial_run, cifar10, device, measured):
     """After two epochs by the recipe of the notes, the CIFAR-10 net beats chance (10 %) in every class. The
     average accuracy is lower for birds, cats and deer than for vehicles. The mean of the ten accuracies is
     the accuracy on all test images.
     """
-    run = start()
+    run = tutorial_run()
     list(run.steps())
 
     accuracy, per_class, _ = evaluation.evaluate(run.net, cifar10.test, device=device)
