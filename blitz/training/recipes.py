@@ -74,7 +74,7 @@ RECIPES = {
             momentum=0.9,
             nesterov=True,
             weight_decay=5e-4,
-            schedule="one cycle",
+            schedule="straight",
             report_every=100,
             muon_learning_rate=0.07,
         ),

@@ -66,7 +66,7 @@ def test_record_recipe_learns_the_stand_in_with_a_slim_net():
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("name", "epochs", "accuracy"), [("fast", 1, 0.55), ("strong", 2, 0.8)])
+@pytest.mark.parametrize(("name", "epochs", "accuracy"), [("fast", 1, 0.57), ("strong", 2, 0.8)])
 def test_recipe_reaches_its_accuracy_on_cifar10(cifar10, name, epochs, accuracy):
     """What the recipe is for, with a margin that one seed does not use up: see docs/recipes.md.
 
