@@ -10,6 +10,7 @@ import socket
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from datetime import timedelta
 from multiprocessing import forkserver
+from threading import Thread
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def run(size, work, *arguments, folder, planted=None, backend="gloo"):
     """
     prepare()
     meeting = folder / f"meeting {next(numbers)}"
-    with ProcessPoolExecutor(size, mp_context=context) as processes:
+    with ProcessPoolExecutor(size, mp_context=context, initializer=_end_with_asker) as processes:
         # as bytes, like the results: torch would have the processes share the memory of a tensor
         sent = pickle.dumps(arguments)
         group = {"backend": backend, "init_method": f"file://{meeting}", "world_size": size}
@@ -61,6 +62,19 @@ def run(size, work, *arguments, folder, planted=None, backend="gloo"):
                 process.kill()
             raise
     return [pickle.loads(rank.result()) for rank in ranks]
+
+
+def _end_with_asker():
+    """Have this rank end with the process that asked for it, and not wait forever for it to go on.
+
+    Its parent is the server, which itself ends once it has no rank any more.
+    """
+
+    def end():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    Thread(target=end, daemon=True).start()
 
 
 def _join(group, rank, planted, work, arguments):

@@ -11,7 +11,7 @@ import torch
 
 from spec.harness.accelerator.climbing import Climb
 from spec.harness.accelerator.devices import NAMED, OnAccelerator, name_device
-from spec.harness.children import python
+from spec.harness.children import end_with_parent, python
 from spec.harness.runs import guard
 from spec.harness.runs.containment import MAIN, Supervisor, Watched, WatchedWorker
 from spec.harness.runs.findings import Findings
@@ -66,6 +66,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     open_streams()  # or the file of the run would take the number of one that is closed
     if hasattr(config, "workerinput"):
         guard.watching = True  # by who has started this worker; nobody watches a run inside one of its tests
+        end_with_parent()  # xdist would have it end its test, which may hang and hold a device
         return None
     if guard.RUN not in config.stash:
         run = config.stash[guard.RUN] = guard.begin(config)

@@ -85,7 +85,7 @@ def coarser(real):
 
 
 def allows_tf32():
-    """In a process that nobody has told what is allowed: is TF32?"""
+    """Tell whether TF32 is allowed in this process, where nobody has decided that."""
     return torch.backends.cudnn.allow_tf32
 
 

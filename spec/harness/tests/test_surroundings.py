@@ -133,7 +133,8 @@ def test_ranks_that_cannot_be_prepared_do_not_end_the_run(monkeypatch):
     refusal = Mock(side_effect=OSError("AF_UNIX path too long"))
     monkeypatch.setattr(ranks.forkserver, "ensure_running", refusal)
 
-    conftest.pytest_collection_finish(Mock(items=[Mock(fixturenames=["ranks"])]))
+    run = Mock(**{"config.option.collectonly": False}, items=[Mock(fixturenames=["ranks"])])
+    conftest.pytest_collection_finish(run)
 
     with pytest.raises(OSError, match="AF_UNIX path too long"):
         ranks.run(2, len, [], folder=None)
@@ -148,3 +149,22 @@ def test_python_without_docstrings_is_refused_in_a_sentence(run_spec, monkeypatc
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*do not use -OO or PYTHONOPTIMIZE=2*"])
+
+
+SLEEPING = """
+import pathlib
+from spec import ranks
+ranks.run(2, exec, "import time; print('begun', flush=True); time.sleep(600)", folder=pathlib.Path.cwd())
+"""
+
+
+@pytest.mark.slow
+def test_ranks_end_with_who_asked_for_them(tmp_path):
+    """A run that is killed leaves neither them nor their server: nobody is left who could write."""
+    with subprocess.Popen(
+        python("-c", SLEEPING), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        begun = [process.stdout.readline() for _ in range(2)]
+        process.kill()
+
+        assert (begun, process.stdout.read()) == (["begun\n"] * 2, "")

@@ -11,6 +11,7 @@ import tempfile
 
 import pytest
 
+from spec.harness.children import end_with_parent
 from spec.harness.runs import guard
 from spec.harness.tests.perf.test_worker import ends
 
@@ -106,6 +107,7 @@ def run_apart(make_spec, pytester):
 
 def _run(output, options):
     """Run pytest in this process, which ends with its status."""
+    end_with_parent()
     with open(output, "wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -269,12 +271,19 @@ def test_what_is_tried_again_until_it_passes_is_refuted(run_apart):
     assert [line["outcome"] for line in lines[1:-1]] == ["refuted", "confirmed"]
 
 
-def test_the_process_that_works_ends_with_the_one_that_watches(run_apart, pytester):
+@pytest.mark.parametrize(
+    ("workers", "act", "expected"),
+    [
+        pytest.param(0, FOREVER, -signal.SIGKILL, id="in one process"),
+        pytest.param(1, ACTS["hangs in native code"], 3, id="in a worker", marks=pytest.mark.slow),
+    ],
+)
+def test_what_runs_checks_ends_with_what_has_started_it(run_apart, pytester, workers, act, expected):
     """A job that is killed leaves nothing behind that holds a device."""
-    act = "open('pid', 'w').write(str(os.getpid())); os.kill(os.getppid(), 9); " + FOREVER
+    act = f"open('pid', 'w').write(str(os.getpid())); os.kill(os.getppid(), 9); {act}"
+    conftest = CONFTEST.format(place="test", act=act, workers=workers)
 
-    status, _ = run_apart(specification(at=1, count=3), CONFTEST.format(place="test", act=act, workers=0))
+    status, _ = run_apart(specification(at=1, count=3), conftest, f"-n{workers}")
 
-    assert status == -signal.SIGKILL
-    worker = int(pytester.path.joinpath("pid").read_text())
-    assert ends(worker)
+    assert status == expected
+    assert ends(int(pytester.path.joinpath("pid").read_text()))
