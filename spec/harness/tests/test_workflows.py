@@ -175,18 +175,51 @@ ENDINGS = {
 }
 
 
+def check(folder, *parts, **variables):
+    """Run the project's own check, in which the scripts are committed as they are now."""
+    write(folder / "bin" / "apt-get", "#!/bin/bash\n")
+    for command in (["init", "-q"], ["add", ".ci"], ["commit", "-qm", "Scripts"]):
+        git.ask(folder, "-c", "user.name=A", "-c", "user.email=a@example.org", *command)
+    return script(folder, "run", *parts, BLITZ_DATA=str(folder), **variables)
+
+
 @pytest.mark.parametrize(("readme", "kept"), ENDINGS.values(), ids=ENDINGS)
 def test_a_check_that_fails_keeps_the_records_that_it_has(folder, readme, kept):
     """They tell what was refuted. Those of an earlier check go: an empty file is taken for no run."""
     write(folder / ".ci" / "readme.py", readme)
-    write(folder / "bin" / "apt-get", "#!/bin/bash\n")
     write(folder / "kept", "an old record")
-    for command in (["init", "-q"], ["add", ".ci"], ["commit", "-qm", "Scripts"]):
-        name = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-        git.ask(folder, *name, *command)
 
-    ended = script(folder, "run", RECORDS=str(folder / "kept"), BLITZ_DATA=str(folder))
+    ended = check(folder, RECORDS=str(folder / "kept"))
 
     assert ended.returncode == 1, ended.stderr
     assert "README failed" in ended.stdout
     assert (folder / "kept").read_text() == kept
+
+
+@pytest.mark.parametrize("part", ["slow", "slow-sabotages"])
+def test_a_part_of_the_check_is_done_without_the_others(folder, part):
+    """It begins with the tools that it needs, and not with the README's commands."""
+    write(folder / "bin" / "python3", "#!/bin/bash\nexit 1\n")
+
+    ended = check(folder, part)
+
+    assert ended.returncode == 1, ended.stderr
+    assert re.findall("=== (.+) failed", ended.stdout) == ["developer's tools"]
+
+
+def test_a_part_that_the_check_does_not_have_is_refused(folder):
+    """Before anything is done."""
+    ended = check(folder, "slow", "fast")
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "expected quick, slow or slow-sabotages, or nothing for all three, got fast" in ended.stderr
+
+
+def test_ci_does_every_part_of_the_check():
+    """One in the job whose records are kept, and each other one in a job of its own."""
+    ci = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    (parts,) = re.findall(r"\{\*:-(.+?)\}", (ROOT / ".ci" / "run").read_text())
+    (others,) = re.findall(r"part: \[(.+)\]", ci)
+
+    assert "run: bash .ci/run quick\n" in ci
+    assert ["quick", *others.split(", ")] == parts.split()
