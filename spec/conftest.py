@@ -28,8 +28,9 @@ def pytest_collection_finish(session):
     of them is asked for.
     """
     gc.freeze()
-    asked = not session.config.option.collectonly
-    if asked and any("ranks" in getattr(item, "fixturenames", ()) for item in session.items):
+    if session.config.option.collectonly:
+        return
+    if any("ranks" in getattr(item, "fixturenames", ()) for item in session.items):
         with suppress(Exception):  # the tests that need it ask again, and each one tells the error as its own
             processes.prepare()
 

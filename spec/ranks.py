@@ -48,7 +48,7 @@ def run(size, work, *arguments, folder, planted=None, backend="gloo"):
     """
     prepare()
     meeting = folder / f"meeting {next(numbers)}"
-    with ProcessPoolExecutor(size, mp_context=context, initializer=_end_with_asker) as processes:
+    with ProcessPoolExecutor(size, mp_context=context, initializer=_end_with_caller) as processes:
         # as bytes, like the results: torch would have the processes share the memory of a tensor
         sent = pickle.dumps(arguments)
         group = {"backend": backend, "init_method": f"file://{meeting}", "world_size": size}
@@ -64,10 +64,10 @@ def run(size, work, *arguments, folder, planted=None, backend="gloo"):
     return [pickle.loads(rank.result()) for rank in ranks]
 
 
-def _end_with_asker():
-    """Have this rank end with the process that asked for it, and not wait forever for it to go on.
+def _end_with_caller():
+    """Have this rank end with the process that called `run`, and not wait forever for its next task.
 
-    Its parent is the server, which itself ends once it has no rank any more.
+    The operating system takes the server for its parent, and the server ends only when it has no ranks left.
     """
 
     def end():

@@ -66,7 +66,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     open_streams()  # or the file of the run would take the number of one that is closed
     if hasattr(config, "workerinput"):
         guard.watching = True  # by who has started this worker; nobody watches a run inside one of its tests
-        end_with_parent()  # xdist would have it end its test, which may hang and hold a device
+        end_with_parent()  # without this, a test that hangs would go on, and hold its device
         return None
     if guard.RUN not in config.stash:
         run = config.stash[guard.RUN] = guard.begin(config)

@@ -85,7 +85,7 @@ def coarser(real):
 
 
 def allows_tf32():
-    """Tell whether TF32 is allowed in this process, where nobody has decided that."""
+    """Tell whether convolutions may use TF32 in this process, in which nothing has set that."""
     return torch.backends.cudnn.allow_tf32
 
 

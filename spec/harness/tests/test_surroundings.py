@@ -141,6 +141,17 @@ def test_ranks_that_cannot_be_prepared_do_not_end_the_run(monkeypatch):
     assert refusal.call_count == 2
 
 
+def test_a_run_that_only_collects_prepares_no_ranks(monkeypatch):
+    """Whoever reads its output from a pipe would wait for their server."""
+    started = Mock()
+    monkeypatch.setattr(ranks.forkserver, "ensure_running", started)
+
+    run = Mock(**{"config.option.collectonly": True}, items=[Mock(fixturenames=["ranks"])])
+    conftest.pytest_collection_finish(run)
+
+    assert not started.called
+
+
 def test_python_without_docstrings_is_refused_in_a_sentence(run_spec, monkeypatch):
     """A docstring is the statement; `-O` takes none away, and pytest's asserts count all the same."""
     monkeypatch.setattr(plugin, "sys", Mock(flags=Mock(optimize=2)))
@@ -159,8 +170,8 @@ ranks.run(2, exec, "import time; print('begun', flush=True); time.sleep(600)", f
 
 
 @pytest.mark.slow
-def test_ranks_end_with_who_asked_for_them(tmp_path):
-    """A run that is killed leaves neither them nor their server: nobody is left who could write."""
+def test_ranks_end_with_the_process_that_asked_for_them(tmp_path):
+    """A run that is killed leaves neither them nor their server: no process is left that holds its output."""
     with subprocess.Popen(
         python("-c", SLEEPING), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
     ) as process:
