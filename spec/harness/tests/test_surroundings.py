@@ -162,10 +162,11 @@ def test_python_without_docstrings_is_refused_in_a_sentence(run_spec, monkeypatc
     result.stderr.fnmatch_lines(["*do not use -OO or PYTHONOPTIMIZE=2*"])
 
 
-SLEEPING = """
+SLEEPING = r"""
 import pathlib
 from spec import ranks
-ranks.run(2, exec, "import time; print('begun', flush=True); time.sleep(600)", folder=pathlib.Path.cwd())
+work = "import os, time; os.write(1, b'begun\\n'); time.sleep(600)"  # a print is two writes
+ranks.run(2, exec, work, folder=pathlib.Path.cwd())
 """
 
 
